@@ -1,0 +1,93 @@
+"""Fields of every config, at the papers' values; imported by the configs.
+
+`base(dataset)` knows what differs between data sets, the config files what
+differs between papers.
+"""
+
+import ml_collections
+
+DATASETS = ('demo', 'market1501', 'folder')
+
+
+def base(dataset: str) -> ml_collections.ConfigDict:
+  """The config of one data set, without a merging criterion.
+
+  Args:
+    dataset: one of DATASETS; '' means demo.
+
+  Raises:
+    ValueError: an unknown data set.
+  """
+  dataset = dataset or 'demo'
+  if dataset not in DATASETS:
+    raise ValueError(
+      f'unknown data set {dataset!r} after the colon of --config; expected '
+      f'one of {", ".join(DATASETS)}'
+    )
+  config = ml_collections.ConfigDict()
+  config.seed = 0
+  config.extract_batch_size = 64  # rows of a forward pass without gradient
+
+  config.data = ml_collections.ConfigDict()
+  config.data.name = dataset
+  config.data.root = ''  # folder of the files
+  config.data.num_identities = 0  # 0: all; else a reduced set (market1501)
+  config.data.stored_size = (128, 64)  # height, width kept in memory
+  config.data.image_size = (256, 128)  # height, width the network sees
+
+  config.model = ml_collections.ConfigDict()
+  config.model.name = 'resnet50'
+  config.model.embedding_dim = 2048
+  config.model.head_layers = 1
+  config.model.dropout = 0.5
+  config.model.last_stride = 2
+  config.model.frozen_stages = 0
+  config.model.dtype = 'float32'
+
+  config.memory = ml_collections.ConfigDict()
+  config.memory.temperature = 0.1
+  config.memory.momentum = 0.5  # weight of the old row
+  config.memory.init = 'centroid'  # or 'zeros', as BUC's corrected code
+
+  config.train = ml_collections.ConfigDict()
+  config.train.batch_size = 16
+  config.train.stage0_epochs = 20
+  config.train.stage_epochs = 2
+  config.train.learning_rate = 0.1
+  config.train.drop_epoch = 15  # of stage 0
+  config.train.dropped_learning_rate = 0.01
+  config.train.later_learning_rate = 0.01
+  config.train.momentum = 0.9
+  config.train.weight_decay = 5e-4
+  config.train.backbone_multiplier = 0.1  # presumes pre-trained weights
+
+  config.cluster = ml_collections.ConfigDict()
+  config.cluster.merge_percent = 0.05
+  config.cluster.features = 'feature'  # or 'embedding'
+  config.cluster.intra = 'sum'  # dbc: 'sum' (Eq. 3) or 'mean'
+  config.cluster.intra_update = 'exact'  # dbc: 'exact' or 'eq7', as printed
+  config.cluster.ssd = 'sum'  # ecluster, estat: 'sum' or 'printed' (Eq. 8)
+  config.cluster.merge = 'sequential'  # or 'ranked', as the public code
+  config.cluster.squared = False  # dbc, buc: squared distances, as their code
+
+  if dataset == 'demo':
+    small_from_scratch(config)
+  if dataset == 'folder':
+    config.data.stored_size = config.data.image_size
+  return config
+
+
+def small_from_scratch(config: ml_collections.ConfigDict) -> None:
+  """A small network without pre-trained weights, for CPUs."""
+  config.data.stored_size = (64, 32)
+  config.data.image_size = (64, 32)
+  config.extract_batch_size = 128
+  config.model.name = 'resnet_tiny'
+  config.model.embedding_dim = 256
+  config.train.backbone_multiplier = 1.0
+  config.train.stage0_epochs = 40
+  config.train.drop_epoch = 30
+  config.train.learning_rate = 0.1
+  config.train.dropped_learning_rate = 0.01
+  config.train.stage_epochs = 4
+  config.train.later_learning_rate = 0.03

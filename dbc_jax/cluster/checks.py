@@ -1,0 +1,131 @@
+"""Checks of what callers hand to `dbc_jax.cluster`, each a clear ValueError."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+# Two halves of a distance matrix may differ by rounding, not by more. Relative
+# to the largest entry (or to 1, if all are smaller).
+_SYMMETRY_TOLERANCE = 1e-6
+
+
+def check_features(features: jax.typing.ArrayLike) -> np.ndarray:
+  """Features as a host array, [N, D] float32 (float64 stays float64)."""
+  features = np.asarray(features)
+  if features.dtype != np.float64:
+    features = features.astype(np.float32)
+  if features.ndim != 2 or 0 in features.shape:
+    raise ValueError(
+      f'features: got shape {features.shape}, expected [N, D] with at least '
+      'one row and one column; stack the feature vectors, one sample a row.'
+    )
+  finite = np.isfinite(features).all(axis=1)
+  if not finite.all():
+    row = int(np.argmin(finite))
+    raise ValueError(
+      f'features: row {row} holds NaN or infinity (as do '
+      f'{int((~finite).sum())} rows in all), expected finite numbers; look at '
+      'the network that made them, its training has probably diverged.'
+    )
+  return features
+
+
+def check_labels(
+  labels: jax.typing.ArrayLike,
+  num_samples: int,
+  num_clusters: int | None = None,
+) -> tuple[np.ndarray, int]:
+  """Labels as [N] int32 and the number of clusters they name."""
+  labels = np.asarray(labels)
+  if labels.shape != (num_samples,):
+    raise ValueError(
+      f'labels: got shape {labels.shape}, expected ({num_samples},), one '
+      'cluster for each sample; pass the labels that belong to these samples.'
+    )
+  if not np.issubdtype(labels.dtype, np.integer):
+    raise ValueError(
+      f'labels: got dtype {labels.dtype}, expected integers; convert them '
+      'with astype(np.int32).'
+    )
+  found = np.unique(labels)
+  if not np.array_equal(found, np.arange(len(found))):
+    raise ValueError(
+      f'labels: got {len(found)} distinct values from {found[0]} to '
+      f'{found[-1]}, expected every one of 0..K-1 to occur; renumber them '
+      'with np.unique(labels, return_inverse=True)[1].'
+    )
+  if num_clusters is not None and num_clusters != len(found):
+    raise ValueError(
+      f'num_clusters: got {num_clusters}, expected {len(found)}, the number '
+      'of clusters in labels; pass labels.max() + 1.'
+    )
+  return labels.astype(np.int32), len(found)
+
+
+def check_square(
+  distances: jax.typing.ArrayLike, num_samples: int | None = None
+) -> jax.Array:
+  """Distances as a float32 device array, [N, N] in shape and no more."""
+  distances = jnp.asarray(distances, dtype=jnp.float32)
+  expected = '[N, N]' if num_samples is None else f'{(num_samples,) * 2}'
+  if (
+    distances.ndim != 2
+    or distances.shape[0] != distances.shape[1]
+    or num_samples not in (None, distances.shape[0])
+  ):
+    raise ValueError(
+      f'distances: got shape {distances.shape}, expected {expected}; pass one '
+      'square matrix over the samples that features and labels describe.'
+    )
+  return distances
+
+
+@jax.jit
+def _faults(distances: jax.Array) -> tuple[jax.Array, ...]:
+  """Of a square matrix: all finite, largest entry, asymmetry, diagonal."""
+  return (
+    jnp.isfinite(distances).all(),
+    jnp.abs(distances).max(),
+    jnp.abs(distances - distances.T).max(),
+    jnp.abs(jnp.diagonal(distances)).max(),
+  )
+
+
+def check_distances(
+  distances: jax.typing.ArrayLike, num_samples: int
+) -> jax.Array:
+  """Distances as [N, N] float32: finite, symmetric, zero on the diagonal."""
+  distances = check_square(distances, num_samples)
+  finite, largest, asymmetry, diagonal = map(float, _faults(distances))
+  if not finite:
+    row = int(np.argmin(np.asarray(jnp.isfinite(distances).all(axis=1))))
+    raise ValueError(
+      f'distances: row {row} holds NaN or infinity, expected finite numbers; '
+      'give samples that nothing links a large finite distance.'
+    )
+  tolerance = _SYMMETRY_TOLERANCE * max(1.0, largest)
+  if asymmetry > tolerance:
+    raise ValueError(
+      f'distances: got entries (i, j) and (j, i) that differ by {asymmetry:g}, '
+      'expected a symmetric matrix; pass (distances + distances.T) / 2.'
+    )
+  if diagonal > tolerance:
+    raise ValueError(
+      f'distances: got {diagonal:g} on the diagonal, expected zeros: the '
+      'distance of a sample from itself; pass distances, not similarities.'
+    )
+  return distances
+
+
+def check_num_merges(num_merges: int, num_clusters: int) -> int:
+  """The number of merges, if that many clusters allow it."""
+  whole = isinstance(num_merges, int | np.integer) and not isinstance(
+    num_merges, bool
+  )
+  if not whole or not 1 <= num_merges < num_clusters:
+    raise ValueError(
+      f'num_merges: got {num_merges!r}, expected an integer in '
+      f'1..{num_clusters - 1} for {num_clusters} clusters; every merge takes '
+      'one away and one has to remain.'
+    )
+  return int(num_merges)

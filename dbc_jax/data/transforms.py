@@ -1,0 +1,92 @@
+"""Crop, flip, resize and normalise, jitted; called by train and extract."""
+
+import jax
+import jax.numpy as jnp
+
+# Mean and standard deviation of ImageNet's RGB values in [0, 1].
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+
+CROP_AREA = (0.64, 1.0)
+# Height over width, relative to the image's own: U(2, 3) for 2:1 crops.
+CROP_ASPECT = (1.0, 1.5)
+_DRAWS = 10
+
+
+def normalize(images: jax.Array) -> jax.Array:
+  """Pixel values [..., 3] in [0, 255] to ImageNet's normalised floats."""
+  mean = jnp.asarray(MEAN, jnp.float32) * 255.0
+  std = jnp.asarray(STD, jnp.float32) * 255.0
+  return (images.astype(jnp.float32) - mean) / std
+
+
+def resize(images: jax.Array, size: tuple[int, int]) -> jax.Array:
+  """Whole images uint8 [B, H, W, 3], resized and normalised, float32.
+
+  Bilinear, averaging where it shrinks, as Pillow does.
+  """
+  images = normalize(images)
+  if images.shape[1:3] == tuple(size):
+    return images
+  return jax.image.resize(
+    images, (images.shape[0], *size, images.shape[3]), 'linear'
+  )
+
+
+def augment(
+  rng: jax.Array, positions: jax.Array, images: jax.Array, size: tuple[int, int]
+) -> jax.Array:
+  """Random crop, resize and flip, then normalise.
+
+  A crop has an area of U(0.64, 1) of the image's and a height/width of
+  U(1, 1.5) times the image's own; if none of 10 draws fits inside, the whole
+  image is taken.
+
+  Args:
+    rng: key of the step.
+    positions: [B] int32, each sample's place in the global batch, which alone
+      decides its draws.
+    images: [B, H, W, 3] uint8.
+    size: (height, width) of the result.
+
+  Returns:
+    [B, height, width, 3] float32, normalised.
+
+  Source: BUC's public training transform, which DBC and E-cluster take over.
+  """
+  keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(rng, positions)
+  return jax.vmap(lambda k, x: _augment_one(k, x, size))(
+    keys, normalize(images)
+  )
+
+
+def _augment_one(
+  key: jax.Array, image: jax.Array, size: tuple[int, int]
+) -> jax.Array:
+  height, width, channels = image.shape
+  area_key, aspect_key, place_key, flip_key = jax.random.split(key, 4)
+  area = jax.random.uniform(
+    area_key, (_DRAWS,), minval=CROP_AREA[0], maxval=CROP_AREA[1]
+  )
+  aspect = jax.random.uniform(
+    aspect_key, (_DRAWS,), minval=CROP_ASPECT[0], maxval=CROP_ASPECT[1]
+  )
+  tall = jnp.sqrt(area * aspect)  # shares of the image's height and width
+  wide = jnp.sqrt(area / aspect)
+  fits = (tall <= 1.0) & (wide <= 1.0)
+  first = jnp.argmax(fits)
+  tall = jnp.where(fits.any(), tall[first], 1.0)
+  wide = jnp.where(fits.any(), wide[first], 1.0)
+  place = jax.random.uniform(place_key, (2,))
+  top = place[0] * (1.0 - tall) * height
+  left = place[1] * (1.0 - wide) * width
+  scale = jnp.stack([size[0] / (tall * height), size[1] / (wide * width)])
+  image = jax.image.scale_and_translate(
+    image,
+    (*size, channels),
+    (0, 1),
+    scale,
+    -jnp.stack([top, left]) * scale,
+    method='linear',
+  )
+  return jnp.where(jax.random.bernoulli(flip_key), image[:, ::-1], image)

@@ -1,0 +1,94 @@
+"""The checked inputs of an evaluation: identities, cameras and settings.
+
+Called by the other files of this package.
+"""
+
+import dataclasses
+import operator
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+PROTOCOLS = ('market1501',)
+JUNK_PID = -1
+
+
+@dataclasses.dataclass(frozen=True)
+class Truth:
+  """Checked identities and cameras; junk is already out of the gallery."""
+
+  query_pids: np.ndarray
+  gallery_pids: np.ndarray
+  query_camids: np.ndarray | None  # None: the camera rule is off.
+  gallery_camids: np.ndarray | None
+  kept: np.ndarray  # Positions in the gallery as given that are not junk.
+
+
+def checked_ranks(ranks: Sequence[int], protocol: str) -> list[int]:
+  if protocol not in PROTOCOLS:
+    raise ValueError(
+      f'protocol: got {protocol!r}, known are: {", ".join(PROTOCOLS)}.'
+    )
+  ranks = [operator.index(rank) for rank in ranks]
+  if any(rank < 1 for rank in ranks):
+    raise ValueError(f'ranks: they count from 1, got {ranks}.')
+  return ranks
+
+
+def checked_truth(
+  shape: tuple[int, int],
+  pids: tuple[ArrayLike, ArrayLike],
+  camids: tuple[ArrayLike | None, ArrayLike | None] | None,
+) -> Truth:
+  if 0 in shape:
+    raise ValueError(f'There are {shape[0]} queries and {shape[1]} in gallery.')
+  sides = tuple(zip(('query', 'gallery'), shape, strict=True))
+  query_pids, gallery_pids = (
+    _checked_ids(ids, size, f'{side}_pids')
+    for ids, (side, size) in zip(pids, sides, strict=True)
+  )
+  kept = np.flatnonzero(gallery_pids != JUNK_PID)
+  if not len(kept):
+    raise ValueError('gallery_pids: every entry is junk (pid -1).')
+  query_camids = gallery_camids = None
+  if camids is not None:
+    query_camids, gallery_camids = (
+      _checked_ids(ids, size, f'{side}_camids')
+      for ids, (side, size) in zip(camids, sides, strict=True)
+    )
+    gallery_camids = gallery_camids[kept]
+  return Truth(
+    query_pids, gallery_pids[kept], query_camids, gallery_camids, kept
+  )
+
+
+def _checked_ids(ids: ArrayLike | None, size: int, name: str) -> np.ndarray:
+  if ids is None:
+    raise ValueError(
+      f'{name}: got None; without cameras, pass camera_rule=False.'
+      if name.endswith('camids')
+      else f'{name}: got None, identities are needed.'
+    )
+  ids = np.asarray(ids)
+  if ids.shape != (size,) or not np.issubdtype(ids.dtype, np.integer):
+    raise ValueError(
+      f'{name}: expected [{size}] integers, got {ids.shape} {ids.dtype}.'
+    )
+  return ids
+
+
+def why_no_match(truth: Truth) -> str:
+  shared = np.isin(truth.query_pids, truth.gallery_pids)
+  queries = len(truth.query_pids)
+  if not shared.any():
+    return (
+      f'None of the identities of the {queries} queries is in the gallery '
+      '(junk, pid -1, left out), so nothing can be found; check the pids.'
+    )
+  return (
+    f'None of the {queries} queries has a match: {shared.sum()} have their '
+    'identity in the gallery, but only from their own camera, and the camera '
+    'rule leaves those out. If all images come from one camera, pass '
+    'camera_rule=False.'
+  )

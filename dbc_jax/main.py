@@ -1,0 +1,57 @@
+"""Command line: trains and clusters what a config describes."""
+
+import logging
+import pathlib
+import sys
+
+from absl import app, flags
+from absl import logging as absl_logging
+from ml_collections import config_flags
+
+from dbc_jax import driver
+
+_CONFIG = config_flags.DEFINE_config_file(
+  'config',
+  None,
+  'Config file, with the data set after a colon: configs/ecluster.py:demo.',
+  lock_config=True,
+)
+_WORKDIR = flags.DEFINE_string(
+  'workdir',
+  None,
+  'Where everything is written and resumed from; default runs/CONFIG-DATASET.',
+)
+
+
+def main(argv: list[str]) -> None:
+  """Runs or resumes the job; a bad value ends it with one clear line."""
+  if len(argv) > 1:
+    raise app.UsageError(f'Unexpected arguments: {argv[1:]}')
+  # Libraries log through absl; what a user should read goes to our own log.
+  absl_logging.set_verbosity(absl_logging.WARNING)
+  handler = logging.StreamHandler(sys.stderr)
+  handler.setFormatter(logging.Formatter('%(asctime)s %(message)s', '%H:%M:%S'))
+  log = logging.getLogger('dbc_jax')
+  log.addHandler(handler)
+  log.setLevel(logging.INFO)
+  log.propagate = False
+
+  config = _CONFIG.value
+  workdir = _WORKDIR.value
+  if workdir is None:
+    path = config_flags.get_config_filename(flags.FLAGS['config'])
+    name = pathlib.Path(path.split(':')[0]).stem
+    workdir = f'runs/{name}-{config.data.name}'
+  try:
+    driver.run(config, pathlib.Path(workdir))
+  except (ValueError, FloatingPointError) as error:
+    sys.exit(f'Error: {error}')
+  except KeyboardInterrupt:
+    sys.exit(
+      '\nInterrupted. The same command goes on after the last complete stage.'
+    )
+
+
+if __name__ == '__main__':
+  flags.mark_flag_as_required('config')
+  app.run(main)

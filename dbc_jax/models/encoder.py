@@ -1,0 +1,195 @@
+"""Backbone, pooling and training head as one network; called by the driver."""
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from dbc_jax.models.resnet import RESNETS, ResNet
+
+_EPSILON = 1e-12
+
+
+def l2_normalize(x: jax.Array) -> jax.Array:
+  """Scales the last axis to unit length; a zero vector stays zero.
+
+  Args:
+    x: [..., D] float.
+
+  Returns:
+    [..., D]: x / max(||x||, 1e-12), with a finite gradient everywhere.
+  """
+  squared = jnp.sum(jnp.square(x), axis=-1, keepdims=True)
+  return x * jax.lax.rsqrt(jnp.maximum(squared, _EPSILON**2))
+
+
+class GlobalDropout(nn.Module):
+  """Dropout whose mask depends on a row's place in the global batch.
+
+  flax's own draws one mask for the rows of a device, so that the same step
+  on one and on four devices would drop different units.
+  """
+
+  rate: float
+  axis_name: str | None
+
+  @nn.compact
+  def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+    if not train or self.rate == 0.0:
+      return x
+    rng = self.make_rng('dropout')
+    position = jnp.arange(x.shape[0])
+    if self.axis_name is not None:
+      position += jax.lax.axis_index(self.axis_name) * x.shape[0]
+    keep = jax.vmap(
+      lambda p: jax.random.bernoulli(
+        jax.random.fold_in(rng, p), 1.0 - self.rate, x.shape[1:]
+      )
+    )(position)
+    return jnp.where(keep, x / (1.0 - self.rate), 0.0)
+
+
+class Head(nn.Module):
+  """Linear -> BatchNorm -> dropout -> L2 norm: what meets the memory.
+
+  With two layers, Linear -> BatchNorm -> ReLU comes before (DBC, IV-A: "a
+  two layer fully connected layer").
+
+  DEVIATION(BUC's public code): it drops units after the norm, which leaves
+  embeddings that are not of unit length; the papers' text has them so.
+  """
+
+  embedding_dim: int
+  num_layers: int
+  dropout: float
+  axis_name: str | None
+
+  @nn.compact
+  def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+    for layer in range(self.num_layers):
+      if layer:
+        x = nn.relu(x)
+      x = nn.Dense(
+        self.embedding_dim,
+        name=f'linear{layer + 1}',
+        kernel_init=nn.initializers.variance_scaling(2.0, 'fan_out', 'normal'),
+      )(x)
+      x = nn.BatchNorm(
+        use_running_average=not train,
+        momentum=0.9,
+        epsilon=1e-5,
+        axis_name=self.axis_name if train else None,
+        name=f'bn{layer + 1}',
+      )(x)
+    x = GlobalDropout(self.dropout, self.axis_name, name='dropout')(
+      x, train=train
+    )
+    return l2_normalize(x)
+
+
+class Encoder(nn.Module):
+  """Images to (embedding, feature); see `create_encoder`."""
+
+  backbone: ResNet
+  head: Head
+
+  def __call__(
+    self,
+    images: jax.Array,
+    mask: jax.Array | None = None,
+    *,
+    train: bool = False,
+  ) -> tuple[jax.Array, jax.Array]:
+    """Runs the network.
+
+    Args:
+      images: [B, H, W, 3] float, normalised, or frames of tracklets
+        [B, T, H, W, 3].
+      mask: [B, T] bool, which frames exist; only with frames. None means all.
+      train: batch statistics and dropout (needs the 'dropout' rng, and
+        `mutable=['batch_stats']`) instead of the running ones and none.
+
+    Returns:
+      embedding [B, E] and feature [B, D], float32, both of unit length. A
+      tracklet's is that of the mean of its frames' pooled outputs (DBC IV-B).
+    """
+    frames = images.shape[1] if images.ndim == 5 else None
+    if frames is not None:
+      images = images.reshape((-1, *images.shape[2:]))
+    maps = self.backbone(images, train=train)
+    pooled = jnp.mean(maps.astype(jnp.float32), axis=(1, 2))
+    if frames is not None:
+      pooled = pooled.reshape((-1, frames, pooled.shape[-1]))
+      if mask is None:
+        pooled = jnp.mean(pooled, axis=1)
+      else:
+        weight = mask[..., None].astype(pooled.dtype)
+        total = jnp.sum(pooled * weight, axis=1)
+        pooled = total / jnp.maximum(jnp.sum(weight, axis=1), 1.0)
+    return self.head(pooled, train=train), l2_normalize(pooled)
+
+
+def create_encoder(
+  name: str = 'resnet50',
+  *,
+  embedding_dim: int = 2048,
+  head_layers: int = 1,
+  dropout: float = 0.5,
+  last_stride: int = 2,
+  frozen_stages: int = 0,
+  axis_name: str | None = None,
+  dtype: str = 'float32',
+) -> Encoder:
+  """The network of both papers, or a smaller one of the same kind.
+
+  `apply(variables, images, train=...)` returns (embedding, feature): the
+  feature is what is clustered and retrieved by, the embedding meets the
+  memory in training.
+
+  Args:
+    name: 'resnet50', or 'resnet_small' / 'resnet_tiny' for small crops.
+    embedding_dim: width E of the head's output.
+    head_layers: 1 (E-cluster) or 2 (DBC's text).
+    dropout: share of the head's units dropped in training, in [0, 1).
+    last_stride: stride of the last stage, 2 or 1.
+    frozen_stages: how many early stages keep their weights and statistics
+      (with them the stem); 0 trains everything.
+    axis_name: pmap axis over which BatchNorm averages, or None.
+    dtype: 'float32' or 'bfloat16', of the backbone's arithmetic.
+
+  Returns:
+    A linen module, whose variables are 'params' and 'batch_stats'.
+
+  Raises:
+    ValueError: an argument is outside what is listed here.
+  """
+  if name not in RESNETS:
+    raise ValueError(f'model.name: got {name!r}, expected one of {[*RESNETS]}')
+  spec = RESNETS[name]
+  checks = {
+    'embedding_dim': (embedding_dim >= 1, embedding_dim, '>= 1'),
+    'head_layers': (head_layers in (1, 2), head_layers, '1 or 2'),
+    'dropout': (0.0 <= dropout < 1.0, dropout, 'in [0, 1)'),
+    'last_stride': (last_stride in (1, 2), last_stride, '1 or 2'),
+    'frozen_stages': (
+      0 <= frozen_stages <= len(spec.stage_sizes),
+      frozen_stages,
+      f'0..{len(spec.stage_sizes)} for {name}',
+    ),
+    'dtype': (
+      dtype in ('float32', 'bfloat16'),
+      dtype,
+      "'float32' or 'bfloat16'",
+    ),
+  }
+  for field, (valid, got, expected) in checks.items():
+    if not valid:
+      raise ValueError(f'model.{field}: got {got!r}, expected {expected}')
+  backbone = ResNet(
+    **spec._asdict(),
+    last_stride=last_stride,
+    frozen_stages=frozen_stages,
+    axis_name=axis_name,
+    dtype=jnp.dtype(dtype),
+  )
+  head = Head(embedding_dim, head_layers, dropout, axis_name)
+  return Encoder(backbone, head)

@@ -1,0 +1,151 @@
+"""ResNet-50 and its small siblings, one linen module; called by the encoder.
+
+Source: He et al. 2016, in the v1.5 form that torchvision and timm ship (the
+stride of a block sits in its 3x3 convolution), so that their weights fit.
+"""
+
+import functools
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+ModuleDef = Any
+EXPANSION = 4  # a bottleneck's output is this many times its width
+
+
+class ResNetSpec(NamedTuple):
+  """Shape of one member of the family.
+
+  Attributes:
+    stage_sizes: bottleneck blocks in each stage.
+    width: channels of the stem and of the first stage's bottlenecks; doubles
+      with every stage.
+    stem: 'imagenet' is the 7x7 stride-2 convolution and the 3x3 stride-2
+      max-pool; 'small' is one 3x3 stride-2 convolution, for small crops.
+  """
+
+  stage_sizes: tuple[int, ...]
+  width: int
+  stem: str
+
+
+RESNETS: dict[str, ResNetSpec] = {
+  'resnet50': ResNetSpec((3, 4, 6, 3), 64, 'imagenet'),
+  'resnet_small': ResNetSpec((1, 1, 1), 32, 'small'),
+  'resnet_tiny': ResNetSpec((1, 1, 1), 16, 'small'),
+}
+
+
+class Bottleneck(nn.Module):
+  """1x1, 3x3, 1x1 convolutions with a shortcut; [B, H, W, C] in and out."""
+
+  width: int
+  stride: int
+  conv: ModuleDef
+  norm: ModuleDef
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    out_channels = EXPANSION * self.width
+    # PARITY(torch): pad (1, 1); 'SAME' would pad (0, 1) at stride 2.
+    y = self.conv(self.width, (1, 1), name='conv1')(x)
+    y = nn.relu(self.norm(name='bn1')(y))
+    y = self.conv(
+      self.width,
+      (3, 3),
+      strides=self.stride,
+      padding=((1, 1), (1, 1)),
+      name='conv2',
+    )(y)
+    y = nn.relu(self.norm(name='bn2')(y))
+    y = self.conv(out_channels, (1, 1), name='conv3')(y)
+    y = self.norm(name='bn3')(y)
+    if self.stride != 1 or x.shape[-1] != out_channels:
+      x = self.conv(
+        out_channels, (1, 1), strides=self.stride, name='downsample_conv'
+      )(x)
+      x = self.norm(name='downsample_bn')(x)
+    return nn.relu(x + y)
+
+
+class ResNet(nn.Module):
+  """Images [B, H, W, 3], normalised, to feature maps [B, h, w, C].
+
+  Attributes:
+    stage_sizes, width, stem: see ResNetSpec.
+    last_stride: stride of the last stage, 2 or 1.
+    frozen_stages: 0 trains everything; n > 0 keeps the stem and the first n
+      stages, their BatchNorms included, as they are.
+    axis_name: pmap axis over which BatchNorm averages in training, or None.
+    dtype: dtype of the arithmetic; parameters and statistics are float32.
+  """
+
+  stage_sizes: Sequence[int]
+  width: int
+  stem: str = 'imagenet'
+  last_stride: int = 2
+  frozen_stages: int = 0
+  axis_name: str | None = None
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+    conv = functools.partial(
+      nn.Conv,
+      use_bias=False,
+      padding='VALID',
+      dtype=self.dtype,
+      kernel_init=nn.initializers.variance_scaling(2.0, 'fan_out', 'normal'),
+    )
+
+    def norm_for(stage: int) -> ModuleDef:
+      learn = train and stage >= self.frozen_stages
+      return functools.partial(
+        nn.BatchNorm,
+        use_running_average=not learn,
+        momentum=0.9,  # PARITY(torch): its momentum 0.1
+        epsilon=1e-5,
+        dtype=self.dtype,
+        axis_name=self.axis_name if learn else None,
+      )
+
+    x = x.astype(self.dtype)
+    # The stem freezes together with the first stage.
+    stem_norm = norm_for(0)
+    if self.stem == 'imagenet':
+      x = conv(
+        self.width,
+        (7, 7),
+        strides=2,
+        padding=((3, 3), (3, 3)),
+        name='stem_conv',
+      )(x)
+      x = nn.relu(stem_norm(name='stem_bn')(x))
+      x = nn.max_pool(x, (3, 3), (2, 2), padding=((1, 1), (1, 1)))
+    else:
+      x = conv(
+        self.width,
+        (3, 3),
+        strides=2,
+        padding=((1, 1), (1, 1)),
+        name='stem_conv',
+      )(x)
+      x = nn.relu(stem_norm(name='stem_bn')(x))
+    for stage, num_blocks in enumerate(self.stage_sizes):
+      first_stride = 1 if stage == 0 else 2
+      if stage == len(self.stage_sizes) - 1:
+        first_stride = min(first_stride, self.last_stride)
+      for block in range(num_blocks):
+        x = Bottleneck(
+          width=self.width * 2**stage,
+          stride=first_stride if block == 0 else 1,
+          conv=conv,
+          norm=norm_for(stage),
+          name=f'layer{stage + 1}_{block}',
+        )(x)
+      if stage + 1 == self.frozen_stages:
+        x = jax.lax.stop_gradient(x)
+    return x

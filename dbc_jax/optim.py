@@ -1,0 +1,65 @@
+"""SGD as the papers use it, and its schedule; called by train and driver."""
+
+from typing import Any
+
+import jax
+import optax
+
+
+def create_optimizer(
+  *, momentum: float, weight_decay: float, backbone_multiplier: float
+) -> optax.GradientTransformation:
+  """Nesterov SGD without its learning rate, which the step multiplies in.
+
+  Keeping the rate out of the transformation lets one compiled step serve every
+  stage of the schedule.
+
+  Args:
+    momentum: of the velocity; 0.9.
+    weight_decay: L2 penalty, added to the gradient before the velocity.
+    backbone_multiplier: factor on the rate of everything under 'backbone';
+      0.1 for pre-trained weights.
+
+  Returns:
+    Transformation whose updates are to be scaled by -learning_rate.
+
+  Source: SGD of both papers; Nesterov and weight decay 5e-4 are those of BUC's
+    public code.
+  """
+
+  def backbone_mask(params: Any) -> Any:
+    return {
+      name: jax.tree.map(lambda _, inside=(name == 'backbone'): inside, tree)
+      for name, tree in params.items()
+    }
+
+  return optax.chain(
+    optax.add_decayed_weights(weight_decay),
+    optax.trace(momentum, nesterov=True),
+    optax.masked(optax.scale(backbone_multiplier), backbone_mask),
+  )
+
+
+def learning_rate(
+  stage: int,
+  epoch: int,
+  *,
+  initial: float,
+  dropped: float,
+  drop_epoch: int,
+  later: float,
+) -> float:
+  """Rate of one epoch.
+
+  Args:
+    stage: 0 for the first.
+    epoch: within the stage, from 0.
+    initial, dropped: in stage 0, before and from `drop_epoch` on.
+    drop_epoch: 15 in the papers (16 in BUC's public code).
+    later: in every later stage.
+
+  Source: E-cluster, sec. 4.2; DBC, sec. IV-B.
+  """
+  if stage > 0:
+    return later
+  return initial if epoch < drop_epoch else dropped

@@ -1,0 +1,85 @@
+"""Local devices: the only file that knows pmap; called by train and extract.
+
+State stays unstacked: it goes in and comes out once, not once per device, and
+every returned value of it must have been averaged or gathered over the axis.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+AXIS_NAME = 'devices'
+
+
+def num_devices() -> int:
+  """Local devices that a batch is split over."""
+  return jax.local_device_count()
+
+
+def check_batch_size(batch_size: int) -> None:
+  """Raises ValueError unless the batch can be split over the devices."""
+  if batch_size < 1 or batch_size % num_devices():
+    raise ValueError(
+      f'train.batch_size: got {batch_size}, expected a positive multiple of '
+      f'the {num_devices()} local devices; choose another batch size, or '
+      'fewer devices (CUDA_VISIBLE_DEVICES)'
+    )
+
+
+def replicate(tree: Any) -> Any:
+  """Places a tree where a compiled step puts what it returns: on every device.
+
+  A state that comes from elsewhere would compile the same step once more.
+  """
+  mesh = jax.sharding.Mesh(jax.local_devices(), (AXIS_NAME,))
+  everywhere = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+  return jax.device_put(tree, everywhere)
+
+
+def parallel_update(
+  step: Callable[..., tuple[Any, Any]],
+) -> Callable[..., tuple[Any, Any]]:
+  """Compiles `step(state, batch) -> (state, metrics)` for all local devices.
+
+  Args:
+    step: the step of one device; sees the axis `AXIS_NAME`. What it returns
+      must be equal on all devices.
+
+  Returns:
+    The same signature; `batch` is a tree of [B, ...] arrays, which is split.
+  """
+  mapped = jax.pmap(
+    step, axis_name=AXIS_NAME, in_axes=(None, 0), out_axes=(None, None)
+  )
+  return lambda state, batch: mapped(state, _split(batch))
+
+
+def parallel_map(
+  function: Callable[..., Any],
+) -> Callable[..., Any]:
+  """Compiles `function(state, batch) -> outputs`, rows in and rows out.
+
+  Args:
+    function: maps [B/n, ...] to a tree of [B/n, ...] on each device.
+
+  Returns:
+    The same signature on whole batches [B, ...]; outputs are NumPy.
+  """
+  mapped = jax.pmap(
+    function, axis_name=AXIS_NAME, in_axes=(None, 0), out_axes=0
+  )
+
+  def call(state: Any, batch: Any) -> Any:
+    outputs = jax.device_get(mapped(state, _split(batch)))
+    return jax.tree.map(lambda x: x.reshape((-1, *x.shape[2:])), outputs)
+
+  return call
+
+
+def _split(batch: Any) -> Any:
+  count = num_devices()
+  return jax.tree.map(
+    lambda x: np.reshape(x, (count, x.shape[0] // count, *x.shape[1:])), batch
+  )

@@ -1,0 +1,21 @@
+"""What people look at: metric files, progress, cluster lists, the report."""
+
+from dbc_jax.reporting.clusters import write_clusters
+from dbc_jax.reporting.metrics import (
+  EventWriter,
+  format_record,
+  format_summary,
+  write_metrics,
+)
+from dbc_jax.reporting.progress import StageProgress
+from dbc_jax.reporting.report import write_report
+
+__all__ = [
+  'EventWriter',
+  'StageProgress',
+  'format_record',
+  'format_summary',
+  'write_clusters',
+  'write_metrics',
+  'write_report',
+]

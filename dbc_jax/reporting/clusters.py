@@ -1,0 +1,159 @@
+"""The clusters of a run, as a CSV file and as sheets of their images.
+
+Called by the driver (the file) and by the report (the sheets).
+"""
+
+import base64
+import csv
+import html
+import io
+import pathlib
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from PIL import Image
+
+from dbc_jax.reporting import metrics
+
+_NUM_LARGEST, _NUM_MIDDLE, _NUM_IMAGES = 6, 6, 12
+_MAX_WIDTH, _MAX_HEIGHT = 192, 96
+
+
+def write_clusters(
+  path: pathlib.Path,
+  names: Sequence[str],
+  labels: np.ndarray,
+  *,
+  pids: np.ndarray | None = None,
+  camids: np.ndarray | None = None,
+) -> None:
+  """Writes which cluster each image is in, one cluster after another.
+
+  Args:
+    path: of the CSV file; replaced as a whole.
+    names: N paths of images.
+    labels: [N] int, cluster of each image.
+    pids: [N] int, true identities, for a column `pid`.
+    camids: [N] int, cameras, for a column `camid`.
+
+  Raises:
+    ValueError: the arrays differ in length.
+  """
+  columns = {'path': names, 'cluster': labels, 'camid': camids, 'pid': pids}
+  columns = {
+    key: column for key, column in columns.items() if column is not None
+  }
+  for key, column in columns.items():
+    if len(column) != len(names):
+      raise ValueError(
+        f'{key}: got {len(column)} values for {len(names)} images.'
+        ' Pass one value per image, in the same order.'
+      )
+  order = sorted(range(len(names)), key=lambda i: (int(labels[i]), names[i]))
+  text = io.StringIO()
+  writer = csv.writer(text, lineterminator='\n')
+  writer.writerow(columns)
+  for i in order:
+    writer.writerow(
+      column[i] if key == 'path' else int(column[i])
+      for key, column in columns.items()
+    )
+  metrics.write_atomically(path, text.getvalue())
+
+
+def choose_clusters(
+  labels: np.ndarray, num_largest: int, num_middle: int
+) -> tuple[list[int], list[int]]:
+  """Clusters to show: the largest, and some of every size below.
+
+  Args:
+    labels: [N] int, >= 0.
+    num_largest: how many of the largest, at most.
+    num_middle: how many of the others that have two members or more, spread
+      evenly over their ranks, at most.
+
+  Returns:
+    Two lists of clusters, each by falling size, equal sizes by number.
+  """
+  sizes = np.bincount(labels)
+  ranked = [int(k) for k in np.argsort(-sizes, kind='stable') if sizes[k] > 1]
+  others = ranked[num_largest:]
+  return ranked[:num_largest], [
+    others[i] for i in spread(len(others), num_middle)
+  ]
+
+
+def spread(length: int, count: int) -> list[int]:
+  """At most `count` of the positions 0..length-1, evenly spaced, rising."""
+  count = min(length, count)
+  return [(2 * i + 1) * length // (2 * count) for i in range(count)]
+
+
+def contact_sheets(
+  names: Sequence[str],
+  labels: np.ndarray,
+  thumbnails: Sequence[np.ndarray] | np.ndarray,
+  pids: np.ndarray | None,
+) -> Iterator[str]:
+  """Images of the largest clusters and of a sample of the others.
+
+  Args:
+    names: N paths of images.
+    labels: [N] int, >= 0.
+    thumbnails: item i is image i, [H, W, 3] uint8; only those shown are read.
+    pids: [N] int, true identities, or None.
+
+  Yields:
+    HTML, for the style sheet of the report: `.sheet`, `.other`, `.flag`.
+  """
+  largest, middle = choose_clusters(labels, _NUM_LARGEST, _NUM_MIDDLE)
+  if not largest:
+    yield '<p>Every cluster holds a single image.</p>'
+  elif pids is not None:
+    yield (
+      '<p>An image with a <span class="flag">coloured frame</span> is not of'
+      ' the identity that is most frequent in its cluster.</p>'
+    )
+  for heading, chosen in (('Largest', largest), ('A sample of others', middle)):
+    if chosen:
+      yield f'<h3>{heading}</h3>'
+    for cluster in chosen:
+      members = sorted(
+        np.flatnonzero(labels == cluster), key=lambda i: names[i]
+      )
+      shown = [members[i] for i in spread(len(members), _NUM_IMAGES)]
+      caption = f'Cluster {cluster}: {len(members)} images'
+      if len(shown) < len(members):
+        caption += f', {len(shown)} shown'
+      others: set[int] = set()
+      if pids is not None:
+        values, counts = np.unique(pids[members], return_counts=True)
+        caption += (
+          f'; {len(values)} identities, the most frequent has {counts.max()}'
+          if len(values) > 1
+          else '; one identity'
+        )
+        main = values[counts.argmax()]
+        others = {i for i in members if pids[i] != main}
+      images = ''.join(
+        _image(thumbnails[i], names[i], i in others) for i in shown
+      )
+      yield (
+        f'<figure><figcaption>{caption}</figcaption>'
+        f'<div class="sheet">{images}</div></figure>'
+      )
+
+
+def _image(pixels: np.ndarray, name: str, other: bool) -> str:
+  """One image as an <img> that carries its own bytes."""
+  image = Image.fromarray(np.asarray(pixels))
+  image.thumbnail((_MAX_WIDTH, _MAX_HEIGHT))
+  data = io.BytesIO()
+  image.save(data, 'JPEG', quality=85)
+  source = base64.b64encode(data.getvalue()).decode()
+  text = html.escape(name)
+  kind = ' class="other"' if other else ''
+  return (
+    f'<img{kind} src="data:image/jpeg;base64,{source}" alt="{text}"'
+    f' title="{text}" width="{image.width}" height="{image.height}">'
+  )

@@ -1,0 +1,114 @@
+"""The progress bar of one stage, and the mean loss and speed behind it.
+
+Called by the driver, once per stage.
+"""
+
+import sys
+import time
+from types import TracebackType
+from typing import Self
+
+import tqdm
+
+
+class StageProgress:
+  """Context manager: a bar on a terminal, else only the two numbers.
+
+  Attributes:
+    epoch_loss: mean loss of the current epoch so far; NaN before any step.
+    images_per_second: since the stage began, compilation included; 0 before
+      any step.
+  """
+
+  def __init__(
+    self,
+    stage: int,
+    num_stages: int,
+    num_epochs: int,
+    steps_per_epoch: int,
+    batch_size: int,
+    enabled: bool | None = None,
+  ) -> None:
+    """Shows nothing yet.
+
+    Args:
+      stage: 0 for the first.
+      num_stages: in the whole run.
+      num_epochs: in this stage.
+      steps_per_epoch: updates in one epoch.
+      batch_size: images in one step, over all devices.
+      enabled: whether to draw; None asks whether stderr is a terminal.
+    """
+    # Over the number of the last stage, since log lines count from 0 as well.
+    self._prefix = f'stage {stage}/{max(stage, num_stages - 1)}'
+    self._num_epochs = num_epochs
+    self._num_steps = num_epochs * steps_per_epoch
+    self._batch_size = batch_size
+    self._enabled = sys.stderr.isatty() if enabled is None else enabled
+    self._bar: tqdm.tqdm | None = None
+    self._start = self._last = time.monotonic()
+    self._steps = 0
+    self._epoch = -1
+    self._epoch_steps = 0
+    self._loss_sum = 0.0
+
+  def __enter__(self) -> Self:
+    self._start = self._last = time.monotonic()
+    if self._enabled:
+      self._bar = tqdm.tqdm(
+        total=self._num_steps,
+        desc=self._prefix,
+        unit='step',
+        leave=False,
+        dynamic_ncols=True,
+        # Our own images/s stands in for tqdm's steps/s.
+        bar_format='{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}'
+        ' [{elapsed}<{remaining}{postfix}]',
+      )
+    return self
+
+  def __exit__(
+    self,
+    exc_type: type[BaseException] | None,
+    exc: BaseException | None,
+    traceback: TracebackType | None,
+  ) -> None:
+    if self._bar is not None:
+      self._bar.close()
+
+  def update(self, epoch: int, loss: float) -> None:
+    """Counts one step.
+
+    Args:
+      epoch: within the stage, from 0.
+      loss: of the step.
+    """
+    if epoch != self._epoch:
+      self._epoch, self._epoch_steps, self._loss_sum = epoch, 0, 0.0
+    self._steps += 1
+    self._epoch_steps += 1
+    self._loss_sum += float(loss)
+    self._last = time.monotonic()
+    if self._bar is not None:
+      # tqdm draws at most ten times a second, by itself, within update().
+      self._bar.set_description(
+        f'{self._prefix} epoch {epoch + 1}/{self._num_epochs}', refresh=False
+      )
+      self._bar.set_postfix_str(
+        f'loss {self.epoch_loss:.2f}, {self.images_per_second:.0f} images/s',
+        refresh=False,
+      )
+      self._bar.update()
+
+  @property
+  def epoch_loss(self) -> float:
+    if not self._epoch_steps:
+      return float('nan')
+    return self._loss_sum / self._epoch_steps
+
+  @property
+  def images_per_second(self) -> float:
+    if not self._steps:
+      return 0.0
+    seconds = max(self._last - self._start, 1e-9)
+    return self._steps * self._batch_size / seconds

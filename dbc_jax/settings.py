@@ -1,0 +1,128 @@
+"""Checks a config before any work starts; called by the driver."""
+
+import json
+import math
+import pathlib
+from typing import Any
+
+import ml_collections
+
+
+def num_merges_and_stages(
+  num_samples: int, merge_percent: float
+) -> tuple[int, int]:
+  """Merges m after each stage, and how many stages are trained.
+
+  m = int(N * merge_percent), fixed from N; stages are trained while more than
+  m clusters are left, and nothing is merged after the last one.
+
+  Raises:
+    ValueError: merge_percent outside (0, 1), or too few samples for one merge.
+
+  Source: Algorithm 1 of DBC and of E-cluster.
+  """
+  if not 0.0 < merge_percent < 1.0:
+    raise ValueError(
+      f'cluster.merge_percent: got {merge_percent}, expected a share of the '
+      'training images in (0, 1), such as 0.05'
+    )
+  num_merges = int(num_samples * merge_percent)
+  if num_merges < 1:
+    raise ValueError(
+      f'cluster.merge_percent: {merge_percent} of {num_samples} training '
+      'images is less than one merge a stage; expected at least '
+      f'{1 / num_samples if num_samples else 1:.3g}, or more images'
+    )
+  return num_merges, math.ceil(num_samples / num_merges) - 1
+
+
+def check_config(config: ml_collections.ConfigDict) -> None:
+  """Raises ValueError, naming the field, for a value outside its range.
+
+  Fields of the network, the criterion and the data set are checked where they
+  are used to make one, before work starts as well.
+  """
+  train, memory, data = config.train, config.memory, config.data
+  positive = {
+    'data.stored_size': min(data.stored_size),
+    'data.image_size': min(data.image_size),
+    'train.stage0_epochs': train.stage0_epochs,
+    'train.stage_epochs': train.stage_epochs,
+    'train.learning_rate': train.learning_rate,
+    'train.dropped_learning_rate': train.dropped_learning_rate,
+    'train.later_learning_rate': train.later_learning_rate,
+    'memory.temperature': memory.temperature,
+    'extract_batch_size': config.extract_batch_size,
+  }
+  at_least_zero = {
+    'data.num_identities': data.num_identities,
+    'train.weight_decay': train.weight_decay,
+    'train.backbone_multiplier': train.backbone_multiplier,
+    'train.drop_epoch': train.drop_epoch,
+  }
+  shares = {
+    'train.momentum': train.momentum,
+    'memory.momentum': memory.momentum,
+  }
+  choices = {
+    'memory.init': (memory.init, ('centroid', 'zeros')),
+    'cluster.features': (config.cluster.features, ('feature', 'embedding')),
+  }
+  for field, value in positive.items():
+    if not value > 0:
+      raise ValueError(f'{field}: got {value}, expected more than 0')
+  for field, value in at_least_zero.items():
+    if not value >= 0:
+      raise ValueError(f'{field}: got {value}, expected 0 or more')
+  for field, value in shares.items():
+    if not 0.0 <= value < 1.0:
+      raise ValueError(f'{field}: got {value}, expected a value in [0, 1)')
+  for field, (value, allowed) in choices.items():
+    if value not in allowed:
+      raise ValueError(
+        f'{field}: got {value!r}, expected one of {list(allowed)}'
+      )
+
+
+def claim_workdir(
+  workdir: pathlib.Path, config: ml_collections.ConfigDict
+) -> None:
+  """Writes config.json, or checks that the one that is there is the same.
+
+  Raises:
+    ValueError: the workdir holds a run of another config; names the fields.
+  """
+  path = workdir / 'config.json'
+  given = json.loads(json.dumps(config.to_dict()))
+  if path.exists():
+    saved = json.loads(path.read_text())
+    if saved != given:
+      raise ValueError(
+        f'workdir: {workdir} holds a run of another config '
+        f'({_differences(saved, given)}); choose another --workdir, or '
+        'delete this one to start over'
+      )
+    return
+  workdir.mkdir(parents=True, exist_ok=True)
+  temporary = path.with_suffix('.tmp')
+  temporary.write_text(json.dumps(given, indent=2) + '\n')
+  temporary.replace(path)
+
+
+def _differences(saved: dict[str, Any], given: dict[str, Any]) -> str:
+  a, b = _flat(saved), _flat(given)
+  return '; '.join(
+    f'{key}: {a.get(key)!r} there, {b.get(key)!r} given'
+    for key in sorted(a.keys() | b.keys())
+    if a.get(key) != b.get(key)
+  )
+
+
+def _flat(tree: dict[str, Any], prefix: str = '') -> dict[str, Any]:
+  flat: dict[str, Any] = {}
+  for key, value in tree.items():
+    if isinstance(value, dict):
+      flat |= _flat(value, f'{prefix}{key}.')
+    else:
+      flat[prefix + key] = value
+  return flat

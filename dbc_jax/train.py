@@ -1,0 +1,215 @@
+"""One training step and one epoch of it, as pure functions of a TrainState.
+
+Called by the driver. The step knows an axis name; what maps it over devices
+is in `parallel`.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from dbc_jax import memory as memory_lib
+from dbc_jax import parallel
+from dbc_jax.data import transforms
+from dbc_jax.models import Encoder
+
+
+class TrainState(NamedTuple):
+  """Everything a step reads and writes.
+
+  Attributes:
+    params, batch_stats: the network's variables.
+    opt_state: of the optimiser; fresh in each stage.
+    memory: [capacity, E] float32.
+    num_clusters: int32 scalar, live rows of the memory.
+    learning_rate: float32 scalar of this epoch.
+    step: int32 scalar, counts through the whole run.
+    rng: key of the run; a step uses fold_in(rng, step).
+  """
+
+  params: Any
+  batch_stats: Any
+  opt_state: Any
+  memory: jax.Array
+  num_clusters: jax.Array
+  learning_rate: jax.Array
+  step: jax.Array
+  rng: jax.Array
+
+
+def init_variables(
+  encoder: Encoder, rng: jax.Array, image_size: tuple[int, int]
+) -> dict[str, Any]:
+  """Random 'params' and 'batch_stats' of the encoder."""
+  images = jnp.zeros((1, *image_size, 3), jnp.float32)
+  return jax.jit(encoder.init)(rng, images)
+
+
+def create_train_state(
+  variables: dict[str, Any],
+  optimizer: optax.GradientTransformation,
+  memory: jax.Array,
+  num_clusters: int,
+  *,
+  step: int,
+  rng: jax.Array,
+) -> TrainState:
+  """The state at the start of a stage: fresh optimiser, given memory."""
+  return TrainState(
+    params=variables['params'],
+    batch_stats=variables['batch_stats'],
+    opt_state=optimizer.init(variables['params']),
+    memory=memory,
+    num_clusters=jnp.int32(num_clusters),
+    learning_rate=jnp.float32(0.0),
+    step=jnp.int32(step),
+    rng=rng,
+  )
+
+
+def train_step(
+  state: TrainState,
+  batch: dict[str, jax.Array],
+  *,
+  encoder: Encoder,
+  optimizer: optax.GradientTransformation,
+  image_size: tuple[int, int],
+  temperature: float,
+  memory_momentum: float,
+  axis_name: str,
+) -> tuple[TrainState, jax.Array]:
+  """One update of the network, then of the memory, on one device's share.
+
+  Args:
+    state: equal on all devices.
+    batch: 'images' uint8 [B/n, H, W, 3] and 'labels' int32 [B/n].
+    encoder, optimizer, image_size, temperature, memory_momentum: static.
+    axis_name: of the devices; gradients, statistics and loss are averaged
+      over it, embeddings gathered in the order of the global batch.
+
+  Returns:
+    The new state and the loss (scalar, mean of the global batch), equal on
+    all devices.
+  """
+  images, labels = batch['images'], batch['labels']
+  augment_rng, dropout_rng = jax.random.split(
+    jax.random.fold_in(state.rng, state.step)
+  )
+  positions = jax.lax.axis_index(axis_name) * labels.shape[0] + jnp.arange(
+    labels.shape[0]
+  )
+  images = transforms.augment(augment_rng, positions, images, image_size)
+
+  def loss_fn(params: Any) -> tuple[jax.Array, tuple[jax.Array, Any]]:
+    (embeddings, _), mutated = encoder.apply(
+      {'params': params, 'batch_stats': state.batch_stats},
+      images,
+      train=True,
+      rngs={'dropout': dropout_rng},
+      mutable=['batch_stats'],
+    )
+    loss = memory_lib.memory_loss(
+      state.memory,
+      embeddings,
+      labels,
+      temperature=temperature,
+      num_clusters=state.num_clusters,
+    )
+    return loss, (embeddings, mutated['batch_stats'])
+
+  (loss, (embeddings, batch_stats)), grads = jax.value_and_grad(
+    loss_fn, has_aux=True
+  )(state.params)
+  grads, batch_stats, loss = jax.lax.pmean(
+    (grads, batch_stats, loss), axis_name
+  )
+  updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+  updates = jax.tree.map(lambda u: -state.learning_rate * u, updates)
+  # Every replica updates the memory with the whole global batch, in order.
+  embeddings, labels = jax.lax.all_gather(
+    (embeddings, labels), axis_name, tiled=True
+  )
+  memory = memory_lib.update_memory(
+    state.memory, embeddings, labels, momentum=memory_momentum
+  )
+  state = state._replace(
+    params=optax.apply_updates(state.params, updates),
+    batch_stats=batch_stats,
+    opt_state=opt_state,
+    memory=memory,
+    step=state.step + 1,
+  )
+  return state, loss
+
+
+def make_train_step(
+  **fields: Any,
+) -> Callable[[TrainState, dict[str, np.ndarray]], tuple[TrainState, Any]]:
+  """`train_step` with its static fields bound, over all local devices."""
+  return parallel.parallel_update(
+    functools.partial(train_step, axis_name=parallel.AXIS_NAME, **fields)
+  )
+
+
+def train_epoch(
+  step_fn: Callable[
+    [TrainState, dict[str, np.ndarray]], tuple[TrainState, Any]
+  ],
+  state: TrainState,
+  images: np.ndarray,
+  labels: np.ndarray,
+  *,
+  learning_rate: float,
+  batch_size: int,
+  seed: tuple[int, ...],
+  on_step: Callable[[float], None],
+) -> TrainState:
+  """Steps once over the shuffled samples; an incomplete last batch is dropped.
+
+  The loss of a step is fetched only after the next one is dispatched, so that
+  the device never waits for the host.
+
+  Args:
+    step_fn: from `make_train_step`.
+    state: at the start of the epoch.
+    images: [N, H, W, 3] uint8.
+    labels: [N] int32.
+    learning_rate: of this epoch.
+    batch_size: of the global batch, <= N.
+    seed: of this epoch's permutation.
+    on_step: called with the loss of every step, in order.
+
+  Returns:
+    The state after the last step.
+
+  Raises:
+    FloatingPointError: a loss is NaN or infinite; names the step.
+  """
+  state = parallel.replicate(
+    state._replace(learning_rate=jnp.float32(learning_rate))
+  )
+  first_step = int(state.step)
+  order = np.random.default_rng(seed).permutation(len(images))
+  pending = None
+  for step in range(len(order) // batch_size):
+    index = order[step * batch_size : (step + 1) * batch_size]
+    state, loss = step_fn(
+      state, {'images': images[index], 'labels': labels[index]}
+    )
+    if pending is not None:
+      on_step(_finite(pending, first_step + step - 1))
+    pending = loss
+  on_step(_finite(pending, first_step + step))
+  return state
+
+
+def _finite(loss: jax.Array, step: int) -> float:
+  value = float(loss)
+  if not np.isfinite(value):
+    raise FloatingPointError(f'step {step}: the loss is {value}')
+  return value

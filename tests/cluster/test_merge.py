@@ -1,0 +1,124 @@
+"""What merge_clusters returns and refuses, and its linkage matrix."""
+
+import cluster_oracles as oracles
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.cluster import hierarchy
+
+from dbc_jax.cluster import (
+  Criterion,
+  MergeResult,
+  merge_clusters,
+  to_scipy_linkage,
+)
+
+DBC = Criterion('dbc', 0.1)
+
+
+def test_result_types():
+  x = oracles.unit_features(20, 4, seed=0)
+  got = merge_clusters(jnp.asarray(x), jnp.arange(20), 6, DBC)
+  assert isinstance(got, MergeResult) and got.engine == 'dense'
+  assert isinstance(got.labels, np.ndarray) and got.labels.dtype == np.int32
+  assert set(got.labels) == set(range(14))
+  assert got.pairs.shape == (6, 2) and got.scores.shape == (6,)
+  assert (got.pairs[:, 0] < got.pairs[:, 1]).all()
+
+
+@pytest.mark.parametrize('merge', ['sequential', 'ranked'])
+def test_clusters_keep_the_order_of_their_lowest(merge):
+  x = oracles.unit_features(60, 4, seed=1)
+  labels = oracles.random_labels(60, 40, seed=2)
+  got = merge_clusters(x, labels, 25, Criterion('dbc', 0.1, merge=merge))
+  lowest = [labels[got.labels == c].min() for c in range(15)]
+  assert lowest == sorted(lowest)
+  # Clusters only grow: what was together stays together.
+  assert len(set(zip(labels, got.labels, strict=True))) == 40
+
+
+@pytest.mark.parametrize('num_merges', [1, 17, 29])
+@pytest.mark.parametrize('merge', ['sequential', 'ranked'])
+@pytest.mark.parametrize('name', ['buc', 'dbc', 'ecluster', 'estat'])
+def test_linkage_is_valid_and_cuts_where_merging_ended(name, merge, num_merges):
+  x = oracles.unit_features(50, 4, seed=3)
+  labels = oracles.random_labels(50, 30, seed=4)
+  got = merge_clusters(x, labels, num_merges, Criterion(name, 0.1, merge=merge))
+  tree = to_scipy_linkage(got)
+  assert hierarchy.is_valid_linkage(tree, throw=True)
+  assert tree.shape == (29, 4) and tree[-1, 3] == 30
+  np.testing.assert_array_equal(tree[:num_merges, :2], got.pairs)
+  cut = hierarchy.fcluster(tree, 30 - num_merges, 'maxclust')[labels]
+  assert len(set(zip(cut, got.labels, strict=True))) == 30 - num_merges
+
+  scored = to_scipy_linkage(got, heights='score')
+  assert hierarchy.is_valid_linkage(scored, throw=True)
+  np.testing.assert_allclose(scored[:num_merges, 2], got.scores, atol=1e-6)
+  np.testing.assert_array_equal(scored[:, [0, 1, 3]], tree[:, [0, 1, 3]])
+
+
+def test_score_heights_of_average_linkage_are_scipys():
+  x = oracles.unit_features(40, 4, seed=5)
+  got = merge_clusters(x, np.arange(40), 39, Criterion('dbc', 0.0))
+  tree = hierarchy.linkage(x.astype(np.float64), 'average')
+  np.testing.assert_allclose(
+    to_scipy_linkage(got, heights='score'), tree, atol=1e-5
+  )
+
+
+def test_wrong_heights():
+  got = merge_clusters(np.eye(3), np.arange(3), 1, DBC)
+  with pytest.raises(ValueError, match="heights: got 'distance'"):
+    to_scipy_linkage(got, heights='distance')
+
+
+@pytest.mark.parametrize('num_merges', [0, -1, 3, 4, 1.0, True, None])
+def test_wrong_num_merges(num_merges):
+  with pytest.raises(ValueError, match=r'^num_merges: got .* in 1\.\.2'):
+    merge_clusters(np.eye(3), np.arange(3), num_merges, DBC)
+
+
+@pytest.mark.parametrize(
+  ('labels', 'message'),
+  [
+    (np.arange(2), '^labels: got shape'),
+    (np.array([0, 2, 3]), '^labels: got 3 distinct values from 0 to 3'),
+    (np.zeros((3, 1), int), '^labels: got shape'),
+  ],
+)
+def test_wrong_labels(labels, message):
+  with pytest.raises(ValueError, match=message):
+    merge_clusters(np.eye(3), labels, 1, DBC)
+
+
+def test_wrong_features_and_distances():
+  x = np.eye(3)
+  x[1, 1] = np.nan
+  with pytest.raises(ValueError, match=r'^features: row 1 holds NaN'):
+    merge_clusters(x, np.arange(3), 1, DBC)
+  with pytest.raises(ValueError, match=r'^distances: got shape \(4, 4\)'):
+    merge_clusters(np.eye(3), np.arange(3), 1, DBC, distances=np.zeros((4, 4)))
+  with pytest.raises(ValueError, match=r'^squared: '):
+    merge_clusters(
+      np.eye(3),
+      np.arange(3),
+      1,
+      Criterion('buc', 0.003, squared=True),
+      distances=np.zeros((3, 3)),
+    )
+
+
+@pytest.mark.parametrize('merge', ['sequential', 'ranked'])
+def test_memory_budget(merge):
+  x = oracles.unit_features(100, 4, seed=6)
+  criterion = Criterion('ecluster', 0.9, merge=merge)
+  free = merge_clusters(x, np.arange(100), 5, criterion)
+  with pytest.raises(ValueError, match='memory_budget_gb: got 1e-05') as error:
+    merge_clusters(x, np.arange(100), 5, criterion, memory_budget_gb=1e-5)
+  needed = float(str(error.value).split('at least ')[1].split(',')[0])
+  # Two float32 matrices of 100 x 100 at least.
+  assert 8e-5 <= needed < 1e-3
+  enough = merge_clusters(
+    x, np.arange(100), 5, criterion, memory_budget_gb=needed * 1.01
+  )
+  np.testing.assert_array_equal(enough.labels, free.labels)

@@ -1,0 +1,185 @@
+"""Tests of the records: JSON lines, TensorBoard events and plain text."""
+
+import json
+import pathlib
+import struct
+
+import numpy as np
+import pytest
+from tensorboardX.proto import event_pb2
+
+from dbc_jax.reporting import metrics
+
+
+def make_history(num_stages: int) -> list[dict]:
+  return [
+    {
+      'stage': stage,
+      'num_clusters': 100 - 5 * stage,
+      'loss': 3.0 - stage / 4,
+      'rank1': 0.4 + stage / 100,
+      'map': 0.2 + stage / 100,
+      'pair_f': 0.3,
+      'seconds_train': 5.06,
+      'seconds_embed': 1.0,
+    }
+    for stage in range(num_stages)
+  ]
+
+
+def without_identities(history: list[dict]) -> list[dict]:
+  keys = ('stage', 'num_clusters', 'loss')
+  return [{key: record[key] for key in keys} for record in history]
+
+
+def test_metrics_file_holds_exactly_the_history(tmp_path):
+  history = make_history(3)
+  metrics.write_metrics(tmp_path / 'new', history)
+  metrics.write_metrics(tmp_path / 'new', history[:2])
+  lines = (tmp_path / 'new' / 'metrics.jsonl').read_text().splitlines()
+  assert [json.loads(line) for line in lines] == history[:2]
+  assert list(json.loads(lines[0])) == list(history[0])
+  assert [p.name for p in (tmp_path / 'new').iterdir()] == ['metrics.jsonl']
+
+
+def test_metrics_file_takes_numpy_scalars(tmp_path):
+  record = {'stage': np.int64(1), 'loss': np.float32(0.5)}
+  metrics.write_metrics(tmp_path, [record])
+  text = (tmp_path / 'metrics.jsonl').read_text()
+  assert text == '{"stage": 1, "loss": 0.5}\n'
+
+
+def test_a_failed_write_leaves_the_old_metrics(tmp_path):
+  metrics.write_metrics(tmp_path, make_history(1))
+  before = (tmp_path / 'metrics.jsonl').read_text()
+  with pytest.raises(ValueError, match='JSON'):
+    metrics.write_metrics(tmp_path, [{'stage': 0, 'loss': float('nan')}])
+  assert (tmp_path / 'metrics.jsonl').read_text() == before
+
+
+def test_a_crash_before_the_rename_leaves_the_old_file(tmp_path, monkeypatch):
+  path = tmp_path / 'file.txt'
+  metrics.write_atomically(path, 'old')
+
+  def crash(*args):
+    raise OSError('disk gone')
+
+  monkeypatch.setattr(metrics.os, 'replace', crash)
+  with pytest.raises(OSError, match='disk gone'):
+    metrics.write_atomically(path, 'new')
+  assert path.read_text() == 'old'
+
+
+def read_events(path: pathlib.Path) -> list[event_pb2.Event]:
+  """Events of a TFRecord file: length, checksum, bytes, checksum."""
+  data, events = path.read_bytes(), []
+  while data:
+    (length,) = struct.unpack('<Q', data[:8])
+    events.append(event_pb2.Event.FromString(data[12 : 12 + length]))
+    data = data[16 + length :]
+  return events
+
+
+def test_events_hold_every_value_under_a_grouped_tag(tmp_path):
+  writer = metrics.EventWriter(tmp_path, None)
+  for record in make_history(2):
+    writer.write_stage(record)
+  writer.close()
+  (path,) = (tmp_path / 'tensorboard').iterdir()
+  scalars = {
+    (value.tag, event.step): value.simple_value
+    for event in read_events(path)
+    for value in event.summary.value
+  }
+  tags = {tag for tag, _ in scalars}
+  assert tags == {
+    'loss',
+    'clusters/count',
+    'clusters/pair_f',
+    'retrieval/rank1',
+    'retrieval/map',
+    'seconds/train',
+    'seconds/embed',
+  }
+  assert len(scalars) == 2 * len(tags)
+  assert scalars['clusters/count', 1] == 95
+  assert scalars['retrieval/rank1', 1] == pytest.approx(0.41)
+
+
+def test_a_resumed_run_purges_the_stages_after_its_checkpoint(tmp_path):
+  for last_stage, stages in ((None, (0, 1, 2, 3)), (1, (2, 3))):
+    writer = metrics.EventWriter(tmp_path, last_stage)
+    for stage in stages:
+      writer.write_stage(make_history(4)[stage])
+    writer.close()
+  files = list((tmp_path / 'tensorboard').iterdir())
+  assert len(files) == 2
+  starts = [
+    event.step
+    for path in files
+    for event in read_events(path)
+    if event.session_log.status == event_pb2.SessionLog.START
+  ]
+  # TensorBoard drops what it read at steps >= that of a session start.
+  assert sorted(starts) == [0, 2]
+
+
+def test_log_line_has_headlines_and_seconds():
+  record = {
+    'stage': 3,
+    'num_clusters': 850,
+    'loss': 2.314,
+    'rank1': 0.412,
+    'map': 0.225,
+    'pair_f': 0.308,
+    'seconds_train': 5.06,
+    'seconds_cluster': 0.2,
+  }
+  assert metrics.format_record(record) == (
+    'stage 3: 850 clusters, loss 2.31, rank-1 41.2 %, mAP 22.5 %,'
+    ' pair F 0.31 (train 5.1 s, cluster 0.2 s)'
+  )
+
+
+def test_log_line_leaves_out_what_is_absent():
+  record = {'stage': 0, 'num_clusters': 9, 'loss': 1.0}
+  assert metrics.format_record(record) == 'stage 0: 9 clusters, loss 1.00'
+
+
+def test_summary_has_an_aligned_table_that_marks_the_kept_stage():
+  text = metrics.format_summary(
+    make_history(12), 11, 'best mAP', pathlib.Path('runs/demo')
+  )
+  table = text.split('\n\n')[0].splitlines()
+  assert len(table) == 13
+  assert len({len(line) for line in table}) == 1
+  assert table[0].split() == 'stage clusters loss rank-1 mAP pair F'.split()
+  assert [line for line in table if '*' in line] == [table[12]]
+  assert table[12].split()[:3] == ['11*', '45', '0.25']
+  assert table[1].index('0') == table[12].index('11*') + 1
+  assert 'kept stage 11 (best mAP): 45 clusters' in text
+  for name in ('config.json', 'metrics.jsonl', 'clusters.csv', 'report.html'):
+    assert f'runs/demo/{name}' in text
+  assert 'runs/demo/checkpoints/' in text
+  assert 'runs/demo/tensorboard/' in text
+  assert 'not evaluated' not in text
+
+
+def test_summary_drops_columns_that_no_stage_has():
+  history = without_identities(make_history(2))
+  text = metrics.format_summary(history, 1, 'last', pathlib.Path('w'))
+  assert text.splitlines()[0].split() == ['stage', 'clusters', 'loss']
+  assert 'the data set has no identities' in text
+
+
+def test_a_value_that_one_stage_lacks_is_a_dash():
+  history = make_history(2)
+  del history[0]['map']
+  headings, rows = metrics.stage_table(history, 1)
+  column = headings.index('mAP')
+  assert [row[column] for row in rows] == ['-', '21.0 %']
+
+
+def test_an_unknown_kept_stage_is_an_error():
+  with pytest.raises(ValueError, match='kept_stage: got 7'):
+    metrics.format_summary(make_history(2), 7, 'best', pathlib.Path('w'))

@@ -1,0 +1,46 @@
+"""The optimiser against SGD written out, and the schedule's values."""
+
+import jax
+import numpy as np
+import pytest
+
+from dbc_jax import optim
+
+
+def test_updates_equal_nesterov_sgd_written_out():
+  rng = np.random.default_rng(0)
+  params = {
+    'backbone': {'w': rng.normal(size=3)},
+    'head': {'w': rng.normal(size=2)},
+  }
+  momentum, decay, multiplier, rate = 0.9, 5e-4, 0.1, 0.05
+  optimizer = optim.create_optimizer(
+    momentum=momentum, weight_decay=decay, backbone_multiplier=multiplier
+  )
+  got = jax.tree.map(np.float32, params)
+  state = optimizer.init(got)
+  velocity = jax.tree.map(np.zeros_like, params)
+  for _ in range(4):
+    grads = jax.tree.map(lambda p: rng.normal(size=p.shape), params)
+    updates, state = optimizer.update(
+      jax.tree.map(np.float32, grads), state, got
+    )
+    got = jax.tree.map(lambda p, u: p - rate * u, got, updates)
+    for room, factor in (('backbone', multiplier), ('head', 1.0)):
+      grad = grads[room]['w'] + decay * params[room]['w']
+      velocity[room]['w'] = momentum * velocity[room]['w'] + grad
+      step = grad + momentum * velocity[room]['w']
+      params[room]['w'] = params[room]['w'] - rate * factor * step
+  for room in params:
+    np.testing.assert_allclose(got[room]['w'], params[room]['w'], rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+  ('stage', 'epoch', 'expected'),
+  [(0, 0, 0.1), (0, 14, 0.1), (0, 15, 0.01), (0, 19, 0.01), (1, 0, 0.02)],
+)
+def test_schedule(stage, epoch, expected):
+  rate = optim.learning_rate(
+    stage, epoch, initial=0.1, dropped=0.01, drop_epoch=15, later=0.02
+  )
+  assert rate == expected
