@@ -13,16 +13,17 @@ def base(dataset: str) -> ml_collections.ConfigDict:
   """The config of one data set, without a merging criterion.
 
   Args:
-    dataset: one of DATASETS; '' means demo.
+    dataset: one of DATASETS, or one with ',small' behind it for the demo's
+      small network and schedule; '' means demo.
 
   Raises:
-    ValueError: an unknown data set.
+    ValueError: an unknown data set or an unknown word behind it.
   """
-  dataset = dataset or 'demo'
-  if dataset not in DATASETS:
+  dataset, comma, size = (dataset or 'demo').partition(',')
+  if dataset not in DATASETS or (comma and size != 'small'):
     raise ValueError(
-      f'unknown data set {dataset!r} after the colon of --config; expected '
-      f'one of {", ".join(DATASETS)}'
+      f'got {dataset + comma + size!r} after the colon of --config; expected '
+      f"one of {', '.join(DATASETS)}, or one of them with ',small' behind it"
     )
   config = ml_collections.ConfigDict()
   config.seed = 0
@@ -70,20 +71,21 @@ def base(dataset: str) -> ml_collections.ConfigDict:
   config.cluster.merge = 'sequential'  # or 'ranked', as the public code
   config.cluster.squared = False  # dbc, buc: squared distances, as their code
 
-  if dataset == 'demo':
-    small_from_scratch(config)
   if dataset == 'folder':
     config.data.stored_size = config.data.image_size
+  if dataset == 'demo' or size == 'small':
+    _small_from_scratch(config)
   return config
 
 
-def small_from_scratch(config: ml_collections.ConfigDict) -> None:
+def _small_from_scratch(config: ml_collections.ConfigDict) -> None:
   """A small network without pre-trained weights, for CPUs."""
   config.data.stored_size = (64, 32)
   config.data.image_size = (64, 32)
   config.extract_batch_size = 128
   config.model.name = 'resnet_tiny'
-  config.model.embedding_dim = 256
+  config.model.head_layers = 0  # see docs/demo.md
+  config.model.dropout = 0.0
   config.train.backbone_multiplier = 1.0
   config.train.stage0_epochs = 40
   config.train.drop_epoch = 30

@@ -67,18 +67,23 @@ class CheckpointStore:
       stage, args=ocp.args.Composite(**{_RECORD: ocp.args.JsonRestore()})
     )[_RECORD]
 
+  def restore_as_saved(self, stage: int) -> Any:
+    """The arrays of a stage, as NumPy, whatever they are."""
+    return self._manager.restore(
+      stage, args=ocp.args.Composite(**{_ARRAYS: ocp.args.StandardRestore()})
+    )[_ARRAYS]
+
   def restore(self, stage: int, template: Any) -> Any:
     """The arrays of a stage, as NumPy, in the shape of `template`.
+
+    Given a template, orbax silently takes another shape and casts another
+    dtype; so it gets none, and what is on disk is compared here.
 
     Raises:
       ValueError: an array has another shape or dtype, is missing or is too
         many; names it.
     """
-    # Restored as it is on disk and compared here: given a template, orbax
-    # would silently take another shape and cast another dtype.
-    arrays = self._manager.restore(
-      stage, args=ocp.args.Composite(**{_ARRAYS: ocp.args.StandardRestore()})
-    )[_ARRAYS]
+    arrays = self.restore_as_saved(stage)
     found, expected = _describe(arrays), _describe(template)
     for name in sorted(found.keys() | expected.keys()):
       if found.get(name) != expected.get(name):

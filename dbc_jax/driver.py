@@ -1,52 +1,23 @@
-"""The only stateful loop: train, extract, evaluate, merge, relabel, save.
+"""The only stateful loop: stage after stage, saved, resumed, reported.
 
-Called by main. Everything it calls is a function of what it passes; training
-is given pixels and cluster labels, never names, cameras or identities.
+Called by main. It takes the data set apart: pixels go to training, names and
+the ground truth to evaluation and reports alone.
 """
 
-import functools
+import dataclasses
 import logging
 import pathlib
-import time
-from typing import Any, NamedTuple
+from typing import Any
 
-import jax
 import ml_collections
 import numpy as np
 
-from dbc_jax import (
-  checkpoint,
-  cluster,
-  evaluation,
-  extract,
-  memory,
-  models,
-  optim,
-  parallel,
-  reporting,
-  settings,
-)
+from dbc_jax import checkpoint, cluster, models, parallel, reporting, settings
 from dbc_jax import data as data_lib
-from dbc_jax import train as train_lib
 from dbc_jax.data import pipeline
+from dbc_jax.stage import RunState, StageRunner, TestImages
 
 log = logging.getLogger('dbc_jax')
-
-
-class RunState(NamedTuple):
-  """What the loop threads from one stage to the next.
-
-  Attributes:
-    variables: 'params' and 'batch_stats' of the network.
-    labels: [N] int32, the clusters the coming stage trains on.
-    embeddings: [N, E] float32, eval-mode, of `variables`.
-    history: one record a stage, as written to metrics.jsonl.
-  """
-
-  variables: dict[str, Any]
-  labels: np.ndarray
-  embeddings: np.ndarray
-  history: list[dict[str, Any]]
 
 
 def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
@@ -60,30 +31,13 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
   Raises:
     ValueError: a config value, the data or the workdir is not as expected;
       raised before any work starts.
-    FloatingPointError: the loss became NaN or infinite.
+    FloatingPointError: the loss became NaN or infinite; the checkpoint of the
+      last complete stage stays.
   """
   settings.check_config(config)
   parallel.check_batch_size(config.train.batch_size)
-  criterion = make_criterion(config.cluster)
-  encoder = models.create_encoder(**config.model, axis_name=parallel.AXIS_NAME)
-  dataset, truth = load_data(config.data)
-  num_merges, num_stages = settings.num_merges_and_stages(
-    len(dataset.train), config.cluster.merge_percent
-  )
-  if config.train.batch_size > len(dataset.train):
-    raise ValueError(
-      f'train.batch_size: got {config.train.batch_size}, more than the '
-      f'{len(dataset.train)} training images'
-    )
-  job = Job(config, workdir, encoder, criterion, num_merges, num_stages)
-  job.load(dataset, truth)
-  settings.claim_workdir(workdir, config)
-  job.run()
-
-
-def make_criterion(fields: ml_collections.ConfigDict) -> cluster.Criterion:
-  """The merging criterion that a config's `cluster` fields describe."""
-  return cluster.Criterion(
+  fields = config.cluster
+  criterion = cluster.Criterion(
     fields.criterion,
     fields.reg_weight,
     intra=fields.intra,
@@ -92,288 +46,173 @@ def make_criterion(fields: ml_collections.ConfigDict) -> cluster.Criterion:
     merge=fields.merge,
     squared=fields.squared,
   )
-
-
-def load_data(
-  fields: ml_collections.ConfigDict,
-) -> tuple[data_lib.Dataset, data_lib.GroundTruth]:
-  """The data set that a config's `data` fields describe."""
+  encoder = models.create_encoder(**config.model, axis_name=parallel.AXIS_NAME)
   options = {}
-  if fields.num_identities:
-    options['num_identities'] = fields.num_identities
-  return data_lib.load_dataset(fields.name, fields.root or None, **options)
+  if config.data.num_identities:
+    options['num_identities'] = config.data.num_identities
+  dataset, truth = data_lib.load_dataset(
+    config.data.name, config.data.root or None, **options
+  )
+  num_merges, num_stages = settings.num_merges_and_stages(
+    len(dataset.train), fields.merge_percent
+  )
+  if config.train.batch_size > len(dataset.train):
+    raise ValueError(
+      f'train.batch_size: got {config.train.batch_size}, more than the '
+      f'{len(dataset.train)} training images'
+    )
+  settings.check_workdir(workdir, config)
+  runner = StageRunner(config, encoder, criterion, num_merges, num_stages)
+  job = _Job(config, workdir, runner, num_stages, dataset, truth)
+  settings.write_config(workdir, config)
+  devices = parallel.devices()
+  log.info(
+    '%s on %s: %d training images, %d stages, %d merges after each but the '
+    'last, %s on %d x %s, workdir %s',
+    fields.criterion,
+    config.data.name,
+    len(dataset.train),
+    num_stages,
+    num_merges,
+    config.model.name,
+    len(devices),
+    devices[0].device_kind,
+    workdir,
+  )
+  job.run()
 
 
-class Job:
-  """One run: its fixed parts, and the methods that advance a RunState."""
+def kept_stage(history: list[dict[str, Any]]) -> tuple[int, str]:
+  """The stage whose model and clusters are the result so far, and why."""
+  evaluated = [record for record in history if 'map' in record]
+  if not evaluated:
+    return history[-1]['stage'], 'last stage'
+  best = max(evaluated, key=lambda record: record['map'])
+  return best['stage'], 'best mAP on the test identities'
+
+
+class _Job:
+  """One run: its data, its files, and the loop over the stages."""
 
   def __init__(
     self,
     config: ml_collections.ConfigDict,
     workdir: pathlib.Path,
-    encoder: models.Encoder,
-    criterion: cluster.Criterion,
-    num_merges: int,
+    runner: StageRunner,
     num_stages: int,
+    dataset: data_lib.Dataset,
+    truth: data_lib.GroundTruth,
   ):
-    self.config = config
-    self.workdir = workdir
-    self.encoder = encoder
-    self.criterion = criterion
-    self.num_merges = num_merges
-    self.num_stages = num_stages
-    train = config.train
-    self.image_size = tuple(config.data.image_size)
-    self.optimizer = optim.create_optimizer(
-      momentum=train.momentum,
-      weight_decay=train.weight_decay,
-      backbone_multiplier=train.backbone_multiplier,
-    )
-    self.step_fn = train_lib.make_train_step(
-      encoder=encoder,
-      optimizer=self.optimizer,
-      image_size=self.image_size,
-      temperature=config.memory.temperature,
-      memory_momentum=config.memory.momentum,
-    )
-    self.extract = extract.make_extractor(
-      encoder,
-      image_size=self.image_size,
-      batch_size=config.extract_batch_size,
-    )
-
-  def load(
-    self, dataset: data_lib.Dataset, truth: data_lib.GroundTruth
-  ) -> None:
     """Decodes all images and puts the training set in its hashed order."""
-    size = tuple(self.config.data.stored_size)
+    self._config = config
+    self._workdir = workdir
+    self._runner = runner
+    self._num_stages = num_stages
+    size = tuple(config.data.stored_size)
     images = data_lib.load_images(dataset.train, size)
-    order, self.fingerprint = pipeline.content_order(images, self.config.seed)
-    self.images = images[order]
-    self.names = [dataset.train.names[i] for i in order]
-    self.truth = truth
-    self.train_pids = _take(truth.train_pids, order)
-    self.train_camids = _take(truth.train_camids, order)
+    order, self._digest = pipeline.content_order(images, config.seed)
+    self._images = images[order]
+    self._names = [dataset.train.names[i] for i in order]
+    self._truth = dataclasses.replace(
+      truth,
+      train_pids=_take(truth.train_pids, order),
+      train_camids=_take(truth.train_camids, order),
+    )
+    self._test_images = None
     if truth.can_evaluate:
-      self.query = data_lib.load_images(dataset.query, size)
-      self.gallery = data_lib.load_images(dataset.gallery, size)
+      self._test_images = TestImages(
+        data_lib.load_images(dataset.query, size),
+        data_lib.load_images(dataset.gallery, size),
+      )
 
   def run(self) -> None:
     """All stages that are still to be done, then the outputs."""
-    self._announce()
-    self.store = checkpoint.CheckpointStore(self.workdir / 'checkpoints')
-    done = self.store.latest_stage()
-    state = self._first_state() if done is None else self._restore(done)
-    first = 0 if done is None else done + 1
-    events = reporting.EventWriter(self.workdir, done)
-    for stage in range(first, self.num_stages):
-      state = self._run_stage(stage, state)
-      reporting.write_metrics(self.workdir, state.history)
+    if not self._truth.can_evaluate:
+      log.info(
+        'no identities in this data set: it is trained and clustered, not '
+        'evaluated, and the last stage is the result'
+      )
+    self._store = checkpoint.CheckpointStore(self._workdir / 'checkpoints')
+    done = self._store.latest_stage()
+    if done is None:
+      first, state = 0, self._first_state()
+    else:
+      first, state = done + 1, self._restore(done)
+    events = reporting.EventWriter(self._workdir, done)
+    for stage in range(first, self._num_stages):
+      state = self._runner.run(
+        stage, state, self._images, self._test_images, self._truth
+      )
+      self._save(stage, state, trained_on=self._labels)
+      self._labels = state.labels
+      reporting.write_metrics(self._workdir, state.history)
       events.write_stage(state.history[-1])
       log.info(reporting.format_record(state.history[-1]))
     events.close()
-    self._finish(state.history, was_finished=first == self.num_stages)
-
-  def _announce(self) -> None:
-    config = self.config
-    devices = jax.local_devices()
-    log.info(
-      '%s on %s: %d training images, %d stages of %d merges, %s on %d %s '
-      'device(s), workdir %s',
-      config.cluster.criterion,
-      config.data.name,
-      len(self.images),
-      self.num_stages,
-      self.num_merges,
-      config.model.name,
-      len(devices),
-      devices[0].device_kind,
-      self.workdir,
-    )
-    if not self.truth.can_evaluate:
-      log.info(
-        'the data set has no identities: training and clustering only, '
-        'nothing is evaluated and the last stage is the result'
-      )
+    if first == self._num_stages:
+      log.info('this run was finished before; its summary:')
+    self._write_outputs(state.history)
 
   def _first_state(self) -> RunState:
-    variables = train_lib.init_variables(
-      self.encoder, jax.random.key(self.config.seed), self.image_size
-    )
-    _, embeddings = self.extract(variables, self.images)
-    labels = np.arange(len(self.images), dtype=np.int32)
-    return RunState(variables, labels, embeddings, [])
+    variables = self._runner.init_variables()
+    _, embeddings = self._runner.extract(variables, self._images)
+    self._labels = np.arange(len(self._images), dtype=np.int32)
+    return RunState(variables, self._labels, embeddings, [])
 
   def _restore(self, stage: int) -> RunState:
-    record = self.store.read_record(stage)
-    if record['fingerprint'] != self.fingerprint:
+    record = self._store.read_record(stage)
+    if record['digest'] != self._digest:
       raise ValueError(
-        f'workdir: {self.workdir} holds a run on other training images; '
+        f'workdir: {self._workdir} holds a run on other training images; '
         'choose another --workdir, or bring the images back as they were'
       )
-    state = self._first_state()
-    arrays = self.store.restore(
-      stage, _arrays(state.variables, state.labels, state.labels)
-    )
-    log.info('resuming after stage %d of %d', stage, self.num_stages - 1)
-    variables = {k: arrays[k] for k in ('params', 'batch_stats')}
-    _, embeddings = self.extract(variables, self.images)
-    return RunState(
-      variables, arrays['next_labels'], embeddings, record['history']
-    )
+    arrays = self._read_arrays(stage)
+    if stage + 1 < self._num_stages:
+      log.info('resuming after stage %d of %d', stage, self._num_stages - 1)
+    variables = {key: arrays[key] for key in ('params', 'batch_stats')}
+    _, embeddings = self._runner.extract(variables, self._images)
+    self._labels = arrays['next_labels']
+    return RunState(variables, self._labels, embeddings, record['history'])
 
-  def _run_stage(self, stage: int, state: RunState) -> RunState:
-    num_clusters = len(self.images) - stage * self.num_merges
-    record: dict[str, Any] = {'stage': stage, 'num_clusters': num_clusters}
-    start = time.perf_counter()
-    variables, record['loss'] = self._train(stage, num_clusters, state)
-    trained = time.perf_counter()
-    features, embeddings = self.extract(variables, self.images)
-    record['seconds_train'] = trained - start
-    record['seconds_embed'] = time.perf_counter() - trained
-
-    start = time.perf_counter()
-    record |= self._evaluate(variables, state.labels)
-    record['seconds_evaluate'] = time.perf_counter() - start
-
-    next_labels = state.labels
-    if stage + 1 < self.num_stages:
-      start = time.perf_counter()
-      chosen = features
-      if self.config.cluster.features == 'embedding':
-        chosen = embeddings
-      next_labels = cluster.merge_clusters(
-        chosen, state.labels, self.num_merges, self.criterion
-      ).labels
-      record['seconds_cluster'] = time.perf_counter() - start
-    history = [*state.history, record]
-    self.store.save(
-      stage,
-      _arrays(variables, state.labels, next_labels),
-      {'history': history, 'fingerprint': self.fingerprint},
-    )
-    self.store.keep_only({stage, kept_stage(history)[0]})
-    return RunState(variables, next_labels, embeddings, history)
-
-  def _train(
-    self, stage: int, num_clusters: int, state: RunState
-  ) -> tuple[dict[str, Any], float]:
-    """Trains one stage; returns the variables and the last epoch's loss."""
-    train = self.config.train
-    epochs = train.stage_epochs if stage else train.stage0_epochs
-    epochs_before = train.stage0_epochs + (stage - 1) * train.stage_epochs
-    epochs_before = epochs_before if stage else 0
-    steps = len(self.images) // train.batch_size
-    rows = memory.init_memory(
-      state.embeddings, state.labels, num_clusters, len(self.images)
-    )
-    if self.config.memory.init == 'zeros':
-      rows = jax.numpy.zeros_like(rows)
-    train_state = train_lib.create_train_state(
-      state.variables,
-      self.optimizer,
-      rows,
-      num_clusters,
-      step=epochs_before * steps,
-      rng=jax.random.key(self.config.seed),
-    )
-    with reporting.StageProgress(
-      stage, self.num_stages, epochs, steps, train.batch_size
-    ) as progress:
-      for epoch in range(epochs):
-        rate = optim.learning_rate(
-          stage,
-          epoch,
-          initial=train.learning_rate,
-          dropped=train.dropped_learning_rate,
-          drop_epoch=train.drop_epoch,
-          later=train.later_learning_rate,
-        )
-        try:
-          train_state = train_lib.train_epoch(
-            self.step_fn,
-            train_state,
-            self.images,
-            state.labels,
-            learning_rate=rate,
-            batch_size=train.batch_size,
-            seed=(self.config.seed, epochs_before + epoch),
-            on_step=functools.partial(progress.update, epoch),
-          )
-        except FloatingPointError as error:
-          raise FloatingPointError(
-            f'stage {stage}, epoch {epoch}, {error}. The checkpoint of the '
-            'last complete stage is kept; lower train.learning_rate or '
-            'train.later_learning_rate'
-          ) from error
-      mean_loss = progress.epoch_loss
-    variables = {
-      'params': train_state.params,
-      'batch_stats': train_state.batch_stats,
-    }
-    return variables, mean_loss
-
-  def _evaluate(
-    self, variables: dict[str, Any], labels: np.ndarray
-  ) -> dict[str, float]:
-    scores: dict[str, float] = {}
-    truth = self.truth
-    if truth.can_evaluate:
-      scores |= evaluation.rank_features(
-        self.extract(variables, self.query)[0],
-        self.extract(variables, self.gallery)[0],
-        truth.query_pids,
-        truth.gallery_pids,
-        truth.query_camids,
-        truth.gallery_camids,
-      )
-    if self.train_pids is not None:
-      scores |= evaluation.clustering_scores(labels, self.train_pids)
-    return scores
-
-  def _finish(
-    self, history: list[dict[str, Any]], *, was_finished: bool
+  def _save(
+    self, stage: int, state: RunState, *, trained_on: np.ndarray
   ) -> None:
-    """Writes what people look at, from the kept stage's clusters."""
-    kept, reason = kept_stage(history)
-    variables = train_lib.init_variables(
-      self.encoder, jax.random.key(0), self.image_size
+    self._store.save(
+      stage,
+      _arrays(state.variables, trained_on, state.labels),
+      {'history': state.history, 'digest': self._digest},
     )
-    blank = np.zeros(len(self.images), np.int32)
-    labels = self.store.restore(kept, _arrays(variables, blank, blank))[
-      'labels'
-    ]
-    reporting.write_metrics(self.workdir, history)
+    self._store.keep_only({stage, kept_stage(state.history)[0]})
+
+  def _read_arrays(self, stage: int) -> dict[str, Any]:
+    blank = np.zeros(len(self._images), np.int32)
+    template = _arrays(self._runner.init_variables(), blank, blank)
+    return self._store.restore(stage, template)
+
+  def _write_outputs(self, history: list[dict[str, Any]]) -> None:
+    """What people look at, with the kept stage's clusters."""
+    kept, reason = kept_stage(history)
+    labels = self._read_arrays(kept)['labels']
+    reporting.write_metrics(self._workdir, history)
     reporting.write_clusters(
-      self.workdir / 'clusters.csv',
-      self.names,
+      self._workdir / 'clusters.csv',
+      self._names,
       labels,
-      pids=self.train_pids,
-      camids=self.train_camids,
+      pids=self._truth.train_pids,
+      camids=self._truth.train_camids,
     )
     reporting.write_report(
-      self.workdir / 'report.html',
+      self._workdir / 'report.html',
       history,
       kept,
       reason,
-      self.config.to_dict(),
-      self.names,
+      self._config.to_dict(),
+      self._names,
       labels,
-      self.images,
-      pids=self.train_pids,
+      self._images,
+      pids=self._truth.train_pids,
     )
-    if was_finished:
-      log.info('this run is finished already; its summary:')
-    print(reporting.format_summary(history, kept, reason, self.workdir))
-
-
-def kept_stage(history: list[dict[str, Any]]) -> tuple[int, str]:
-  """The stage whose model and clusters are the result so far, and why."""
-  evaluated = [r for r in history if 'map' in r]
-  if not evaluated:
-    return history[-1]['stage'], 'last stage'
-  best = max(evaluated, key=lambda r: r['map'])
-  return best['stage'], 'best mAP on the test identities'
+    print(reporting.format_summary(history, kept, reason, self._workdir))
 
 
 def _arrays(

@@ -30,8 +30,8 @@ def make_extractor(
     `extract(variables, images)`: images uint8 [N, H, W, 3] to (features
     [N, D], embeddings [N, E]), float32 NumPy in the order of the images.
   """
-  devices = parallel.num_devices()
-  batch_size = -(-batch_size // devices) * devices
+  count = len(parallel.devices())
+  batch_size = -(-batch_size // count) * count
 
   def apply(
     variables: dict[str, Any], images: jax.Array

@@ -13,17 +13,18 @@ import numpy as np
 AXIS_NAME = 'devices'
 
 
-def num_devices() -> int:
-  """Local devices that a batch is split over."""
-  return jax.local_device_count()
+def devices() -> list[jax.Device]:
+  """Devices that a batch is split over: all local ones."""
+  return jax.local_devices()
 
 
 def check_batch_size(batch_size: int) -> None:
   """Raises ValueError unless the batch can be split over the devices."""
-  if batch_size < 1 or batch_size % num_devices():
+  count = len(devices())
+  if batch_size < 1 or batch_size % count:
     raise ValueError(
       f'train.batch_size: got {batch_size}, expected a positive multiple of '
-      f'the {num_devices()} local devices; choose another batch size, or '
+      f'the {count} local devices; choose another batch size, or '
       'fewer devices (CUDA_VISIBLE_DEVICES)'
     )
 
@@ -33,7 +34,7 @@ def replicate(tree: Any) -> Any:
 
   A state that comes from elsewhere would compile the same step once more.
   """
-  mesh = jax.sharding.Mesh(jax.local_devices(), (AXIS_NAME,))
+  mesh = jax.sharding.Mesh(devices(), (AXIS_NAME,))
   everywhere = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
   return jax.device_put(tree, everywhere)
 
@@ -51,7 +52,11 @@ def parallel_update(
     The same signature; `batch` is a tree of [B, ...] arrays, which is split.
   """
   mapped = jax.pmap(
-    step, axis_name=AXIS_NAME, in_axes=(None, 0), out_axes=(None, None)
+    step,
+    axis_name=AXIS_NAME,
+    in_axes=(None, 0),
+    out_axes=(None, None),
+    devices=devices(),
   )
   return lambda state, batch: mapped(state, _split(batch))
 
@@ -68,7 +73,11 @@ def parallel_map(
     The same signature on whole batches [B, ...]; outputs are NumPy.
   """
   mapped = jax.pmap(
-    function, axis_name=AXIS_NAME, in_axes=(None, 0), out_axes=0
+    function,
+    axis_name=AXIS_NAME,
+    in_axes=(None, 0),
+    out_axes=0,
+    devices=devices(),
   )
 
   def call(state: Any, batch: Any) -> Any:
@@ -79,7 +88,7 @@ def parallel_map(
 
 
 def _split(batch: Any) -> Any:
-  count = num_devices()
+  count = len(devices())
   return jax.tree.map(
     lambda x: np.reshape(x, (count, x.shape[0] // count, *x.shape[1:])), batch
   )

@@ -69,10 +69,10 @@ def check_config(config: ml_collections.ConfigDict) -> None:
     'cluster.features': (config.cluster.features, ('feature', 'embedding')),
   }
   for field, value in positive.items():
-    if not value > 0:
+    if not 0 < value < math.inf:
       raise ValueError(f'{field}: got {value}, expected more than 0')
   for field, value in at_least_zero.items():
-    if not value >= 0:
+    if not 0 <= value < math.inf:
       raise ValueError(f'{field}: got {value}, expected 0 or more')
   for field, value in shares.items():
     if not 0.0 <= value < 1.0:
@@ -84,29 +84,34 @@ def check_config(config: ml_collections.ConfigDict) -> None:
       )
 
 
-def claim_workdir(
+def check_workdir(
   workdir: pathlib.Path, config: ml_collections.ConfigDict
 ) -> None:
-  """Writes config.json, or checks that the one that is there is the same.
-
-  Raises:
-    ValueError: the workdir holds a run of another config; names the fields.
-  """
+  """Raises ValueError if the workdir holds a run of another config."""
   path = workdir / 'config.json'
-  given = json.loads(json.dumps(config.to_dict()))
-  if path.exists():
-    saved = json.loads(path.read_text())
-    if saved != given:
-      raise ValueError(
-        f'workdir: {workdir} holds a run of another config '
-        f'({_differences(saved, given)}); choose another --workdir, or '
-        'delete this one to start over'
-      )
+  if not path.exists():
     return
+  saved, given = json.loads(path.read_text()), _jsonable(config)
+  if saved != given:
+    raise ValueError(
+      f'workdir: {workdir} holds a run of another config '
+      f'({_differences(saved, given)}); choose another --workdir, or '
+      'delete this one to start over'
+    )
+
+
+def write_config(
+  workdir: pathlib.Path, config: ml_collections.ConfigDict
+) -> None:
+  """Makes the workdir, with config.json in it."""
   workdir.mkdir(parents=True, exist_ok=True)
-  temporary = path.with_suffix('.tmp')
-  temporary.write_text(json.dumps(given, indent=2) + '\n')
-  temporary.replace(path)
+  temporary = workdir / 'config.json.tmp'
+  temporary.write_text(json.dumps(_jsonable(config), indent=2) + '\n')
+  temporary.replace(workdir / 'config.json')
+
+
+def _jsonable(config: ml_collections.ConfigDict) -> dict[str, Any]:
+  return json.loads(json.dumps(config.to_dict()))
 
 
 def _differences(saved: dict[str, Any], given: dict[str, Any]) -> str:

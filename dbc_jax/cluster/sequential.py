@@ -18,10 +18,12 @@ class LoopState(NamedTuple):
   """Clusters live in slots 0..K-1; a merged one in the lower of its two.
 
   A row's best is its smallest score among the live slots to its right, so
-  that every pair has one home. `best_scores` of a stale row is a lower bound:
-  its partner is gone, and it is searched again only once the bound is the
-  smallest of all. That keeps a hub that everyone is nearest to from costing a
-  search of the whole matrix each time it grows.
+  that every pair has one home. `others` bounds from below what the row scores
+  with all but its best partner. When the partner merges, and scores worse or
+  is gone, that bound becomes the row's best; the row is then stale, and is
+  searched again only once its bound is the smallest of all. So a hub that
+  everyone is nearest to does not cost a search of all its neighbours, or of
+  the whole matrix, each time it grows.
   """
 
   inter: jax.Array  # [K, K] float32. Dead slots keep their last values.
@@ -30,9 +32,19 @@ class LoopState(NamedTuple):
   alive: jax.Array  # [K] bool
   best_scores: jax.Array  # [K] float32, +inf where there is no pair
   best_partners: jax.Array  # [K] int32
+  others: jax.Array  # [K] float32, lower bounds
   stale: jax.Array  # [K] bool
   pairs: jax.Array  # [K-1, 2] int32, slots (kept, absorbed)
   scores: jax.Array  # [K-1] float32
+
+
+def _two_best(scores: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+  """Smallest of each row [R, K], where it is, and the smallest of the rest."""
+  # argmin takes the first of equals: a tie goes to the lowest index.
+  where = scores.argmin(axis=1).astype(jnp.int32)
+  rest = jnp.arange(scores.shape[1]) != where[:, None]
+  second = jnp.where(rest, scores, jnp.inf).min(axis=1)
+  return scores.min(axis=1), where, second
 
 
 def _best_to_the_right(
@@ -41,16 +53,15 @@ def _best_to_the_right(
   terms: ClusterTerms,
   alive: jax.Array,
   rows: jax.Array,
-) -> tuple[jax.Array, jax.Array]:
-  """Best score and partner of each of `rows`, among live slots right of it."""
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+  """Of each of `rows`: best score to its right, partner, second-best score."""
   # With M[i] or a dynamic slice XLA copies all of M in the loop; `take` none.
   links = jnp.take(inter, rows, axis=0)
   own = jax.tree.map(lambda x: x[rows, None], terms)
   scores = pair_scores(criterion, links, own, terms)
   pairs = alive & (jnp.arange(len(alive)) > rows[:, None])
   scores = jnp.where(pairs, scores, jnp.inf)
-  # argmin takes the first of equals: a tie goes to the lowest index.
-  return scores.min(axis=1), scores.argmin(axis=1).astype(jnp.int32)
+  return _two_best(scores)
 
 
 def _settle(criterion: Criterion, state: LoopState) -> LoopState:
@@ -61,12 +72,13 @@ def _settle(criterion: Criterion, state: LoopState) -> LoopState:
 
   def search(state: LoopState) -> LoopState:
     row = jnp.argmin(state.best_scores)
-    score, partner = _best_to_the_right(
+    score, partner, second = _best_to_the_right(
       criterion, state.inter, state.terms, state.alive, row[None]
     )
     return state._replace(
       best_scores=state.best_scores.at[row].set(score[0]),
       best_partners=state.best_partners.at[row].set(partner[0]),
+      others=state.others.at[row].set(second[0]),
       stale=state.stale.at[row].set(False),
     )
 
@@ -127,21 +139,32 @@ def _merge_once(
   merged = jax.tree.map(lambda x: x[a], terms)
   new = pair_scores(criterion, row, merged, terms)
   best, partners = state.best_scores, state.best_partners
-  # Rows left of a: the new score is their best if it beats even a bound, or
-  # if it equals a true best and is the lower index.
+  left = alive & (index < a)
+  hit = ~state.stale & ((partners == a) | (partners == b))
+  # Below what no score but the new one can be.
+  rest = jnp.where(hit, state.others, best)
+  # An equal score wins where the old best is a true one of no lower index.
   ties = (new == best) & ~state.stale & (a <= partners)
-  improved = alive & (index < a) & ((new < best) | ties)
-  lost = alive & ((partners == a) | (partners == b))
-  stale = (state.stale | lost) & ~improved
-  best = jnp.where(improved, new, best)
+  improved = left & ((new < rest) | ties)
+  others = jnp.where(left, jnp.minimum(state.others, new), state.others)
+  others = jnp.where(improved, rest, others)
+  best = jnp.where(improved, new, rest)
   partners = jnp.where(improved, a, partners)
+  stale = (state.stale | hit) & ~improved
   # Row a itself is known in full.
   right = jnp.where(alive & (index > a), new, jnp.inf)
-  best = best.at[a].set(right.min()).at[b].set(jnp.inf)
-  partners = partners.at[a].set(right.argmin().astype(jnp.int32))
-  stale = stale.at[a].set(False).at[b].set(False)
+  score, partner, second = _two_best(right[None])
   return LoopState(
-    inter, terms, means, alive, best, partners, stale, pairs, scores
+    inter=inter,
+    terms=terms,
+    means=means,
+    alive=alive,
+    best_scores=best.at[a].set(score[0]).at[b].set(jnp.inf),
+    best_partners=partners.at[a].set(partner[0]),
+    others=others.at[a].set(second[0]),
+    stale=stale.at[a].set(False).at[b].set(False),
+    pairs=pairs,
+    scores=scores,
   )
 
 
@@ -175,15 +198,17 @@ def merge_loop(
     found = _best_to_the_right(criterion, inter, terms, alive, rows)
     return jax.tree.map(lambda x, y: x.at[rows].set(y), best, found)
 
-  empty = (jnp.zeros(k, jnp.float32), jnp.zeros(k, jnp.int32))
-  best_scores, best_partners = lax.fori_loop(0, len(starts), search, empty)
+  floats = jnp.zeros(k, jnp.float32)
+  empty = (floats, jnp.zeros(k, jnp.int32), floats)
+  best, partners, others = lax.fori_loop(0, len(starts), search, empty)
   state = LoopState(
     inter=inter,
     terms=terms,
     means=means,
     alive=alive,
-    best_scores=best_scores,
-    best_partners=best_partners,
+    best_scores=best,
+    best_partners=partners,
+    others=others,
     stale=jnp.zeros(k, bool),
     pairs=jnp.zeros((k - 1, 2), jnp.int32),
     scores=jnp.zeros(k - 1, jnp.float32),

@@ -52,7 +52,8 @@ class Head(nn.Module):
   """Linear -> BatchNorm -> dropout -> L2 norm: what meets the memory.
 
   With two layers, Linear -> BatchNorm -> ReLU comes before (DBC, IV-A: "a
-  two layer fully connected layer").
+  two layer fully connected layer"). With none, dropout and the norm are all:
+  the feature itself meets the memory, E-cluster's Eq. 2 taken at its word.
 
   DEVIATION(BUC's public code): it drops units after the norm, which leaves
   embeddings that are not of unit length; the papers' text has them so.
@@ -147,8 +148,10 @@ def create_encoder(
 
   Args:
     name: 'resnet50', or 'resnet_small' / 'resnet_tiny' for small crops.
-    embedding_dim: width E of the head's output.
-    head_layers: 1 (E-cluster) or 2 (DBC's text).
+    embedding_dim: width E of the head's output; without effect where
+      head_layers is 0.
+    head_layers: 1 (E-cluster's and BUC's code), 2 (DBC's text), or 0: no
+      head, the embedding is the feature.
     dropout: share of the head's units dropped in training, in [0, 1).
     last_stride: stride of the last stage, 2 or 1.
     frozen_stages: how many early stages keep their weights and statistics
@@ -167,7 +170,7 @@ def create_encoder(
   spec = RESNETS[name]
   checks = {
     'embedding_dim': (embedding_dim >= 1, embedding_dim, '>= 1'),
-    'head_layers': (head_layers in (1, 2), head_layers, '1 or 2'),
+    'head_layers': (head_layers in (0, 1, 2), head_layers, '0, 1 or 2'),
     'dropout': (0.0 <= dropout < 1.0, dropout, 'in [0, 1)'),
     'last_stride': (last_stride in (1, 2), last_stride, '1 or 2'),
     'frozen_stages': (

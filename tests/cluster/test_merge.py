@@ -17,11 +17,11 @@ DBC = Criterion('dbc', 0.1)
 
 
 def test_result_types():
-  x = oracles.unit_features(20, 4, seed=0)
-  got = merge_clusters(jnp.asarray(x), jnp.arange(20), 6, DBC)
+  x = oracles.unit_features(40, 4, seed=0)
+  got = merge_clusters(jnp.asarray(x), jnp.arange(40), 6, DBC)
   assert isinstance(got, MergeResult) and got.engine == 'dense'
   assert isinstance(got.labels, np.ndarray) and got.labels.dtype == np.int32
-  assert set(got.labels) == set(range(14))
+  assert set(got.labels) == set(range(34))
   assert got.pairs.shape == (6, 2) and got.scores.shape == (6,)
   assert (got.pairs[:, 0] < got.pairs[:, 1]).all()
 

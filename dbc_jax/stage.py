@@ -1,0 +1,240 @@
+"""What one stage does: train, extract, evaluate, merge; called by the driver.
+
+Functions of a RunState. Training is given pixels and cluster labels, never
+names, cameras or identities.
+"""
+
+import functools
+import time
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+
+from dbc_jax import (
+  cluster,
+  evaluation,
+  extract,
+  memory,
+  models,
+  optim,
+  reporting,
+)
+from dbc_jax import train as train_lib
+from dbc_jax.data import GroundTruth
+
+
+class RunState(NamedTuple):
+  """What the driver threads from one stage to the next.
+
+  Attributes:
+    variables: 'params' and 'batch_stats' of the network.
+    labels: [N] int32, the clusters the coming stage trains on.
+    embeddings: [N, E] float32, eval-mode, of `variables`.
+    history: one record a stage, as written to metrics.jsonl.
+  """
+
+  variables: dict[str, Any]
+  labels: np.ndarray
+  embeddings: np.ndarray
+  history: list[dict[str, Any]]
+
+
+class TestImages(NamedTuple):
+  """Query and gallery, uint8 [N, H, W, 3]."""
+
+  query: np.ndarray
+  gallery: np.ndarray
+
+
+class StageRunner:
+  """The compiled parts of a run and the methods of a stage."""
+
+  def __init__(
+    self,
+    config: ml_collections.ConfigDict,
+    encoder: models.Encoder,
+    criterion: cluster.Criterion,
+    num_merges: int,
+    num_stages: int,
+  ):
+    """Compiles nothing yet.
+
+    Args:
+      config: of the run.
+      encoder: the network, with `parallel.AXIS_NAME`.
+      criterion: by which clusters are merged.
+      num_merges: after each stage but the last.
+      num_stages: in the whole run.
+    """
+    self._config = config
+    self._encoder = encoder
+    self._criterion = criterion
+    self._num_merges = num_merges
+    self._num_stages = num_stages
+    self._image_size = tuple(config.data.image_size)
+    self._optimizer = optim.create_optimizer(
+      momentum=config.train.momentum,
+      weight_decay=config.train.weight_decay,
+      backbone_multiplier=config.train.backbone_multiplier,
+    )
+    self._step_fn = train_lib.make_train_step(
+      encoder=encoder,
+      optimizer=self._optimizer,
+      image_size=self._image_size,
+      temperature=config.memory.temperature,
+      memory_momentum=config.memory.momentum,
+    )
+    self.extract = extract.make_extractor(
+      encoder,
+      image_size=self._image_size,
+      batch_size=config.extract_batch_size,
+    )
+
+  def init_variables(self) -> dict[str, Any]:
+    """The network at random, from the config's seed."""
+    return train_lib.init_variables(
+      self._encoder, jax.random.key(self._config.seed), self._image_size
+    )
+
+  def run(
+    self,
+    stage: int,
+    state: RunState,
+    images: np.ndarray,
+    test_images: TestImages | None,
+    truth: GroundTruth,
+  ) -> RunState:
+    """Trains, extracts, evaluates and, unless it is the last, merges.
+
+    Args:
+      stage: 0 for the first.
+      state: at its start.
+      images: [N, H, W, 3] uint8, the training set in its hashed order.
+      test_images: None where the data set has no identities.
+      truth: for scoring alone; train_pids in the order of `images`.
+
+    Returns:
+      The state for the next stage; its history has a new last record.
+
+    Raises:
+      FloatingPointError: the loss became NaN or infinite; names the step.
+    """
+    num_clusters = len(images) - stage * self._num_merges
+    record: dict[str, Any] = {'stage': stage, 'num_clusters': num_clusters}
+    clock = time.perf_counter()
+    variables, record['loss'] = self._train(stage, num_clusters, state, images)
+    seconds = {'train': time.perf_counter() - clock}
+
+    clock = time.perf_counter()
+    features, embeddings = self.extract(variables, images)
+    seconds['embed'] = time.perf_counter() - clock
+
+    clock = time.perf_counter()
+    record |= self._evaluate(variables, state.labels, test_images, truth)
+    if len(record) > 3:
+      seconds['evaluate'] = time.perf_counter() - clock
+
+    next_labels = state.labels
+    if stage + 1 < self._num_stages:
+      clock = time.perf_counter()
+      next_labels = self._merge(features, embeddings, state.labels)
+      seconds['cluster'] = time.perf_counter() - clock
+    record |= {f'seconds_{part}': value for part, value in seconds.items()}
+    return RunState(
+      variables, next_labels, embeddings, [*state.history, record]
+    )
+
+  def _train(
+    self, stage: int, num_clusters: int, state: RunState, images: np.ndarray
+  ) -> tuple[dict[str, Any], float]:
+    """Trains one stage; returns the variables and the last epoch's loss."""
+    train, seed = self._config.train, self._config.seed
+    epochs = train.stage_epochs if stage else train.stage0_epochs
+    epochs_before = 0
+    if stage:
+      epochs_before = train.stage0_epochs + (stage - 1) * train.stage_epochs
+    steps = len(images) // train.batch_size
+    rows = memory.init_memory(
+      state.embeddings, state.labels, num_clusters, len(images)
+    )
+    if self._config.memory.init == 'zeros':
+      rows = jnp.zeros_like(rows)
+    train_state = train_lib.create_train_state(
+      state.variables,
+      self._optimizer,
+      rows,
+      num_clusters,
+      step=epochs_before * steps,
+      rng=jax.random.key(seed),
+    )
+    with reporting.StageProgress(
+      stage, self._num_stages, epochs, steps, train.batch_size
+    ) as progress:
+      for epoch in range(epochs):
+        rate = optim.learning_rate(
+          stage,
+          epoch,
+          initial=train.learning_rate,
+          dropped=train.dropped_learning_rate,
+          drop_epoch=train.drop_epoch,
+          later=train.later_learning_rate,
+        )
+        try:
+          train_state = train_lib.train_epoch(
+            self._step_fn,
+            train_state,
+            images,
+            state.labels,
+            learning_rate=rate,
+            batch_size=train.batch_size,
+            seed=(seed, epochs_before + epoch),
+            on_step=functools.partial(progress.update, epoch),
+          )
+        except FloatingPointError as error:
+          raise FloatingPointError(
+            f'stage {stage}, epoch {epoch}, {error}. The checkpoint of the '
+            'last complete stage is kept. Lower train.learning_rate or '
+            'train.later_learning_rate, in another --workdir'
+          ) from error
+      mean_loss = progress.epoch_loss
+    variables = {
+      'params': train_state.params,
+      'batch_stats': train_state.batch_stats,
+    }
+    return variables, mean_loss
+
+  def _evaluate(
+    self,
+    variables: dict[str, Any],
+    labels: np.ndarray,
+    test_images: TestImages | None,
+    truth: GroundTruth,
+  ) -> dict[str, float]:
+    scores: dict[str, float] = {}
+    if test_images is not None:
+      scores |= evaluation.rank_features(
+        self.extract(variables, test_images.query)[0],
+        self.extract(variables, test_images.gallery)[0],
+        truth.query_pids,
+        truth.gallery_pids,
+        truth.query_camids,
+        truth.gallery_camids,
+      )
+      # How many queries counted is the same in every stage.
+      del scores['num_valid_queries']
+    if truth.train_pids is not None:
+      scores |= evaluation.clustering_scores(labels, truth.train_pids)
+    return scores
+
+  def _merge(
+    self, features: np.ndarray, embeddings: np.ndarray, labels: np.ndarray
+  ) -> np.ndarray:
+    chosen = features
+    if self._config.cluster.features == 'embedding':
+      chosen = embeddings
+    return cluster.merge_clusters(
+      chosen, labels, self._num_merges, self._criterion
+    ).labels

@@ -1,0 +1,177 @@
+"""Shapes, norms, torch's padding, frozen stages, masks and bad arguments."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+
+from dbc_jax import models
+from dbc_jax.models import resnet
+
+
+def _images(shape, seed=0):
+  return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+@pytest.fixture(scope='module')
+def tiny():
+  encoder = models.create_encoder('resnet_tiny', embedding_dim=16)
+  images = _images((3, 32, 16, 3))
+  variables = jax.jit(encoder.init)(jax.random.key(0), images)
+  return encoder, variables, images
+
+
+def test_resnet50_has_torchvisions_shapes_and_size():
+  encoder = models.create_encoder()
+  shapes = jax.eval_shape(
+    encoder.init, jax.random.key(0), jnp.zeros((1, 256, 128, 3))
+  )
+  backbone = shapes['params']['backbone']
+  count = sum(np.prod(x.shape) for x in jax.tree.leaves(backbone))
+  # torchvision's resnet50 has 25,557,032 parameters, its classifier
+  # 2048 x 1000 + 1000 of them.
+  assert count == 25_557_032 - 2_049_000
+  assert backbone['layer4_2']['conv3']['kernel'].shape == (1, 1, 512, 2048)
+  assert len(backbone) == 2 + 16  # stem convolution and norm, 16 blocks
+  head = shapes['params']['head']['linear1']
+  assert head['kernel'].shape == (2048, 2048)
+
+
+@pytest.mark.parametrize(('last_stride', 'rows'), [(2, 8), (1, 16)])
+def test_resnet50_feature_map(last_stride, rows):
+  net = resnet.ResNet(
+    **models.RESNETS['resnet50']._asdict(), last_stride=last_stride
+  )
+  _, maps = jax.eval_shape(
+    lambda x: (lambda v: (v, net.apply(v, x, train=False)))(
+      net.init(jax.random.key(0), x, train=False)
+    ),
+    jnp.zeros((2, 256, 128, 3)),
+  )
+  assert maps.shape == (2, rows, rows // 2, 2048)
+
+
+def test_outputs_have_unit_length_and_stated_shapes(tiny):
+  encoder, variables, images = tiny
+  embedding, feature = encoder.apply(variables, images)
+  assert embedding.shape == (3, 16) and feature.shape == (3, 256)
+  for x in (embedding, feature):
+    np.testing.assert_allclose(np.linalg.norm(x, axis=1), 1.0, rtol=1e-5)
+
+
+def test_no_head_layers_means_the_feature_is_the_embedding():
+  encoder = models.create_encoder('resnet_tiny', head_layers=0)
+  images = _images((2, 16, 16, 3))
+  variables = jax.jit(encoder.init)(jax.random.key(0), images)
+  embedding, feature = encoder.apply(variables, images)
+  np.testing.assert_array_equal(embedding, feature)
+  assert 'head' not in variables['params']
+
+
+def test_two_head_layers():
+  encoder = models.create_encoder('resnet_tiny', head_layers=2, embedding_dim=8)
+  variables = jax.eval_shape(
+    encoder.init, jax.random.key(0), jnp.zeros((1, 16, 16, 3))
+  )
+  head = variables['params']['head']
+  assert head['linear1']['kernel'].shape == (256, 8)
+  assert head['linear2']['kernel'].shape == (8, 8)
+
+
+def test_stride_two_pads_like_torch():
+  # torch's Conv2d(padding=1, stride=2) puts the first window's centre on
+  # pixel 0, 'SAME' on pixel 1: a kernel that copies its centre tells.
+  block = resnet.Bottleneck(width=1, stride=2, conv=_plain_conv, norm=_identity)
+  x = jnp.arange(36.0).reshape(1, 6, 6, 1)
+  variables = block.init(jax.random.key(0), x)
+  params = jax.tree.map(jnp.zeros_like, variables['params'])
+  params['conv1']['kernel'] = jnp.ones((1, 1, 1, 1))
+  centre = jnp.zeros((3, 3, 1, 1)).at[1, 1].set(1.0)
+  params['conv2']['kernel'] = centre
+  params['conv3']['kernel'] = jnp.ones((1, 1, 1, 4))
+  out = block.apply({'params': params}, x)
+  np.testing.assert_array_equal(out[0, ..., 0], x[0, ::2, ::2, 0])
+
+
+def _plain_conv(features, size, **kwargs):
+  kwargs.setdefault('padding', 'VALID')
+  return nn.Conv(features, size, use_bias=False, **kwargs)
+
+
+def _identity(name):
+  del name
+  return lambda x: x
+
+
+def test_frozen_stages_get_no_gradient_and_keep_their_statistics():
+  encoder = models.create_encoder(
+    'resnet_tiny', embedding_dim=8, frozen_stages=2
+  )
+  images = _images((4, 32, 16, 3))
+  variables = jax.jit(encoder.init)(jax.random.key(0), images)
+
+  weights = _images((4, 8), 1)
+
+  def loss(params):
+    (embedding, _), mutated = encoder.apply(
+      {**variables, 'params': params},
+      images,
+      train=True,
+      rngs={'dropout': jax.random.key(1)},
+      mutable=['batch_stats'],
+    )
+    return jnp.sum(embedding * weights), mutated['batch_stats']
+
+  grads, stats = jax.jit(jax.grad(loss, has_aux=True))(variables['params'])
+  old = variables['batch_stats']['backbone']
+  for name, tree in grads['backbone'].items():
+    frozen = not name.startswith('layer3')
+    size = max(float(jnp.abs(x).max()) for x in jax.tree.leaves(tree))
+    assert (size == 0.0) == frozen, name
+    if name in old:
+      moved = jax.tree.map(
+        lambda a, b: bool((a != b).any()), old[name], stats['backbone'][name]
+      )
+      assert any(jax.tree.leaves(moved)) != frozen, name
+
+
+def test_tracklet_is_the_mean_of_its_real_frames(tiny):
+  encoder, variables, images = tiny
+  frames = np.stack([images, _images(images.shape, 1)], axis=1)
+  mask = np.array([[True, False], [True, True], [True, False]])
+  _, whole = encoder.apply(variables, frames, mask)
+  _, single = encoder.apply(variables, images)
+  np.testing.assert_allclose(whole[0], single[0], atol=1e-5)
+  np.testing.assert_allclose(whole[2], single[2], atol=1e-5)
+  assert np.abs(np.asarray(whole[1] - single[1])).max() > 1e-3
+  # What stands in a masked frame does not matter.
+  frames[0, 1] = 1e3
+  _, again = encoder.apply(variables, frames, mask)
+  np.testing.assert_array_equal(again[0], whole[0])
+
+
+def test_bfloat16_arithmetic_keeps_float32_parameters_and_outputs():
+  encoder = models.create_encoder('resnet_tiny', dtype='bfloat16')
+  images = _images((2, 16, 16, 3))
+  variables = jax.jit(encoder.init)(jax.random.key(0), images)
+  assert {x.dtype for x in jax.tree.leaves(variables)} == {jnp.dtype('float32')}
+  embedding, feature = encoder.apply(variables, images)
+  assert embedding.dtype == feature.dtype == jnp.float32
+
+
+@pytest.mark.parametrize(
+  ('field', 'value'),
+  [
+    ('name', 'resnet51'),
+    ('embedding_dim', 0),
+    ('head_layers', 3),
+    ('dropout', 1.0),
+    ('last_stride', 3),
+    ('frozen_stages', 5),
+    ('dtype', 'float16'),
+  ],
+)
+def test_bad_arguments_name_the_field(field, value):
+  with pytest.raises(ValueError, match=rf'model\.{field}: got .*expected'):
+    models.create_encoder(**{field: value})

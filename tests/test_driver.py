@@ -1,0 +1,232 @@
+"""Whole runs: outputs, resumption, and that nothing but pixels matters."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import runs
+
+from dbc_jax import checkpoint, driver, reporting, stage
+
+
+@pytest.fixture(autouse=True)
+def _one_device(monkeypatch):
+  runs.one_device(monkeypatch)
+
+
+@pytest.fixture(scope='module')
+def market(tmp_path_factory):
+  return runs.write_market(tmp_path_factory.mktemp('market'))
+
+
+@pytest.fixture(scope='module')
+def straight(tmp_path_factory, market):
+  """A whole uninterrupted run."""
+  workdir = tmp_path_factory.mktemp('straight')
+  with pytest.MonkeyPatch.context() as monkeypatch:
+    runs.one_device(monkeypatch)
+    driver.run(runs.small_config('market1501', market), workdir)
+  return workdir
+
+
+def _history(workdir):
+  lines = (workdir / 'metrics.jsonl').read_text().splitlines()
+  return [json.loads(line) for line in lines]
+
+
+def _clusters(workdir):
+  with (workdir / 'clusters.csv').open(newline='') as file:
+    return {row['path']: int(row['cluster']) for row in csv.DictReader(file)}
+
+
+def _last_arrays(workdir):
+  store = checkpoint.CheckpointStore(workdir / 'checkpoints')
+  return store.restore_as_saved(store.latest_stage())
+
+
+def _assert_equal_trees(a, b):
+  import jax
+
+  jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+def test_stages_follow_algorithm_1(straight):
+  history = _history(straight)
+  # 30 images, 6 merges: trained while more than 6 clusters are left.
+  assert [r['num_clusters'] for r in history] == [30, 24, 18, 12]
+  assert [r['stage'] for r in history] == [0, 1, 2, 3]
+  assert 'seconds_cluster' not in history[-1]
+  assert all('seconds_cluster' in r for r in history[:-1])
+  arrays = _last_arrays(straight)
+  assert arrays['labels'].max() + 1 == 12
+  np.testing.assert_array_equal(arrays['labels'], arrays['next_labels'])
+
+
+def test_records_hold_every_documented_key(straight):
+  keys = (
+    'stage num_clusters loss rank1 rank5 rank10 rank20 map map_trapz pair_f '
+    'ari nmi seconds_train seconds_embed seconds_evaluate'
+  )
+  for record in _history(straight):
+    assert set(keys.split()) <= set(record)
+    assert 0.0 < record['map'] <= 1.0
+  first = _history(straight)[0]
+  assert first['pair_f'] == 0.0  # of the labels trained on: all alone
+
+
+def test_result_is_the_stage_with_the_best_map(straight):
+  history = _history(straight)
+  best = max(history, key=lambda record: record['map'])['stage']
+  clusters = _clusters(straight)
+  assert len(clusters) == 30
+  assert len(set(clusters.values())) == history[best]['num_clusters']
+  kept = {p.name for p in (straight / 'checkpoints').iterdir() if p.is_dir()}
+  assert kept == {'3', str(best)}
+
+
+def test_all_outputs_lie_in_the_workdir(straight):
+  for name in ('config.json', 'report.html', 'tensorboard', 'checkpoints'):
+    assert (straight / name).exists(), name
+  config = json.loads((straight / 'config.json').read_text())
+  assert config['train']['batch_size'] == 8
+
+
+@pytest.mark.parametrize('where', ['within stage 2', 'after saving stage 1'])
+def test_interrupted_and_resumed_equals_straight(
+  where, straight, market, tmp_path, monkeypatch
+):
+  config = runs.small_config('market1501', market)
+
+  def interrupt(*args, **kwargs):
+    raise KeyboardInterrupt
+
+  with monkeypatch.context() as patch:
+    if where == 'within stage 2':
+      evaluate = stage.StageRunner._evaluate
+
+      def evaluate_or_stop(self, variables, labels, *rest):
+        if labels.max() + 1 == 18:
+          interrupt()
+        return evaluate(self, variables, labels, *rest)
+
+      patch.setattr(stage.StageRunner, '_evaluate', evaluate_or_stop)
+    else:
+      write = reporting.write_metrics
+
+      def write_or_stop(workdir, history):
+        if len(history) == 2:
+          interrupt()
+        write(workdir, history)
+
+      patch.setattr(reporting, 'write_metrics', write_or_stop)
+    with pytest.raises(KeyboardInterrupt):
+      driver.run(config, tmp_path)
+  assert not (tmp_path / 'report.html').exists()
+  driver.run(config, tmp_path)
+
+  _assert_equal_trees(_last_arrays(tmp_path), _last_arrays(straight))
+  assert _clusters(tmp_path) == _clusters(straight)
+  for resumed, expected in zip(
+    _history(tmp_path), _history(straight), strict=True
+  ):
+    for key in expected:
+      if not key.startswith('seconds'):
+        assert resumed[key] == expected[key], key
+
+
+def test_finished_run_says_so_and_trains_nothing(
+  straight, market, monkeypatch, capsys, caplog
+):
+  before = _history(straight)
+  monkeypatch.setattr(stage.StageRunner, 'run', None)
+  with caplog.at_level('INFO', logger='dbc_jax'):
+    driver.run(runs.small_config('market1501', market), straight)
+  assert 'finished before' in caplog.text
+  assert str(straight / 'clusters.csv') in capsys.readouterr().out
+  assert _history(straight) == before
+
+
+def test_scrambled_identities_in_file_names_change_nothing(straight, tmp_path):
+  pids = np.random.default_rng(3).permutation(np.arange(30) % 6 + 1)
+  root = runs.write_market(tmp_path / 'data', train_pids=pids)
+  driver.run(runs.small_config('market1501', root), tmp_path / 'run')
+  _assert_equal_trees(_last_arrays(tmp_path / 'run'), _last_arrays(straight))
+
+
+def test_permuted_and_renamed_files_give_the_same_clusters(tmp_path):
+  images = runs.make_images(30, 6)
+  shuffle = np.random.default_rng(4).permutation(30)
+  first = [f'id{i % 6}/{i:03d}.png' for i in range(30)]
+  second = [f'{"xyz"[i % 3]}/{i * 37 % 101:03d}_{i}.png' for i in range(30)]
+  partitions = []
+  for run, (names, order) in enumerate(
+    [(first, np.arange(30)), (second, shuffle)]
+  ):
+    root = runs.write_images(tmp_path / f'data{run}', names, images[order])
+    workdir = tmp_path / f'run{run}'
+    driver.run(runs.small_config('folder', root, 'ecluster'), workdir)
+    clusters = _clusters(workdir)
+    labels = np.empty(30, int)
+    labels[order] = [clusters[name] for name in names]
+    partitions.append(labels)
+  np.testing.assert_array_equal(*partitions)
+  _assert_equal_trees(
+    _last_arrays(tmp_path / 'run0'), _last_arrays(tmp_path / 'run1')
+  )
+
+
+def test_without_identities_the_last_stage_is_the_result(tmp_path, caplog):
+  root = runs.write_images(
+    tmp_path / 'data',
+    [f'{i}.png' for i in range(30)],
+    runs.make_images(30, 6),
+  )
+  with caplog.at_level('INFO', logger='dbc_jax'):
+    driver.run(runs.small_config('folder', root), tmp_path / 'run')
+  assert 'no identities' in caplog.text
+  history = _history(tmp_path / 'run')
+  scores = {'map', 'rank1', 'pair_f', 'seconds_evaluate'}
+  assert not scores & set(history[-1])
+  assert len(set(_clusters(tmp_path / 'run').values())) == 12
+
+
+def test_other_settings_need_another_workdir(straight, market):
+  config = runs.small_config('market1501', market)
+  config.train.batch_size = 4
+  with pytest.raises(
+    ValueError, match=r'workdir: .*train\.batch_size: 8 there, 4 given'
+  ):
+    driver.run(config, straight)
+
+
+def test_other_images_need_another_workdir(straight, tmp_path, monkeypatch):
+  root = runs.write_market(tmp_path / 'data')
+  name = 'bounding_box_train/0001_c1s1_000000_00.jpg'
+  image = np.zeros((*runs.SHAPE, 3), np.uint8)
+  runs.write_images(tmp_path, ['black.png'], [image])
+  (root / name).write_bytes((tmp_path / 'black.png').read_bytes())
+  config = runs.small_config('market1501', root)
+  monkeypatch.setattr(driver.settings, 'check_workdir', lambda *args: None)
+  monkeypatch.setattr(driver.settings, 'write_config', lambda *args: None)
+  with pytest.raises(ValueError, match='other training images'):
+    driver.run(config, straight)
+
+
+def test_nan_loss_names_stage_and_step_and_keeps_the_checkpoint(
+  market, tmp_path, monkeypatch
+):
+  schedule = stage.optim.learning_rate
+
+  def diverging(number, epoch, **fields):
+    return np.nan if number == 1 else schedule(number, epoch, **fields)
+
+  monkeypatch.setattr(stage.optim, 'learning_rate', diverging)
+  # Stage 0 takes 2 epochs of 3 steps; step 6 makes the weights NaN.
+  with pytest.raises(
+    FloatingPointError, match=r'stage 1, epoch 0, step 7: the loss is nan'
+  ):
+    driver.run(runs.small_config('market1501', market), tmp_path)
+  store = checkpoint.CheckpointStore(tmp_path / 'checkpoints')
+  assert store.latest_stage() == 0
+  assert store.read_record(0)['history'][0]['num_clusters'] == 30
