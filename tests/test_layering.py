@@ -28,6 +28,7 @@ MAY_IMPORT: dict[str, set[str]] = {
   'checkpoint': set(),
   'parallel': set(),
 }
+MAY_IMPORT['stage'] = set(MAY_IMPORT) - {'main', 'settings', 'checkpoint'}
 MAY_IMPORT['driver'] = set(MAY_IMPORT) - {'main'}
 
 # Arrays and plain values in, arrays out: no flags, configs, logs or files.

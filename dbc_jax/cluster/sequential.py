@@ -140,7 +140,7 @@ def _merge_once(
   new = pair_scores(criterion, row, merged, terms)
   best, partners = state.best_scores, state.best_partners
   left = alive & (index < a)
-  hit = ~state.stale & ((partners == a) | (partners == b))
+  hit = alive & ~state.stale & ((partners == a) | (partners == b))
   # Below what no score but the new one can be.
   rest = jnp.where(hit, state.others, best)
   # An equal score wins where the old best is a true one of no lower index.
