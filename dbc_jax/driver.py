@@ -4,7 +4,6 @@ Called by main. It takes the data set apart: pixels go to training, names and
 the ground truth to evaluation and reports alone.
 """
 
-import dataclasses
 import logging
 import pathlib
 from typing import Any
@@ -15,7 +14,7 @@ import numpy as np
 from dbc_jax import checkpoint, cluster, models, parallel, reporting, settings
 from dbc_jax import data as data_lib
 from dbc_jax.data import pipeline
-from dbc_jax.stage import RunState, StageRunner, TestImages
+from dbc_jax.stage import RunState, StageRunner
 
 log = logging.getLogger('dbc_jax')
 
@@ -62,8 +61,11 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
       f'{len(dataset.train)} training images'
     )
   settings.check_workdir(workdir, config)
+  resident = pipeline.load_resident(
+    dataset, truth, size=tuple(config.data.stored_size), seed=config.seed
+  )
   runner = StageRunner(config, encoder, criterion, num_merges, num_stages)
-  job = _Job(config, workdir, runner, num_stages, dataset, truth)
+  job = _Job(config, workdir, runner, num_stages, resident)
   settings.write_config(workdir, config)
   devices = parallel.devices()
   log.info(
@@ -100,34 +102,17 @@ class _Job:
     workdir: pathlib.Path,
     runner: StageRunner,
     num_stages: int,
-    dataset: data_lib.Dataset,
-    truth: data_lib.GroundTruth,
+    resident: pipeline.Resident,
   ):
-    """Decodes all images and puts the training set in its hashed order."""
     self._config = config
     self._workdir = workdir
     self._runner = runner
     self._num_stages = num_stages
-    size = tuple(config.data.stored_size)
-    images = data_lib.load_images(dataset.train, size)
-    order, self._digest = pipeline.content_order(images, config.seed)
-    self._images = images[order]
-    self._names = [dataset.train.names[i] for i in order]
-    self._truth = dataclasses.replace(
-      truth,
-      train_pids=_take(truth.train_pids, order),
-      train_camids=_take(truth.train_camids, order),
-    )
-    self._test_images = None
-    if truth.can_evaluate:
-      self._test_images = TestImages(
-        data_lib.load_images(dataset.query, size),
-        data_lib.load_images(dataset.gallery, size),
-      )
+    self._resident = resident
 
   def run(self) -> None:
     """All stages that are still to be done, then the outputs."""
-    if not self._truth.can_evaluate:
+    if not self._resident.truth.can_evaluate:
       log.info(
         'no identities in this data set: it is trained and clustered, not '
         'evaluated, and the last stage is the result'
@@ -135,16 +120,14 @@ class _Job:
     self._store = checkpoint.CheckpointStore(self._workdir / 'checkpoints')
     done = self._store.latest_stage()
     if done is None:
-      first, state = 0, self._first_state()
+      first, state = 0, self._runner.first_state(self._resident.images)
     else:
       first, state = done + 1, self._restore(done)
     events = reporting.EventWriter(self._workdir, done)
     for stage in range(first, self._num_stages):
-      state = self._runner.run(
-        stage, state, self._images, self._test_images, self._truth
-      )
-      self._save(stage, state, trained_on=self._labels)
-      self._labels = state.labels
+      trained_on = state.labels
+      state = self._runner.run(stage, state, self._resident)
+      self._save(stage, state, trained_on)
       reporting.write_metrics(self._workdir, state.history)
       events.write_stage(state.history[-1])
       log.info(reporting.format_record(state.history[-1]))
@@ -153,15 +136,9 @@ class _Job:
       log.info('this run was finished before; its summary:')
     self._write_outputs(state.history)
 
-  def _first_state(self) -> RunState:
-    variables = self._runner.init_variables()
-    _, embeddings = self._runner.extract(variables, self._images)
-    self._labels = np.arange(len(self._images), dtype=np.int32)
-    return RunState(variables, self._labels, embeddings, [])
-
   def _restore(self, stage: int) -> RunState:
     record = self._store.read_record(stage)
-    if record['digest'] != self._digest:
+    if record['digest'] != self._resident.digest:
       raise ValueError(
         f'workdir: {self._workdir} holds a run on other training images; '
         'choose another --workdir, or bring the images back as they were'
@@ -170,36 +147,36 @@ class _Job:
     if stage + 1 < self._num_stages:
       log.info('resuming after stage %d of %d', stage, self._num_stages - 1)
     variables = {key: arrays[key] for key in ('params', 'batch_stats')}
-    _, embeddings = self._runner.extract(variables, self._images)
-    self._labels = arrays['next_labels']
-    return RunState(variables, self._labels, embeddings, record['history'])
+    _, embeddings = self._runner.extract(variables, self._resident.images)
+    return RunState(
+      variables, arrays['next_labels'], embeddings, record['history']
+    )
 
-  def _save(
-    self, stage: int, state: RunState, *, trained_on: np.ndarray
-  ) -> None:
+  def _save(self, stage: int, state: RunState, trained_on: np.ndarray) -> None:
     self._store.save(
       stage,
       _arrays(state.variables, trained_on, state.labels),
-      {'history': state.history, 'digest': self._digest},
+      {'history': state.history, 'digest': self._resident.digest},
     )
     self._store.keep_only({stage, kept_stage(state.history)[0]})
 
   def _read_arrays(self, stage: int) -> dict[str, Any]:
-    blank = np.zeros(len(self._images), np.int32)
+    blank = np.zeros(len(self._resident.images), np.int32)
     template = _arrays(self._runner.init_variables(), blank, blank)
     return self._store.restore(stage, template)
 
   def _write_outputs(self, history: list[dict[str, Any]]) -> None:
     """What people look at, with the kept stage's clusters."""
     kept, reason = kept_stage(history)
+    resident = self._resident
     labels = self._read_arrays(kept)['labels']
     reporting.write_metrics(self._workdir, history)
     reporting.write_clusters(
       self._workdir / 'clusters.csv',
-      self._names,
+      resident.names,
       labels,
-      pids=self._truth.train_pids,
-      camids=self._truth.train_camids,
+      pids=resident.truth.train_pids,
+      camids=resident.truth.train_camids,
     )
     reporting.write_report(
       self._workdir / 'report.html',
@@ -207,10 +184,10 @@ class _Job:
       kept,
       reason,
       self._config.to_dict(),
-      self._names,
+      resident.names,
       labels,
-      self._images,
-      pids=self._truth.train_pids,
+      resident.images,
+      pids=resident.truth.train_pids,
     )
     print(reporting.format_summary(history, kept, reason, self._workdir))
 
@@ -225,7 +202,3 @@ def _arrays(
     'labels': labels,
     'next_labels': next_labels,
   }
-
-
-def _take(values: np.ndarray | None, order: np.ndarray) -> np.ndarray | None:
-  return None if values is None else values[order]

@@ -23,7 +23,7 @@ from dbc_jax import (
   reporting,
 )
 from dbc_jax import train as train_lib
-from dbc_jax.data import GroundTruth
+from dbc_jax.data.pipeline import Resident
 
 
 class RunState(NamedTuple):
@@ -40,13 +40,6 @@ class RunState(NamedTuple):
   labels: np.ndarray
   embeddings: np.ndarray
   history: list[dict[str, Any]]
-
-
-class TestImages(NamedTuple):
-  """Query and gallery, uint8 [N, H, W, 3]."""
-
-  query: np.ndarray
-  gallery: np.ndarray
 
 
 class StageRunner:
@@ -71,7 +64,7 @@ class StageRunner:
     """
     self._config = config
     self._encoder = encoder
-    self._criterion = criterion
+    self.criterion = criterion
     self._num_merges = num_merges
     self._num_stages = num_stages
     self._image_size = tuple(config.data.image_size)
@@ -99,22 +92,19 @@ class StageRunner:
       self._encoder, jax.random.key(self._config.seed), self._image_size
     )
 
-  def run(
-    self,
-    stage: int,
-    state: RunState,
-    images: np.ndarray,
-    test_images: TestImages | None,
-    truth: GroundTruth,
-  ) -> RunState:
+  def first_state(self, images: np.ndarray) -> RunState:
+    """A random network, and every image a cluster of its own."""
+    variables = self.init_variables()
+    labels = np.arange(len(images), dtype=np.int32)
+    return RunState(variables, labels, self.extract(variables, images)[1], [])
+
+  def run(self, stage: int, state: RunState, resident: Resident) -> RunState:
     """Trains, extracts, evaluates and, unless it is the last, merges.
 
     Args:
       stage: 0 for the first.
       state: at its start.
-      images: [N, H, W, 3] uint8, the training set in its hashed order.
-      test_images: None where the data set has no identities.
-      truth: for scoring alone; train_pids in the order of `images`.
+      resident: the data set. Training is given its images alone.
 
     Returns:
       The state for the next stage; its history has a new last record.
@@ -122,7 +112,8 @@ class StageRunner:
     Raises:
       FloatingPointError: the loss became NaN or infinite; names the step.
     """
-    num_clusters = len(images) - stage * self._num_merges
+    images = resident.images
+    num_clusters = int(state.labels.max()) + 1
     record: dict[str, Any] = {'stage': stage, 'num_clusters': num_clusters}
     clock = time.perf_counter()
     variables, record['loss'] = self._train(stage, num_clusters, state, images)
@@ -133,14 +124,15 @@ class StageRunner:
     seconds['embed'] = time.perf_counter() - clock
 
     clock = time.perf_counter()
-    record |= self._evaluate(variables, state.labels, test_images, truth)
-    if len(record) > 3:
+    scores = self.evaluate(variables, state.labels, resident)
+    record |= scores
+    if scores:
       seconds['evaluate'] = time.perf_counter() - clock
 
     next_labels = state.labels
     if stage + 1 < self._num_stages:
       clock = time.perf_counter()
-      next_labels = self._merge(features, embeddings, state.labels)
+      next_labels = self.merge(features, embeddings, state.labels)
       seconds['cluster'] = time.perf_counter() - clock
     record |= {f'seconds_{part}': value for part, value in seconds.items()}
     return RunState(
@@ -206,18 +198,18 @@ class StageRunner:
     }
     return variables, mean_loss
 
-  def _evaluate(
+  def evaluate(
     self,
     variables: dict[str, Any],
     labels: np.ndarray,
-    test_images: TestImages | None,
-    truth: GroundTruth,
+    resident: Resident,
   ) -> dict[str, float]:
     scores: dict[str, float] = {}
-    if test_images is not None:
+    truth = resident.truth
+    if truth.can_evaluate:
       scores |= evaluation.rank_features(
-        self.extract(variables, test_images.query)[0],
-        self.extract(variables, test_images.gallery)[0],
+        self.extract(variables, resident.query)[0],
+        self.extract(variables, resident.gallery)[0],
         truth.query_pids,
         truth.gallery_pids,
         truth.query_camids,
@@ -229,12 +221,12 @@ class StageRunner:
       scores |= evaluation.clustering_scores(labels, truth.train_pids)
     return scores
 
-  def _merge(
+  def merge(
     self, features: np.ndarray, embeddings: np.ndarray, labels: np.ndarray
   ) -> np.ndarray:
     chosen = features
     if self._config.cluster.features == 'embedding':
       chosen = embeddings
     return cluster.merge_clusters(
-      chosen, labels, self._num_merges, self._criterion
+      chosen, labels, self._num_merges, self.criterion
     ).labels

@@ -103,14 +103,14 @@ def test_interrupted_and_resumed_equals_straight(
 
   with monkeypatch.context() as patch:
     if where == 'within stage 2':
-      evaluate = stage.StageRunner._evaluate
+      evaluate = stage.StageRunner.evaluate
 
-      def evaluate_or_stop(self, variables, labels, *rest):
+      def evaluate_or_stop(self, variables, labels, resident):
         if labels.max() + 1 == 18:
           interrupt()
-        return evaluate(self, variables, labels, *rest)
+        return evaluate(self, variables, labels, resident)
 
-      patch.setattr(stage.StageRunner, '_evaluate', evaluate_or_stop)
+      patch.setattr(stage.StageRunner, 'evaluate', evaluate_or_stop)
     else:
       write = reporting.write_metrics
 

@@ -1,11 +1,67 @@
-"""The order of the training samples and their identity as a whole.
+"""A data set in memory, in an order that carries no information.
 
-Called by the driver before anything else is done with a split.
+Called by the driver before anything else is done with a data set.
 """
 
+import dataclasses
 import hashlib
 
 import numpy as np
+
+from dbc_jax.data.decode import load_images
+from dbc_jax.data.manifest import Dataset, GroundTruth
+
+
+@dataclasses.dataclass(frozen=True)
+class Resident:
+  """A decoded data set.
+
+  Attributes:
+    images: [N, H, W, 3] uint8, the training set in its hashed order. All that
+      training is ever given, apart from cluster labels.
+    query, gallery: [Q or G, H, W, 3] uint8, or None without identities.
+    names: N paths, in the order of `images`; for reports.
+    truth: its train_pids and train_camids are in the order of `images` too;
+      for evaluation and reports.
+    digest: of the training images, whatever order they came in.
+  """
+
+  images: np.ndarray
+  query: np.ndarray | None
+  gallery: np.ndarray | None
+  names: list[str]
+  truth: GroundTruth
+  digest: str
+
+
+def load_resident(
+  dataset: Dataset, truth: GroundTruth, *, size: tuple[int, int], seed: int
+) -> Resident:
+  """Decodes all images and puts the training set in its hashed order.
+
+  Args:
+    dataset, truth: from `load_dataset`.
+    size: (height, width) that images are kept at.
+    seed: of the order.
+
+  Raises:
+    ValueError: images that cannot be read.
+  """
+  images = load_images(dataset.train, size)
+  order, digest = content_order(images, seed)
+  pids, camids = truth.train_pids, truth.train_camids
+  return Resident(
+    images=images[order],
+    query=load_images(dataset.query, size) if truth.can_evaluate else None,
+    gallery=load_images(dataset.gallery, size) if truth.can_evaluate else None,
+    names=[dataset.train.names[i] for i in order],
+    truth=dataclasses.replace(
+      truth,
+      train_pids=None if pids is None else pids[order],
+      train_camids=None if camids is None else camids[order],
+    ),
+    digest=digest,
+  )
 
 
 def content_order(images: np.ndarray, seed: int) -> tuple[np.ndarray, str]:

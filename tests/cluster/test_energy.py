@@ -31,9 +31,8 @@ def test_equals_the_definition(clustered):
   assert got.min() > -1e-6
 
 
-def test_equals_dcor(clustered, monkeypatch):
-  # dcor compiles all it has when imported: half a minute, for nothing here.
-  monkeypatch.setenv('NUMBA_DISABLE_JIT', '1')
+def test_equals_dcor(clustered):
+  # The first import ever compiles for half a minute; later ones find a cache.
   dcor = pytest.importorskip('dcor')
   x, labels = clustered
   got = energy_distance_matrix(mean_linkage(pairwise_distances(x), labels, 8))

@@ -1,0 +1,267 @@
+"""What merging clusters gains over stage 0, beside baselines and controls.
+
+  python -m benchmarks.merging_gain --data=demo --seeds=0,1,2
+  python -m benchmarks.merging_gain --data=market1501,small --root=DIR \
+      --num_identities=100 --seeds=0
+
+Rows:
+  raw pixels, histogram  nearest neighbours without any network
+  random network         before training
+  supervised             the same network and loss, trained with identities
+  buc, dbc, ...          the configs as they are; all share stage 0
+  no merging             the same epochs and rates, every image alone
+  stage 0 prolonged      as many epochs in all, on stage 0's schedule
+
+Results are appended to --out, one JSON object a line; what is there already is
+not run again, so an interrupted call goes on, and calls for several seeds may
+run side by side on files of their own.
+"""
+
+import importlib
+import json
+import pathlib
+import statistics
+import time
+from typing import Any
+
+import jax
+import ml_collections
+import numpy as np
+from absl import app, flags
+
+from dbc_jax import cluster, evaluation, models, parallel, settings
+from dbc_jax.data import load_dataset, load_images
+from dbc_jax.data.pipeline import Resident, load_resident
+from dbc_jax.stage import RunState, StageRunner
+
+CRITERIA = ('buc', 'dbc', 'ecluster', 'estat')
+CONTROLS = ('no merging', 'stage 0 prolonged')
+SUPERVISED_EPOCHS = 60
+
+_DATA = flags.DEFINE_string('data', 'demo', 'As after the colon of --config.')
+_ROOT = flags.DEFINE_string('root', '', 'Folder of the data set.')
+_IDENTITIES = flags.DEFINE_integer('num_identities', 0, 'Reduced set, or 0.')
+_SEEDS = flags.DEFINE_list('seeds', ['0', '1', '2'], 'Seeds of the runs.')
+_ROWS = flags.DEFINE_list(
+  'rows', ['supervised', *CRITERIA, *CONTROLS], 'Rows that are trained.'
+)
+_OUT = flags.DEFINE_string(
+  'out', 'runs/merging_gain.jsonl', 'Results, read and appended.'
+)
+
+
+def main(argv: list[str]) -> None:
+  """Runs what is missing in --out, then prints the table."""
+  del argv
+  out = pathlib.Path(_OUT.value)
+  out.parent.mkdir(parents=True, exist_ok=True)
+  for seed in map(int, _SEEDS.value):
+    missing = [
+      row for row in _ROWS.value if (row, seed) not in _keys(_read(out))
+    ]
+    if missing:
+      _run_seed(seed, missing, out)
+  print(_table(_read(out)))
+
+
+def _run_seed(seed: int, rows: list[str], out: pathlib.Path) -> None:
+  config = _config('buc', seed)
+  options = {'num_identities': _IDENTITIES.value} if _IDENTITIES.value else {}
+  dataset, truth = load_dataset(
+    config.data.name, config.data.root or None, **options
+  )
+  resident = load_resident(
+    dataset, truth, size=tuple(config.data.stored_size), seed=seed
+  )
+  num_merges, num_stages = settings.num_merges_and_stages(
+    len(resident.images), config.cluster.merge_percent
+  )
+
+  def record(row: str, history: list[dict[str, Any]], seconds: float) -> None:
+    line = {'row': row, 'seed': seed, 'seconds': seconds, 'history': history}
+    with out.open('a') as file:
+      file.write(json.dumps(line) + '\n')
+    print(row, seed, f'{seconds:.0f} s', history[-1], flush=True)
+
+  if ('raw pixels', 0) not in _keys(_read(out)):
+    for row, scores in _without_network(dataset, truth, resident).items():
+      record(row, [scores], 0.0)
+
+  encoder = models.create_encoder(**config.model, axis_name=parallel.AXIS_NAME)
+
+  def runner(config: ml_collections.ConfigDict, stages: int) -> StageRunner:
+    return StageRunner(config, encoder, _criterion(config), num_merges, stages)
+
+  def single_stage(epochs: int, labels: np.ndarray, row: str) -> None:
+    longer = config.copy_and_resolve_references()
+    longer.train.drop_epoch = round(
+      epochs * config.train.drop_epoch / config.train.stage0_epochs
+    )
+    longer.train.stage0_epochs = epochs
+    start = time.perf_counter()
+    one = runner(longer, 1)
+    state = one.first_state(resident.images)._replace(labels=labels)
+    record(
+      row, one.run(0, state, resident).history, time.perf_counter() - start
+    )
+
+  alone = np.arange(len(resident.images), dtype=np.int32)
+  if 'supervised' in rows:
+    _, pids = np.unique(resident.truth.train_pids, return_inverse=True)
+    single_stage(SUPERVISED_EPOCHS, pids.astype(np.int32), 'supervised')
+  if 'stage 0 prolonged' in rows:
+    epochs = (
+      config.train.stage0_epochs + (num_stages - 1) * config.train.stage_epochs
+    )
+    single_stage(epochs, alone, 'stage 0 prolonged')
+
+  # Stage 0 does not depend on the criterion: it is run once a seed.
+  stages = runner(config, num_stages)
+  start = time.perf_counter()
+  state = stages.first_state(resident.images)
+  record(
+    'random network', [stages.evaluate(state.variables, alone, resident)], 0.0
+  )
+  after_first = _unmerged(stages, 0, state, resident)
+  first_seconds = time.perf_counter() - start
+  for row in [r for r in rows if r in (*CRITERIA, 'no merging')]:
+    start = time.perf_counter()
+    state = after_first
+    if row in CRITERIA:
+      stages.criterion = _criterion(_config(row, seed))
+      labels = stages.merge(
+        *stages.extract(state.variables, resident.images), alone
+      )
+      state = state._replace(labels=labels)
+    for stage in range(1, num_stages):
+      step = stages.run if row in CRITERIA else _bind_unmerged(stages)
+      state = step(stage, state, resident)
+    record(row, state.history, first_seconds + time.perf_counter() - start)
+
+
+def _bind_unmerged(stages: StageRunner) -> Any:
+  return lambda *args: _unmerged(stages, *args)
+
+
+def _unmerged(
+  stages: StageRunner, stage: int, state: RunState, resident: Resident
+) -> RunState:
+  """One stage whose labels stay as they are."""
+  stages.merge, merge = (
+    lambda features, embeddings, labels: labels,
+    stages.merge,
+  )
+  try:
+    return stages.run(stage, state, resident)
+  finally:
+    stages.merge = merge
+
+
+def _config(criterion: str, seed: int) -> ml_collections.ConfigDict:
+  module = importlib.import_module(f'configs.{criterion}')
+  config = module.get_config(_DATA.value)
+  config.seed = seed
+  config.data.root = _ROOT.value
+  config.data.num_identities = _IDENTITIES.value
+  return config
+
+
+def _criterion(config: ml_collections.ConfigDict) -> cluster.Criterion:
+  return cluster.Criterion(config.cluster.criterion, config.cluster.reg_weight)
+
+
+def _without_network(
+  dataset: Any, truth: Any, resident: Resident
+) -> dict[str, dict[str, float]]:
+  """Nearest neighbours on pixels and on colour histograms."""
+  query, gallery = (
+    load_images(split, (64, 32)) for split in (dataset.query, dataset.gallery)
+  )
+  del resident
+  ways = {
+    'raw pixels': lambda x: x.reshape(len(x), -1).astype(np.float32) - 127.5,
+    'histogram': _histograms,
+  }
+  return {
+    row: evaluation.rank_features(
+      _unit(features(query)),
+      _unit(features(gallery)),
+      truth.query_pids,
+      truth.gallery_pids,
+      truth.query_camids,
+      truth.gallery_camids,
+    )
+    for row, features in ways.items()
+  }
+
+
+def _histograms(images: np.ndarray) -> np.ndarray:
+  """Six stripes, 8 x 8 x 8 RGB bins each, square root of the shares."""
+  bins = (images // 32).astype(np.int64) @ np.array([64, 8, 1])
+  stripes = np.array_split(bins, 6, axis=1)
+  return np.stack(
+    [
+      np.concatenate(
+        [np.sqrt(np.bincount(s[i].ravel(), minlength=512)) for s in stripes]
+      )
+      for i in range(len(images))
+    ]
+  )
+
+
+def _unit(x: np.ndarray) -> np.ndarray:
+  return x / np.linalg.norm(x, axis=1, keepdims=True)
+
+
+def _read(out: pathlib.Path) -> list[dict[str, Any]]:
+  lines = out.read_text().splitlines() if out.exists() else []
+  return [json.loads(line) for line in lines]
+
+
+def _keys(lines: list[dict[str, Any]]) -> set[tuple[str, int]]:
+  return {(line['row'], line['seed']) for line in lines}
+
+
+def _table(lines: list[dict[str, Any]]) -> str:
+  """Markdown, means over the seeds."""
+  rows: dict[str, list[dict[str, float]]] = {}
+  for line in lines:
+    history = line['history']
+    best = max(history, key=lambda record: record['map'])
+    rows.setdefault(line['row'], []).append(
+      {
+        'first': history[0]['map'],
+        'map': best['map'],
+        'rank1': best['rank1'],
+        'last': history[-1]['map'],
+        'stage': best.get('stage', 0),
+        'pair_f': best.get('pair_f', float('nan')),
+        'ratio': best['map'] / history[0]['map'],
+        'seconds': line['seconds'],
+      }
+    )
+  supervised = statistics.mean(
+    r['map'] for r in rows.get('supervised', [{'map': float('nan')}])
+  )
+  text = [
+    '| | seeds | mAP after stage 0 | best mAP (rank-1) | at stage | best / '
+    'stage 0 | last mAP | pair F at best | share of supervised mAP | seconds |',
+    '|---|---|---|---|---|---|---|---|---|---|',
+  ]
+  for row, runs in rows.items():
+    mean = {key: statistics.mean(r[key] for r in runs) for key in runs[0]}
+    text.append(
+      f'| {row} | {len(runs)} | {mean["first"]:.1%} | {mean["map"]:.1%} '
+      f'({mean["rank1"]:.1%}) | {[r["stage"] for r in runs]} | '
+      f'{mean["ratio"]:.2f} | {mean["last"]:.1%} | {mean["pair_f"]:.2f} | '
+      f'{mean["map"] / supervised:.0%} | {mean["seconds"]:.0f} |'
+    )
+  text.append(
+    f'\njax {jax.__version__}, {jax.devices()[0].device_kind}, '
+    f'{len(parallel.devices())} device(s)'
+  )
+  return '\n'.join(text)
+
+
+if __name__ == '__main__':
+  app.run(main)
