@@ -10,10 +10,10 @@ from dbc_jax.cluster import Criterion, criterion_matrix
 
 
 @pytest.mark.parametrize('criterion', oracles.CRITERIA, ids=oracles.name_of)
-@pytest.mark.parametrize('num_clusters', [12, 40])
+@pytest.mark.parametrize('num_clusters', [26, 45])
 def test_equals_the_definition(criterion, num_clusters):
-  x = oracles.unit_features(40, 6, seed=0)
-  labels = oracles.random_labels(40, num_clusters, seed=1)
+  x = oracles.unit_features(45, 5, seed=0)
+  labels = oracles.random_labels(45, num_clusters, seed=1)
   dist = oracles.distances(x, criterion.squared)
   got = np.asarray(criterion_matrix(criterion, x, labels, num_clusters))
   expected = oracles.score_matrix(criterion, dist, x, labels)
@@ -27,10 +27,10 @@ def test_equals_the_definition(criterion, num_clusters):
   ids=oracles.name_of,
 )
 def test_given_distances(criterion):
-  x = oracles.unit_features(30, 6, seed=2)
-  labels = oracles.random_labels(30, 9, seed=3)
-  other = oracles.distances(oracles.unit_features(30, 3, seed=4))
-  got = criterion_matrix(criterion, x, labels, 9, distances=other)
+  x = oracles.unit_features(45, 5, seed=2)
+  labels = oracles.random_labels(45, 26, seed=3)
+  other = oracles.distances(oracles.unit_features(45, 3, seed=4))
+  got = criterion_matrix(criterion, x, labels, 26, distances=other)
   expected = oracles.score_matrix(criterion, other, x, labels)
   np.testing.assert_allclose(got, expected, atol=1e-5)
 

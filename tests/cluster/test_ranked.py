@@ -70,22 +70,22 @@ def check(result, labels, expected_labels, expected_scores):
   )
 
 
-@pytest.mark.parametrize('num_merges', [1, 12, 24])
+@pytest.mark.parametrize('num_merges', [1, 12, 25])
 @pytest.mark.parametrize('criterion', OTHERS, ids=oracles.name_of)
 def test_cluster_pairs(criterion, num_merges):
-  x = oracles.unit_features(40, 5, seed=0)
-  labels = oracles.random_labels(40, 25, seed=1)
+  x = oracles.unit_features(45, 5, seed=0)
+  labels = oracles.random_labels(45, 26, seed=1)
   dist = oracles.distances(x, criterion.squared)
   scores = oracles.score_matrix(criterion, dist, x, labels)
   expected = merge_cluster_pairs(scores, labels, num_merges)
   check(merge_clusters(x, labels, num_merges, criterion), labels, *expected)
 
 
-@pytest.mark.parametrize('num_merges', [1, 12, 24])
+@pytest.mark.parametrize('num_merges', [1, 12, 25])
 @pytest.mark.parametrize('criterion', BUC, ids=oracles.name_of)
 def test_sample_pairs(criterion, num_merges):
-  x = oracles.unit_features(40, 5, seed=2)
-  labels = oracles.random_labels(40, 25, seed=3)
+  x = oracles.unit_features(45, 5, seed=2)
+  labels = oracles.random_labels(45, 26, seed=3)
   dist = oracles.distances(x, criterion.squared)
   expected = merge_sample_pairs(dist, labels, num_merges, criterion.reg_weight)
   check(merge_clusters(x, labels, num_merges, criterion), labels, *expected)

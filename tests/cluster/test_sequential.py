@@ -140,12 +140,12 @@ def test_estat_on_squared_distances_is_ward(num_clusters):
 def test_ties_go_to_the_lowest_pair():
   # Corners of a simplex: every two are equally far apart, at any time.
   for criterion in (Criterion('buc', 0.0), Criterion('dbc', 0.0)):
-    got = merge_clusters(np.eye(8), np.arange(8), 7, criterion)
-    chain = [[0, 1]] + [[t + 1, 7 + t] for t in range(1, 7)]
+    got = merge_clusters(np.eye(26), np.arange(26), 25, criterion)
+    chain = [[0, 1]] + [[t + 1, 25 + t] for t in range(1, 25)]
     np.testing.assert_array_equal(got.pairs, chain)
   # With a regulariser on size, singletons pair up first, in order.
-  got = merge_clusters(np.eye(8), np.arange(8), 7, Criterion('buc', 0.1))
-  rounds = [[0, 1], [2, 3], [4, 5], [6, 7], [8, 9], [10, 11], [12, 13]]
+  got = merge_clusters(np.eye(26), np.arange(26), 13, Criterion('buc', 0.03))
+  rounds = [[2 * t, 2 * t + 1] for t in range(13)]
   np.testing.assert_array_equal(got.pairs, rounds)
 
 
@@ -160,10 +160,10 @@ def test_tie_of_a_merged_cluster_counts_from_its_lower_slot():
 
 
 def test_duplicates_merge_first_in_order():
-  x = oracles.unit_features(10, 6, seed=10)
+  x = oracles.unit_features(13, 5, seed=10)
   x = np.concatenate([x, x[::-1]])
-  got = merge_clusters(x, np.arange(20), 10, Criterion('ecluster', 0.9))
-  np.testing.assert_array_equal(got.pairs, [[i, 19 - i] for i in range(10)])
+  got = merge_clusters(x, np.arange(26), 13, Criterion('ecluster', 0.9))
+  np.testing.assert_array_equal(got.pairs, [[i, 25 - i] for i in range(13)])
   assert not got.scores.any()
 
 

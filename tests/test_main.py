@@ -1,0 +1,62 @@
+"""The command as a user types it, in a process of its own."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import runs
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+
+def _command(*arguments, cwd):
+  environment = {k: v for k, v in os.environ.items() if k != 'XLA_FLAGS'}
+  environment['PYTHONPATH'] = str(ROOT)
+  return subprocess.run(
+    [sys.executable, '-m', 'dbc_jax.main', *arguments],
+    cwd=cwd,
+    env=environment,
+    capture_output=True,
+    text=True,
+    timeout=300,
+    check=False,
+  )
+
+
+def test_folder_run_by_its_default_workdir(tmp_path):
+  names = [f'{i}.png' for i in range(24)]
+  runs.write_images(tmp_path / 'crops', names, runs.make_images(24, 6))
+  result = _command(
+    f'--config={ROOT}/configs/ecluster.py:folder,small',
+    '--config.data.root=crops',
+    '--config.data.image_size=(24,12)',
+    '--config.data.stored_size=(24,12)',
+    '--config.train.batch_size=8',
+    '--config.train.stage0_epochs=1',
+    '--config.train.stage_epochs=1',
+    '--config.cluster.merge_percent=0.4',
+    cwd=tmp_path,
+  )
+  assert result.returncode == 0, result.stderr
+  # 24 images, 9 merges: trained at 24 and 15 clusters.
+  assert 'stage 1: 15 clusters' in result.stderr
+  assert 'no identities' in result.stderr
+  workdir = tmp_path / 'runs' / 'ecluster-folder'
+  assert (workdir / 'clusters.csv').exists()
+  assert 'kept stage 1 (last stage)' in result.stdout
+  # Not on a terminal: log lines and no bar.
+  assert '\r' not in result.stderr and '%|' not in result.stderr
+
+
+def test_a_bad_value_is_one_clear_line(tmp_path):
+  result = _command(
+    f'--config={ROOT}/configs/dbc.py:market1501',
+    '--config.data.root=nowhere',
+    cwd=tmp_path,
+  )
+  assert result.returncode == 1
+  lines = result.stderr.strip().splitlines()
+  assert lines[-1].startswith('Error: ') and 'nowhere' in lines[-1]
+  assert 'Traceback' not in result.stderr
+  assert not (tmp_path / 'runs').exists()
