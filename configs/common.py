@@ -35,6 +35,9 @@ def base(dataset: str) -> ml_collections.ConfigDict:
   config.data.num_identities = 0  # 0: all; else a reduced set (market1501)
   config.data.stored_size = (128, 64)  # height, width kept in memory
   config.data.image_size = (256, 128)  # height, width the network sees
+  # Training crops: share of the area; height / width over the image's own.
+  config.data.crop_area = (0.64, 1.0)
+  config.data.crop_aspect = (1.0, 1.5)
 
   config.model = ml_collections.ConfigDict()
   config.model.name = 'resnet50'

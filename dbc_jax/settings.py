@@ -68,6 +68,16 @@ def check_config(config: ml_collections.ConfigDict) -> None:
     'memory.init': (memory.init, ('centroid', 'zeros')),
     'cluster.features': (config.cluster.features, ('feature', 'embedding')),
   }
+  ranges = {
+    'data.crop_area': (tuple(data.crop_area), 1.0),
+    'data.crop_aspect': (tuple(data.crop_aspect), math.inf),
+  }
+  for field, (value, most) in ranges.items():
+    if len(value) != 2 or not 0.0 < value[0] <= value[1] <= most:
+      raise ValueError(
+        f'{field}: got {value}, expected (lower, upper) with 0 < lower <= '
+        f'upper <= {most:g}'
+      )
   for field, value in positive.items():
     if not 0 < value < math.inf:
       raise ValueError(f'{field}: got {value}, expected more than 0')

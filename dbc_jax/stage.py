@@ -77,6 +77,8 @@ class StageRunner:
       encoder=encoder,
       optimizer=self._optimizer,
       image_size=self._image_size,
+      crop_area=tuple(config.data.crop_area),
+      crop_aspect=tuple(config.data.crop_aspect),
       temperature=config.memory.temperature,
       memory_momentum=config.memory.momentum,
     )

@@ -79,6 +79,8 @@ def train_step(
   encoder: Encoder,
   optimizer: optax.GradientTransformation,
   image_size: tuple[int, int],
+  crop_area: tuple[float, float],
+  crop_aspect: tuple[float, float],
   temperature: float,
   memory_momentum: float,
   axis_name: str,
@@ -88,7 +90,8 @@ def train_step(
   Args:
     state: equal on all devices.
     batch: 'images' uint8 [B/n, H, W, 3] and 'labels' int32 [B/n].
-    encoder, optimizer, image_size, temperature, memory_momentum: static.
+    encoder, optimizer, image_size, crop_area, crop_aspect, temperature,
+      memory_momentum: static.
     axis_name: of the devices; gradients, statistics and loss are averaged
       over it, embeddings gathered in the order of the global batch.
 
@@ -103,7 +106,14 @@ def train_step(
   positions = jax.lax.axis_index(axis_name) * labels.shape[0] + jnp.arange(
     labels.shape[0]
   )
-  images = transforms.augment(augment_rng, positions, images, image_size)
+  images = transforms.augment(
+    augment_rng,
+    positions,
+    images,
+    size=image_size,
+    crop_area=crop_area,
+    crop_aspect=crop_aspect,
+  )
 
   def loss_fn(params: Any) -> tuple[jax.Array, tuple[jax.Array, Any]]:
     (embeddings, _), mutated = encoder.apply(

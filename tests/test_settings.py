@@ -61,6 +61,8 @@ def test_too_few_samples_for_one_merge(num_samples):
     ('data.num_identities', 7, r'num_identities'),
     ('data.num_identities', -1, r'data\.num_identities: got -1'),
     ('data.image_size', (0, 12), r'data\.image_size: got 0'),
+    ('data.crop_area', (0.5, 1.2), r'data\.crop_area: got .*upper <= 1'),
+    ('data.crop_aspect', (1.5, 1.0), r'data\.crop_aspect: got'),
     ('data.name', 'market', r"'market'.*market1501"),
     ('data.root', '/no/such/folder', r'/no/such/folder.*not exist'),
     ('data.root', '', r'--config\.data\.root=DIR'),

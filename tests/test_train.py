@@ -10,7 +10,13 @@ import pytest
 from dbc_jax import extract, memory, models, optim, parallel, train
 
 _SIZE = (24, 12)
-_FIELDS = {'image_size': _SIZE, 'temperature': 0.1, 'memory_momentum': 0.5}
+_FIELDS = {
+  'image_size': _SIZE,
+  'crop_area': (0.64, 1.0),
+  'crop_aspect': (1.0, 1.5),
+  'temperature': 0.1,
+  'memory_momentum': 0.5,
+}
 
 
 @pytest.fixture(scope='module')

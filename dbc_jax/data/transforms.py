@@ -7,9 +7,6 @@ import jax.numpy as jnp
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 
-CROP_AREA = (0.64, 1.0)
-# Height over width, relative to the image's own: U(2, 3) for 2:1 crops.
-CROP_ASPECT = (1.0, 1.5)
 _DRAWS = 10
 
 
@@ -34,13 +31,17 @@ def resize(images: jax.Array, size: tuple[int, int]) -> jax.Array:
 
 
 def augment(
-  rng: jax.Array, positions: jax.Array, images: jax.Array, size: tuple[int, int]
+  rng: jax.Array,
+  positions: jax.Array,
+  images: jax.Array,
+  *,
+  size: tuple[int, int],
+  crop_area: tuple[float, float],
+  crop_aspect: tuple[float, float],
 ) -> jax.Array:
   """Random crop, resize and flip, then normalise.
 
-  A crop has an area of U(0.64, 1) of the image's and a height/width of
-  U(1, 1.5) times the image's own; if none of 10 draws fits inside, the whole
-  image is taken.
+  If none of 10 draws of a crop fits inside, the whole image is taken.
 
   Args:
     rng: key of the step.
@@ -48,6 +49,10 @@ def augment(
       decides its draws.
     images: [B, H, W, 3] uint8.
     size: (height, width) of the result.
+    crop_area: bounds of a crop's share of the image's area; (0.64, 1) in the
+      public code.
+    crop_aspect: bounds of a crop's height / width, relative to the image's
+      own; (1, 1.5) is the public code's (2, 3) for crops of 2:1.
 
   Returns:
     [B, height, width, 3] float32, normalised.
@@ -55,21 +60,25 @@ def augment(
   Source: BUC's public training transform, which DBC and E-cluster take over.
   """
   keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(rng, positions)
-  return jax.vmap(lambda k, x: _augment_one(k, x, size))(
-    keys, normalize(images)
-  )
+  return jax.vmap(
+    lambda key, image: _augment_one(key, image, size, crop_area, crop_aspect)
+  )(keys, normalize(images))
 
 
 def _augment_one(
-  key: jax.Array, image: jax.Array, size: tuple[int, int]
+  key: jax.Array,
+  image: jax.Array,
+  size: tuple[int, int],
+  crop_area: tuple[float, float],
+  crop_aspect: tuple[float, float],
 ) -> jax.Array:
   height, width, channels = image.shape
   area_key, aspect_key, place_key, flip_key = jax.random.split(key, 4)
   area = jax.random.uniform(
-    area_key, (_DRAWS,), minval=CROP_AREA[0], maxval=CROP_AREA[1]
+    area_key, (_DRAWS,), minval=crop_area[0], maxval=crop_area[1]
   )
   aspect = jax.random.uniform(
-    aspect_key, (_DRAWS,), minval=CROP_ASPECT[0], maxval=CROP_ASPECT[1]
+    aspect_key, (_DRAWS,), minval=crop_aspect[0], maxval=crop_aspect[1]
   )
   tall = jnp.sqrt(area * aspect)  # shares of the image's height and width
   wide = jnp.sqrt(area / aspect)

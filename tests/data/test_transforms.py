@@ -8,6 +8,12 @@ from PIL import Image
 
 from dbc_jax.data import transforms
 
+_CROPS = {'crop_area': (0.64, 1.0), 'crop_aspect': (1.0, 1.5)}
+
+
+def _augment(key, positions, images, size):
+  return transforms.augment(key, positions, images, size=size, **_CROPS)
+
 
 def _smooth(rng, height, width):
   small = rng.integers(0, 256, (6, 4, 3), np.uint8)
@@ -38,10 +44,10 @@ def test_draws_depend_on_the_global_position_alone():
   rng = np.random.default_rng(1)
   images = jnp.asarray(np.stack([_smooth(rng, 32, 16) for _ in range(4)]))
   key = jax.random.key(0)
-  whole = transforms.augment(key, jnp.arange(4), images, (32, 16))
-  second_half = transforms.augment(key, jnp.arange(2, 4), images[2:], (32, 16))
+  whole = _augment(key, jnp.arange(4), images, (32, 16))
+  second_half = _augment(key, jnp.arange(2, 4), images[2:], (32, 16))
   np.testing.assert_allclose(whole[2:], second_half, atol=1e-5)
-  moved = transforms.augment(key, jnp.arange(4) + 4, images, (32, 16))
+  moved = _augment(key, jnp.arange(4) + 4, images, (32, 16))
   assert np.abs(np.asarray(whole - moved)).max() > 0.1
 
 
@@ -52,7 +58,7 @@ def test_crops_cover_the_stated_areas_and_shapes():
   rows, columns = np.mgrid[0:height, 0:width]
   image = np.stack([columns, rows, 0 * rows], axis=-1).astype(np.uint8)
   images = jnp.broadcast_to(image, (400, height, width, 3))
-  out = transforms.augment(jax.random.key(3), jnp.arange(400), images, (20, 10))
+  out = _augment(jax.random.key(3), jnp.arange(400), images, (20, 10))
   out = np.asarray(out) * np.array(transforms.STD) + np.array(transforms.MEAN)
   out *= 255.0
   # Centres of the outermost output pixels lie 1/20 and 1/40 inside the crop.
