@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw
 
 # What makes raw pixels match by place, not by person: the contrast and the
 # colour of every place, as shares of what is painted below.
-CONTRAST = 0.45
+CONTRAST = 0.35
 COLOUR = 0.4
 
 _SCENE_SIZE = (176, 320)  # high, wide: crops of 128 x 64 are taken from it

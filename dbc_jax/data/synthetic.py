@@ -11,11 +11,11 @@ from dbc_jax.data import camera, figure, manifest, pedestrian, scene
 
 # Mean and spread (of the logarithm) of images per training identity; real
 # sets are skewed likewise (Market-1501: 2 to 72, mean 17).
-_MEAN_IMAGES = 14
+_MEAN_IMAGES = 9
 _SKEW = 0.9
 _MIN_IMAGES, _MAX_IMAGES = 3, 72
 # Images of one passage of a person before one camera.
-_MAX_SIGHTING = 5
+_MAX_SIGHTING = 4
 _NUM_JUNK = 40
 _NUM_DISTRACTORS = 100
 _DISTRACTORS_PER_PERSON = 4
@@ -68,7 +68,7 @@ def load(
   Args:
     seed: not negative; the same seed gives the same images.
     num_train_images: size of the training set; there is one identity for
-      about every 14 images.
+      about every 9 images.
     num_test_identities: identities with queries, none of them in training.
 
   Returns:
