@@ -98,7 +98,8 @@ def test_every_identity_is_seen_by_several_cameras(truth) -> None:
 
 def test_images_per_identity_are_long_tailed(truth) -> None:
   counts = np.unique(truth.train_pids, return_counts=True)[1]
-  assert 60 <= len(counts) <= 80
+  # About one identity for every nine images.
+  assert 100 <= len(counts) <= 125
   assert counts.min() >= 2
   assert counts.max() >= 4 * np.median(counts)
   assert counts.mean() > 1.2 * np.median(counts)
@@ -164,5 +165,5 @@ def test_likeness_is_graded(dataset, truth) -> None:
   near = np.nanmean(distances[same_pid & same_camid])
   across = np.nanmean(distances[same_pid & ~same_camid])
   others = np.nanmean(distances[~same_pid & ~same_camid])
-  assert near < 0.9 * across
+  assert near < 0.95 * across
   assert across < others
