@@ -92,8 +92,11 @@ def _run_seed(seed: int, rows: list[str], out: pathlib.Path) -> None:
   def runner(config: ml_collections.ConfigDict, stages: int) -> StageRunner:
     return StageRunner(config, encoder, _criterion(config), num_merges, stages)
 
-  def single_stage(epochs: int, labels: np.ndarray, row: str) -> None:
+  def single_stage(
+    epochs: int, labels: np.ndarray, row: str, **crops: tuple[float, float]
+  ) -> None:
     longer = config.copy_and_resolve_references()
+    longer.data.update(crops)
     longer.train.drop_epoch = round(
       epochs * config.train.drop_epoch / config.train.stage0_epochs
     )
@@ -108,23 +111,33 @@ def _run_seed(seed: int, rows: list[str], out: pathlib.Path) -> None:
   alone = np.arange(len(resident.images), dtype=np.int32)
   if 'supervised' in rows:
     _, pids = np.unique(resident.truth.train_pids, return_inverse=True)
-    single_stage(SUPERVISED_EPOCHS, pids.astype(np.int32), 'supervised')
+    # The public code's crops: with identities, stronger ones help.
+    single_stage(
+      SUPERVISED_EPOCHS,
+      pids.astype(np.int32),
+      'supervised',
+      crop_area=(0.64, 1.0),
+      crop_aspect=(1.0, 1.5),
+    )
   if 'stage 0 prolonged' in rows:
     epochs = (
       config.train.stage0_epochs + (num_stages - 1) * config.train.stage_epochs
     )
     single_stage(epochs, alone, 'stage 0 prolonged')
 
+  criteria = [r for r in rows if r in (*CRITERIA, 'no merging')]
+  if not criteria:
+    return
   # Stage 0 does not depend on the criterion: it is run once a seed.
   stages = runner(config, num_stages)
   start = time.perf_counter()
   state = stages.first_state(resident.images)
-  record(
-    'random network', [stages.evaluate(state.variables, alone, resident)], 0.0
-  )
+  if ('random network', seed) not in _keys(_read(out)):
+    scores = stages.evaluate(state.variables, alone, resident)
+    record('random network', [scores], 0.0)
   after_first = _unmerged(stages, 0, state, resident)
   first_seconds = time.perf_counter() - start
-  for row in [r for r in rows if r in (*CRITERIA, 'no merging')]:
+  for row in criteria:
     start = time.perf_counter()
     state = after_first
     if row in CRITERIA:
