@@ -29,10 +29,10 @@ import ml_collections
 import numpy as np
 from absl import app, flags
 
-from dbc_jax import cluster, evaluation, models, parallel, settings
-from dbc_jax.data import load_dataset, load_images
+from dbc_jax import evaluation, models, parallel, settings
+from dbc_jax.data import Dataset, GroundTruth, load_dataset, load_images
 from dbc_jax.data.pipeline import Resident, load_resident
-from dbc_jax.stage import RunState, StageRunner
+from dbc_jax.stage import RunState, StageRunner, make_criterion
 
 CRITERIA = ('buc', 'dbc', 'ecluster', 'estat')
 CONTROLS = ('no merging', 'stage 0 prolonged')
@@ -83,14 +83,16 @@ def _run_seed(seed: int, rows: list[str], out: pathlib.Path) -> None:
       file.write(json.dumps(line) + '\n')
     print(row, seed, f'{seconds:.0f} s', history[-1], flush=True)
 
-  if ('raw pixels', 0) not in _keys(_read(out)):
-    for row, scores in _without_network(dataset, truth, resident).items():
+  if 'raw pixels' not in {line['row'] for line in _read(out)}:
+    for row, scores in _without_network(dataset, truth).items():
       record(row, [scores], 0.0)
 
   encoder = models.create_encoder(**config.model, axis_name=parallel.AXIS_NAME)
 
   def runner(config: ml_collections.ConfigDict, stages: int) -> StageRunner:
-    return StageRunner(config, encoder, _criterion(config), num_merges, stages)
+    return StageRunner(
+      config, encoder, make_criterion(config.cluster), num_merges, stages
+    )
 
   def single_stage(
     epochs: int, labels: np.ndarray, row: str, **crops: tuple[float, float]
@@ -141,7 +143,7 @@ def _run_seed(seed: int, rows: list[str], out: pathlib.Path) -> None:
     start = time.perf_counter()
     state = after_first
     if row in CRITERIA:
-      stages.criterion = _criterion(_config(row, seed))
+      stages.criterion = make_criterion(_config(row, seed).cluster)
       labels = stages.merge(
         *stages.extract(state.variables, resident.images), alone
       )
@@ -179,18 +181,13 @@ def _config(criterion: str, seed: int) -> ml_collections.ConfigDict:
   return config
 
 
-def _criterion(config: ml_collections.ConfigDict) -> cluster.Criterion:
-  return cluster.Criterion(config.cluster.criterion, config.cluster.reg_weight)
-
-
 def _without_network(
-  dataset: Any, truth: Any, resident: Resident
+  dataset: Dataset, truth: GroundTruth
 ) -> dict[str, dict[str, float]]:
   """Nearest neighbours on pixels and on colour histograms."""
   query, gallery = (
     load_images(split, (64, 32)) for split in (dataset.query, dataset.gallery)
   )
-  del resident
   ways = {
     'raw pixels': lambda x: x.reshape(len(x), -1).astype(np.float32) - 127.5,
     'histogram': _histograms,

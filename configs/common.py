@@ -27,6 +27,7 @@ def base(dataset: str) -> ml_collections.ConfigDict:
     )
   config = ml_collections.ConfigDict()
   config.seed = 0
+  config.camera_rule = True  # scores leave out a query's own camera
   config.extract_batch_size = 64  # rows of a forward pass without gradient
 
   config.data = ml_collections.ConfigDict()

@@ -11,10 +11,17 @@ from typing import Any
 import ml_collections
 import numpy as np
 
-from dbc_jax import checkpoint, cluster, models, parallel, reporting, settings
+from dbc_jax import (
+  checkpoint,
+  evaluation,
+  models,
+  parallel,
+  reporting,
+  settings,
+)
 from dbc_jax import data as data_lib
 from dbc_jax.data import pipeline
-from dbc_jax.stage import RunState, StageRunner
+from dbc_jax.stage import RunState, StageRunner, make_criterion
 
 log = logging.getLogger('dbc_jax')
 
@@ -35,16 +42,7 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
   """
   settings.check_config(config)
   parallel.check_batch_size(config.train.batch_size)
-  fields = config.cluster
-  criterion = cluster.Criterion(
-    fields.criterion,
-    fields.reg_weight,
-    intra=fields.intra,
-    update=fields.intra_update,
-    ssd=fields.ssd,
-    merge=fields.merge,
-    squared=fields.squared,
-  )
+  criterion = make_criterion(config.cluster)
   encoder = models.create_encoder(**config.model, axis_name=parallel.AXIS_NAME)
   options = {}
   if config.data.num_identities:
@@ -53,25 +51,27 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
     config.data.name, config.data.root or None, **options
   )
   num_merges, num_stages = settings.num_merges_and_stages(
-    len(dataset.train), fields.merge_percent
+    len(dataset.train), config.cluster.merge_percent
   )
   if config.train.batch_size > len(dataset.train):
     raise ValueError(
       f'train.batch_size: got {config.train.batch_size}, more than the '
       f'{len(dataset.train)} training images'
     )
-  settings.check_workdir(workdir, config)
+  _check_workdir(workdir, config)
+  if truth.can_evaluate:
+    _check_matches(truth, config.camera_rule)
   resident = pipeline.load_resident(
     dataset, truth, size=tuple(config.data.stored_size), seed=config.seed
   )
   runner = StageRunner(config, encoder, criterion, num_merges, num_stages)
   job = _Job(config, workdir, runner, num_stages, resident)
-  settings.write_config(workdir, config)
+  reporting.write_atomically(workdir / 'config.json', settings.as_json(config))
   devices = parallel.devices()
   log.info(
     '%s on %s: %d training images, %d stages, %d merges after each but the '
     'last, %s on %d x %s, workdir %s',
-    fields.criterion,
+    config.cluster.criterion,
     config.data.name,
     len(dataset.train),
     num_stages,
@@ -81,7 +81,37 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
     devices[0].device_kind,
     workdir,
   )
+  if num_stages == 1:
+    log.warning(
+      'cluster.merge_percent leaves a single stage: nothing will be merged'
+    )
   job.run()
+
+
+def _check_workdir(
+  workdir: pathlib.Path, config: ml_collections.ConfigDict
+) -> None:
+  """A workdir without a complete stage may be used by any config."""
+  if workdir.exists() and not workdir.is_dir():
+    raise ValueError(f'workdir: {workdir} is a file; choose another --workdir')
+  checkpoints = workdir / 'checkpoints'
+  if not checkpoints.exists():
+    return
+  if checkpoint.CheckpointStore(checkpoints).latest_stage() is not None:
+    settings.check_workdir(workdir, config)
+
+
+def _check_matches(truth: data_lib.GroundTruth, camera_rule: bool) -> None:
+  """Raises now, and not after stage 0, if no query can have a match."""
+  evaluation.rank_features(
+    np.ones((len(truth.query_pids), 1)),
+    np.ones((len(truth.gallery_pids), 1)),
+    truth.query_pids,
+    truth.gallery_pids,
+    truth.query_camids,
+    truth.gallery_camids,
+    camera_rule=camera_rule,
+  )
 
 
 def kept_stage(history: list[dict[str, Any]]) -> tuple[int, str]:
@@ -119,11 +149,18 @@ class _Job:
       )
     self._store = checkpoint.CheckpointStore(self._workdir / 'checkpoints')
     done = self._store.latest_stage()
+    if done == self._num_stages - 1:
+      log.info('this run was finished before; its summary:')
+      self._write_outputs(self._read_record(done)['history'])
+      return
     if done is None:
       first, state = 0, self._runner.first_state(self._resident.images)
+      events = reporting.EventWriter(self._workdir, None)
     else:
       first, state = done + 1, self._restore(done)
-    events = reporting.EventWriter(self._workdir, done)
+      # Its point is written again: the kill may have come just before it.
+      events = reporting.EventWriter(self._workdir, done - 1)
+      events.write_stage(state.history[-1])
     for stage in range(first, self._num_stages):
       trained_on = state.labels
       state = self._runner.run(stage, state, self._resident)
@@ -132,20 +169,21 @@ class _Job:
       events.write_stage(state.history[-1])
       log.info(reporting.format_record(state.history[-1]))
     events.close()
-    if first == self._num_stages:
-      log.info('this run was finished before; its summary:')
     self._write_outputs(state.history)
 
-  def _restore(self, stage: int) -> RunState:
+  def _read_record(self, stage: int) -> dict[str, Any]:
     record = self._store.read_record(stage)
     if record['digest'] != self._resident.digest:
       raise ValueError(
         f'workdir: {self._workdir} holds a run on other training images; '
         'choose another --workdir, or bring the images back as they were'
       )
+    return record
+
+  def _restore(self, stage: int) -> RunState:
+    record = self._read_record(stage)
     arrays = self._read_arrays(stage)
-    if stage + 1 < self._num_stages:
-      log.info('resuming after stage %d of %d', stage, self._num_stages - 1)
+    log.info('resuming after stage %d of %d', stage, self._num_stages - 1)
     variables = {key: arrays[key] for key in ('params', 'batch_stats')}
     _, embeddings = self._runner.extract(variables, self._resident.images)
     return RunState(

@@ -40,8 +40,9 @@ def main(argv: list[str]) -> None:
   workdir = _WORKDIR.value
   if workdir is None:
     path = config_flags.get_config_filename(flags.FLAGS['config'])
-    name = pathlib.Path(path.split(':')[0]).stem
-    workdir = f'runs/{name}-{config.data.name}'
+    path, _, dataset = path.partition(':')
+    dataset = dataset.replace(',', '-') or config.data.name
+    workdir = f'runs/{pathlib.Path(path).stem}-{dataset}'
   try:
     driver.run(config, pathlib.Path(workdir))
   except (ValueError, FloatingPointError) as error:

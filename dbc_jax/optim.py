@@ -7,7 +7,11 @@ import optax
 
 
 def create_optimizer(
-  *, momentum: float, weight_decay: float, backbone_multiplier: float
+  *,
+  momentum: float,
+  weight_decay: float,
+  backbone_multiplier: float,
+  frozen: tuple[str, ...] = (),
 ) -> optax.GradientTransformation:
   """Nesterov SGD without its learning rate, which the step multiplies in.
 
@@ -19,6 +23,8 @@ def create_optimizer(
     weight_decay: L2 penalty, added to the gradient before the velocity.
     backbone_multiplier: factor on the rate of everything under 'backbone';
       0.1 for pre-trained weights.
+    frozen: prefixes of the names under 'backbone' that stay as they are;
+      weight decay, too, leaves them alone.
 
   Returns:
     Transformation whose updates are to be scaled by -learning_rate.
@@ -33,10 +39,19 @@ def create_optimizer(
       for name, tree in params.items()
     }
 
+  def frozen_mask(params: Any) -> Any:
+    return jax.tree_util.tree_map_with_path(
+      lambda path, _: (
+        path[0].key == 'backbone' and path[1].key.startswith(frozen)
+      ),
+      params,
+    )
+
   return optax.chain(
     optax.add_decayed_weights(weight_decay),
     optax.trace(momentum, nesterov=True),
     optax.masked(optax.scale(backbone_multiplier), backbone_mask),
+    optax.masked(optax.set_to_zero(), frozen_mask),
   )
 
 

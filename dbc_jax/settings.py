@@ -31,7 +31,8 @@ def num_merges_and_stages(
     raise ValueError(
       f'cluster.merge_percent: {merge_percent} of {num_samples} training '
       'images is less than one merge a stage; expected at least '
-      f'{1 / num_samples if num_samples else 1:.3g}, or more images'
+      f'{math.ceil(1000 / num_samples) / 1000 if num_samples else 1}, or '
+      'more images'
     )
   return num_merges, math.ceil(num_samples / num_merges) - 1
 
@@ -44,8 +45,6 @@ def check_config(config: ml_collections.ConfigDict) -> None:
   """
   train, memory, data = config.train, config.memory, config.data
   positive = {
-    'data.stored_size': min(data.stored_size),
-    'data.image_size': min(data.image_size),
     'train.stage0_epochs': train.stage0_epochs,
     'train.stage_epochs': train.stage_epochs,
     'train.learning_rate': train.learning_rate,
@@ -68,6 +67,14 @@ def check_config(config: ml_collections.ConfigDict) -> None:
     'memory.init': (memory.init, ('centroid', 'zeros')),
     'cluster.features': (config.cluster.features, ('feature', 'embedding')),
   }
+  if not 0 <= config.seed < 2**31:
+    raise ValueError(f'seed: got {config.seed}, expected 0 <= seed < 2**31')
+  for field in ('stored_size', 'image_size'):
+    size = tuple(data[field])
+    if len(size) != 2 or any(int(x) != x or x < 1 for x in size):
+      raise ValueError(
+        f'data.{field}: got {size}, expected (height, width) in whole pixels'
+      )
   ranges = {
     'data.crop_area': (tuple(data.crop_area), 1.0),
     'data.crop_aspect': (tuple(data.crop_aspect), math.inf),
@@ -97,11 +104,21 @@ def check_config(config: ml_collections.ConfigDict) -> None:
 def check_workdir(
   workdir: pathlib.Path, config: ml_collections.ConfigDict
 ) -> None:
-  """Raises ValueError if the workdir holds a run of another config."""
+  """Checks that the run in a workdir is one of this config.
+
+  The folder of the data may have moved: its images are compared instead.
+
+  Raises:
+    ValueError: it is not; names the fields that differ.
+  """
   path = workdir / 'config.json'
   if not path.exists():
-    return
-  saved, given = json.loads(path.read_text()), _jsonable(config)
+    raise ValueError(
+      f'workdir: {workdir} holds checkpoints and no config.json; choose '
+      'another --workdir, or delete this one to start over'
+    )
+  saved, given = json.loads(path.read_text()), json.loads(as_json(config))
+  del saved['data']['root'], given['data']['root']
   if saved != given:
     raise ValueError(
       f'workdir: {workdir} holds a run of another config '
@@ -110,18 +127,9 @@ def check_workdir(
     )
 
 
-def write_config(
-  workdir: pathlib.Path, config: ml_collections.ConfigDict
-) -> None:
-  """Makes the workdir, with config.json in it."""
-  workdir.mkdir(parents=True, exist_ok=True)
-  temporary = workdir / 'config.json.tmp'
-  temporary.write_text(json.dumps(_jsonable(config), indent=2) + '\n')
-  temporary.replace(workdir / 'config.json')
-
-
-def _jsonable(config: ml_collections.ConfigDict) -> dict[str, Any]:
-  return json.loads(json.dumps(config.to_dict()))
+def as_json(config: ml_collections.ConfigDict) -> str:
+  """What config.json holds."""
+  return json.dumps(config.to_dict(), indent=2) + '\n'
 
 
 def _differences(saved: dict[str, Any], given: dict[str, Any]) -> str:

@@ -5,6 +5,7 @@ names, cameras or identities.
 """
 
 import functools
+import logging
 import time
 from typing import Any, NamedTuple
 
@@ -25,6 +26,8 @@ from dbc_jax import (
 from dbc_jax import train as train_lib
 from dbc_jax.data.pipeline import Resident
 
+log = logging.getLogger('dbc_jax')
+
 
 class RunState(NamedTuple):
   """What the driver threads from one stage to the next.
@@ -40,6 +43,28 @@ class RunState(NamedTuple):
   labels: np.ndarray
   embeddings: np.ndarray
   history: list[dict[str, Any]]
+
+
+def make_criterion(fields: ml_collections.ConfigDict) -> cluster.Criterion:
+  """The criterion that a config's `cluster` fields describe.
+
+  Raises:
+    ValueError: a value that it does not take; names the config's field.
+  """
+  try:
+    return cluster.Criterion(
+      fields.criterion,
+      fields.reg_weight,
+      intra=fields.intra,
+      update=fields.intra_update,
+      ssd=fields.ssd,
+      merge=fields.merge,
+      squared=fields.squared,
+    )
+  except ValueError as error:
+    field, _, rest = str(error).partition(':')
+    field = {'name': 'criterion', 'update': 'intra_update'}.get(field, field)
+    raise ValueError(f'cluster.{field}:{rest}') from error
 
 
 class StageRunner:
@@ -72,6 +97,7 @@ class StageRunner:
       momentum=config.train.momentum,
       weight_decay=config.train.weight_decay,
       backbone_multiplier=config.train.backbone_multiplier,
+      frozen=models.frozen_prefixes(config.model.frozen_stages),
     )
     self._step_fn = train_lib.make_train_step(
       encoder=encoder,
@@ -123,6 +149,11 @@ class StageRunner:
 
     clock = time.perf_counter()
     features, embeddings = self.extract(variables, images)
+    if not np.isfinite(features).all():
+      raise FloatingPointError(
+        f'stage {stage}: the features are not finite after its last step. '
+        + _advice(stage)
+      )
     seconds['embed'] = time.perf_counter() - clock
 
     clock = time.perf_counter()
@@ -151,11 +182,12 @@ class StageRunner:
     if stage:
       epochs_before = train.stage0_epochs + (stage - 1) * train.stage_epochs
     steps = len(images) // train.batch_size
-    rows = memory.init_memory(
-      state.embeddings, state.labels, num_clusters, len(images)
-    )
     if self._config.memory.init == 'zeros':
-      rows = jnp.zeros_like(rows)
+      rows = jnp.zeros((len(images), state.embeddings.shape[1]))
+    else:
+      rows = memory.init_memory(
+        state.embeddings, state.labels, num_clusters, len(images)
+      )
     train_state = train_lib.create_train_state(
       state.variables,
       self._optimizer,
@@ -189,10 +221,17 @@ class StageRunner:
           )
         except FloatingPointError as error:
           raise FloatingPointError(
-            f'stage {stage}, epoch {epoch}, {error}. The checkpoint of the '
-            'last complete stage is kept. Lower train.learning_rate or '
-            'train.later_learning_rate, in another --workdir'
+            f'stage {stage}, epoch {epoch}, {error}. {_advice(stage)}'
           ) from error
+        if not progress.enabled:
+          log.info(
+            'stage %d epoch %d/%d: loss %.2f, %.0f images/s',
+            stage,
+            epoch + 1,
+            epochs,
+            progress.epoch_loss,
+            progress.images_per_second,
+          )
       mean_loss = progress.epoch_loss
     variables = {
       'params': train_state.params,
@@ -216,6 +255,7 @@ class StageRunner:
         truth.gallery_pids,
         truth.query_camids,
         truth.gallery_camids,
+        camera_rule=self._config.camera_rule,
       )
       # How many queries counted is the same in every stage.
       del scores['num_valid_queries']
@@ -232,3 +272,12 @@ class StageRunner:
     return cluster.merge_clusters(
       chosen, labels, self._num_merges, self.criterion
     ).labels
+
+
+def _advice(stage: int) -> str:
+  if stage == 0:
+    return 'Nothing is saved yet. Lower train.learning_rate'
+  return (
+    f'The checkpoint of stage {stage - 1} is kept. Lower '
+    'train.later_learning_rate, in another --workdir'
+  )

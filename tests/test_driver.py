@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -139,7 +140,9 @@ def test_finished_run_says_so_and_trains_nothing(
   straight, market, monkeypatch, capsys, caplog
 ):
   before = _history(straight)
+  # Nothing is trained, nor even embedded.
   monkeypatch.setattr(stage.StageRunner, 'run', None)
+  monkeypatch.setattr(stage.StageRunner, 'extract', None, raising=False)
   with caplog.at_level('INFO', logger='dbc_jax'):
     driver.run(runs.small_config('market1501', market), straight)
   assert 'finished before' in caplog.text
@@ -207,8 +210,6 @@ def test_other_images_need_another_workdir(straight, tmp_path, monkeypatch):
   runs.write_images(tmp_path, ['black.png'], [image])
   (root / name).write_bytes((tmp_path / 'black.png').read_bytes())
   config = runs.small_config('market1501', root)
-  monkeypatch.setattr(driver.settings, 'check_workdir', lambda *args: None)
-  monkeypatch.setattr(driver.settings, 'write_config', lambda *args: None)
   with pytest.raises(ValueError, match='other training images'):
     driver.run(config, straight)
 
@@ -230,3 +231,69 @@ def test_nan_loss_names_stage_and_step_and_keeps_the_checkpoint(
   store = checkpoint.CheckpointStore(tmp_path / 'checkpoints')
   assert store.latest_stage() == 0
   assert store.read_record(0)['history'][0]['num_clusters'] == 30
+
+
+def test_nan_weights_of_a_last_step_are_noticed(tmp_path, monkeypatch):
+  # One step a stage: its loss is still that of good weights.
+  root = runs.write_images(
+    tmp_path / 'data', [f'{i}.png' for i in range(10)], runs.make_images(10, 5)
+  )
+  config = runs.small_config('folder', root)
+  config.train.stage0_epochs = 1
+  monkeypatch.setattr(stage.optim, 'learning_rate', lambda *_, **__: np.nan)
+  with pytest.raises(
+    FloatingPointError, match=r'stage 0: the features are not finite.*Nothing'
+  ):
+    driver.run(config, tmp_path / 'run')
+
+
+def test_failed_before_any_checkpoint_another_config_may_follow(
+  market, tmp_path, monkeypatch
+):
+  config = runs.small_config('market1501', market)
+  with monkeypatch.context() as patch:
+    patch.setattr(stage.optim, 'learning_rate', lambda *_, **__: np.nan)
+    with pytest.raises(FloatingPointError):
+      driver.run(config, tmp_path)
+  config.train.batch_size = 10
+  config.cluster.merge_percent = 0.4
+  driver.run(config, tmp_path)
+  assert len(_history(tmp_path)) == 2
+
+
+def test_leftovers_of_a_killed_save_are_ignored(straight, market, tmp_path):
+  shutil.copytree(straight, tmp_path, dirs_exist_ok=True)
+  last = tmp_path / 'checkpoints' / '3'
+  last.rename(last.with_name('3.orbax-checkpoint-tmp'))
+  driver.run(runs.small_config('market1501', market), tmp_path)
+  _assert_equal_trees(_last_arrays(tmp_path), _last_arrays(straight))
+
+
+def test_moved_data_resumes_by_its_images(straight, market, tmp_path, capsys):
+  shutil.copytree(market, tmp_path / 'elsewhere')
+  config = runs.small_config('market1501', tmp_path / 'elsewhere')
+  driver.run(config, straight)
+  assert 'kept stage' in capsys.readouterr().out
+
+
+def test_crops_of_several_sizes(tmp_path):
+  images = runs.make_images(12, 4)
+  cut = [image[: 24 - i, : 12 - i % 3] for i, image in enumerate(images)]
+  names = [f'{i}.png' for i in range(12)]
+  root = runs.write_images(tmp_path / 'data', names, cut)
+  config = runs.small_config('folder', root)
+  config.cluster.merge_percent = 0.4
+  driver.run(config, tmp_path / 'run')
+  assert len(_clusters(tmp_path / 'run')) == 12
+
+
+def test_log_lines_tell_the_epochs_where_there_is_no_terminal(
+  market, tmp_path, caplog
+):
+  config = runs.small_config('market1501', market)
+  config.cluster.merge_percent = 0.5
+  with caplog.at_level('INFO', logger='dbc_jax'):
+    driver.run(config, tmp_path)
+  assert 'stage 0 epoch 2/2: loss' in caplog.text
+  assert 'images/s' in caplog.text
+  assert 'nothing will be merged' in caplog.text

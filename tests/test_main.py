@@ -42,7 +42,7 @@ def test_folder_run_by_its_default_workdir(tmp_path):
   # 24 images, 9 merges: trained at 24 and 15 clusters.
   assert 'stage 1: 15 clusters' in result.stderr
   assert 'no identities' in result.stderr
-  workdir = tmp_path / 'runs' / 'ecluster-folder'
+  workdir = tmp_path / 'runs' / 'ecluster-folder-small'
   assert (workdir / 'clusters.csv').exists()
   assert 'kept stage 1 (last stage)' in result.stdout
   # Not on a terminal: log lines and no bar.
@@ -60,3 +60,10 @@ def test_a_bad_value_is_one_clear_line(tmp_path):
   assert lines[-1].startswith('Error: ') and 'nowhere' in lines[-1]
   assert 'Traceback' not in result.stderr
   assert not (tmp_path / 'runs').exists()
+
+
+def test_unknown_data_set_after_the_colon(tmp_path):
+  result = _command(f'--config={ROOT}/configs/buc.py:marx', cwd=tmp_path)
+  assert result.returncode != 0
+  assert "got 'marx' after the colon" in result.stderr
+  assert 'market1501' in result.stderr

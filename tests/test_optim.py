@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from dbc_jax import optim
+from dbc_jax import models, optim
 
 
 def test_updates_equal_nesterov_sgd_written_out():
@@ -33,6 +33,23 @@ def test_updates_equal_nesterov_sgd_written_out():
       params[room]['w'] = params[room]['w'] - rate * factor * step
   for room in params:
     np.testing.assert_allclose(got[room]['w'], params[room]['w'], rtol=1e-4)
+
+
+def test_frozen_parts_stay_although_weights_decay():
+  encoder = models.create_encoder('resnet_tiny', frozen_stages=1)
+  params = encoder.init(jax.random.key(0), np.zeros((1, 16, 16, 3)))['params']
+  optimizer = optim.create_optimizer(
+    momentum=0.9,
+    weight_decay=0.1,
+    backbone_multiplier=0.5,
+    frozen=models.frozen_prefixes(1),
+  )
+  grads = jax.tree.map(np.zeros_like, params)
+  updates, _ = optimizer.update(grads, optimizer.init(params), params)
+  for name, tree in updates['backbone'].items():
+    moved = max(float(np.abs(x).max()) for x in jax.tree.leaves(tree))
+    assert (moved == 0.0) == name.startswith(('stem_', 'layer1_')), name
+  assert np.abs(updates['head']['linear1']['kernel']).max() > 0.0
 
 
 @pytest.mark.parametrize(

@@ -55,12 +55,17 @@ def test_too_few_samples_for_one_merge(num_samples):
     ('memory.momentum', -0.5, r'memory\.momentum: got -0\.5'),
     ('memory.init', 'random', r"memory\.init: got 'random', .*centroid"),
     ('cluster.features', 'raw', r"cluster\.features: got 'raw'"),
-    ('cluster.criterion', 'ward', r"'ward'.*ecluster"),
-    ('cluster.intra_update', 'eq8', r"'eq8'.*eq7"),
+    ('cluster.criterion', 'ward', r"cluster\.criterion: got 'ward'.*ecluster"),
+    ('cluster.intra_update', 'eq8', r"cluster\.intra_update: got 'eq8'.*eq7"),
     ('cluster.merge_percent', 0.01, r'less than one merge'),
     ('data.num_identities', 7, r'num_identities'),
     ('data.num_identities', -1, r'data\.num_identities: got -1'),
-    ('data.image_size', (0, 12), r'data\.image_size: got 0'),
+    ('data.image_size', (0, 12), r'data\.image_size: got \(0, 12\)'),
+    ('data.image_size', (64,), r'data\.image_size: got \(64,\), .*width'),
+    ('data.stored_size', (), r'data\.stored_size: got \(\)'),
+    ('seed', -1, r'seed: got -1'),
+    ('cluster.merge_percent', 1.5, r'cluster\.merge_percent: got 1\.5'),
+    ('cluster.ssd', 'printed', r"cluster\.ssd: got 'printed' for 'dbc'"),
     ('data.crop_area', (0.5, 1.2), r'data\.crop_area: got .*upper <= 1'),
     ('data.crop_aspect', (1.5, 1.0), r'data\.crop_aspect: got'),
     ('data.name', 'market', r"'market'.*market1501"),
@@ -95,6 +100,31 @@ def test_unreadable_image_ends_before_any_work(tmp_path):
   with pytest.raises(ValueError, match=r'1 of 30 images.*\n.*7\.png'):
     driver.run(runs.small_config('folder', root), tmp_path / 'run')
   assert not (tmp_path / 'run').exists()
+
+
+@pytest.mark.parametrize('num_samples', [19, 30, 999])
+def test_the_suggested_merge_percent_works(num_samples):
+  with pytest.raises(ValueError, match='at least') as caught:
+    settings.num_merges_and_stages(num_samples, 1e-6)
+  suggested = float(str(caught.value).split('at least ')[1].split(',')[0])
+  assert settings.num_merges_and_stages(num_samples, suggested)[0] == 1
+
+
+def test_queries_without_a_match_are_told_before_any_work(tmp_path):
+  root = runs.write_market(tmp_path / 'data')
+  for path in (root / 'bounding_box_test').iterdir():
+    # Every gallery image now comes from its query's own camera.
+    path.rename(path.with_name(path.name.replace(path.name[4:7], '_c1')))
+  with pytest.raises(ValueError, match=r'camera rule.*camera_rule=False'):
+    driver.run(runs.small_config('market1501', root), tmp_path / 'run')
+  assert not (tmp_path / 'run').exists()
+
+
+def test_workdir_that_is_a_file(tmp_path):
+  root = runs.write_market(tmp_path / 'data')
+  (tmp_path / 'run').touch()
+  with pytest.raises(ValueError, match='run is a file'):
+    driver.run(runs.small_config('market1501', root), tmp_path / 'run')
 
 
 class _Recording:

@@ -1,5 +1,7 @@
 """Dispersion within and between clusters: the criterion of DBC."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 
@@ -33,6 +35,14 @@ def dispersion(
 ) -> jax.Array:
   """DBC Eq. 5, element by element: M_ab + reg_weight (d_a + d_b)."""
   return inter + reg_weight * (d_a + d_b)
+
+
+@functools.partial(jax.jit, static_argnames='intra')
+def _dispersion_matrix(
+  linkage: jax.Array, sizes: jax.Array, reg_weight: jax.Array, intra: str
+) -> jax.Array:
+  d = intra_dispersion(jnp.diagonal(linkage), sizes, intra)
+  return dispersion(linkage, d[:, None], d, reg_weight)
 
 
 def dispersion_matrix(
@@ -69,5 +79,4 @@ def dispersion_matrix(
     )
   linkage = jnp.asarray(mean_linkage, jnp.float32)
   sizes = jnp.asarray(sizes, jnp.float32)
-  d = intra_dispersion(jnp.diagonal(linkage), sizes, intra)
-  return dispersion(linkage, d[:, None], d, reg_weight)
+  return _dispersion_matrix(linkage, sizes, reg_weight, intra)

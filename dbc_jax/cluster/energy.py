@@ -16,6 +16,7 @@ def energy_distance(
   return 2 * inter - (within_a + within_b)
 
 
+@jax.jit
 def energy_distance_matrix(mean_linkage: jax.typing.ArrayLike) -> jax.Array:
   """Energy distance between every pair of clusters.
 

@@ -22,7 +22,7 @@ _DISTRACTORS_PER_PERSON = 4
 _JUNK_PID, _DISTRACTOR_PID = -1, 0
 _MAX_PID = 1500
 
-# First word of every derived seed, so that no two draws share a stream.
+# First word of every derived seed, so that unlike draws share no stream.
 _PERSON, _SCENE, _SIGHTING, _FRAME, _TRAIN, _TEST, _JUNK, _PIDS = range(8)
 
 

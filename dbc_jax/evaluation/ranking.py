@@ -32,6 +32,7 @@ def evaluate_ranking(
   ranks: Sequence[int] = (1, 5, 10, 20),
   camera_rule: bool = True,
   protocol: str = 'market1501',
+  seed: int = 0,
 ) -> dict[str, float]:
   """CMC and mAP of a distance matrix under the single-query protocol.
 
@@ -62,6 +63,7 @@ def evaluate_ranking(
     camera_rule: whether to apply the camera rule. Switch it off for data of
       a single camera.
     protocol: 'market1501'.
+    seed: of protocols that draw a gallery at random; 'market1501' does not.
 
   Returns:
     'rank1' and so on for each of `ranks`, 'map' and 'map_trapz', as fractions
@@ -107,6 +109,7 @@ def rank_features(
   ranks: Sequence[int] = (1, 5, 10, 20),
   camera_rule: bool = True,
   protocol: str = 'market1501',
+  seed: int = 0,
 ) -> dict[str, float]:
   """`evaluate_ranking` of features, without ever holding Q x G distances.
 
@@ -123,7 +126,7 @@ def rank_features(
     query_pids, gallery_pids, query_camids, gallery_camids: as in
       `evaluate_ranking`.
     chunk_size: queries per product; None takes what fits into 64 MiB.
-    ranks, camera_rule, protocol: as in `evaluate_ranking`.
+    ranks, camera_rule, protocol, seed: as in `evaluate_ranking`.
 
   Returns:
     As `evaluate_ranking`.

@@ -39,6 +39,13 @@ RESNETS: dict[str, ResNetSpec] = {
 }
 
 
+def frozen_prefixes(frozen_stages: int) -> tuple[str, ...]:
+  """How the names of the parts begin that `frozen_stages` freezes."""
+  if not frozen_stages:
+    return ()
+  return ('stem_', *(f'layer{i + 1}_' for i in range(frozen_stages)))
+
+
 class Bottleneck(nn.Module):
   """1x1, 3x3, 1x1 convolutions with a shortcut; [B, H, W, C] in and out."""
 

@@ -5,6 +5,7 @@ from dbc_jax.reporting.metrics import (
   EventWriter,
   format_record,
   format_summary,
+  write_atomically,
   write_metrics,
 )
 from dbc_jax.reporting.progress import StageProgress
@@ -15,6 +16,7 @@ __all__ = [
   'StageProgress',
   'format_record',
   'format_summary',
+  'write_atomically',
   'write_clusters',
   'write_metrics',
   'write_report',

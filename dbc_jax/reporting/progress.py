@@ -15,6 +15,7 @@ class StageProgress:
   """Context manager: a bar on a terminal, else only the two numbers.
 
   Attributes:
+    enabled: whether there is a bar.
     epoch_loss: mean loss of the current epoch so far; NaN before any step.
     images_per_second: since the stage began, compilation included; 0 before
       any step.
@@ -44,7 +45,7 @@ class StageProgress:
     self._num_epochs = num_epochs
     self._num_steps = num_epochs * steps_per_epoch
     self._batch_size = batch_size
-    self._enabled = sys.stderr.isatty() if enabled is None else enabled
+    self.enabled = sys.stderr.isatty() if enabled is None else enabled
     self._bar: tqdm.tqdm | None = None
     self._start = self._last = time.monotonic()
     self._steps = 0
@@ -54,7 +55,7 @@ class StageProgress:
 
   def __enter__(self) -> Self:
     self._start = self._last = time.monotonic()
-    if self._enabled:
+    if self.enabled:
       self._bar = tqdm.tqdm(
         total=self._num_steps,
         desc=self._prefix,
