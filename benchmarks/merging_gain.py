@@ -8,7 +8,8 @@ Rows:
   raw pixels, histogram  nearest neighbours without any network
   random network         before training
   supervised             the same network and loss, trained with identities
-  buc, dbc, ...          the configs as they are; all share stage 0
+  buc, dbc, ...          the configs as they are, or with another lambda, as
+                         buc:0.005; all share stage 0
   no merging             the same epochs and rates, every image alone
   stage 0 prolonged      as many epochs in all, on stage 0's schedule
 
@@ -127,7 +128,7 @@ def _run_seed(seed: int, rows: list[str], out: pathlib.Path) -> None:
     )
     single_stage(epochs, alone, 'stage 0 prolonged')
 
-  criteria = [r for r in rows if r in (*CRITERIA, 'no merging')]
+  criteria = [r for r in rows if _is_criterion(r) or r == 'no merging']
   if not criteria:
     return
   # Stage 0 does not depend on the criterion: it is run once a seed.
@@ -142,14 +143,14 @@ def _run_seed(seed: int, rows: list[str], out: pathlib.Path) -> None:
   for row in criteria:
     start = time.perf_counter()
     state = after_first
-    if row in CRITERIA:
+    if _is_criterion(row):
       stages.criterion = make_criterion(_config(row, seed).cluster)
       labels = stages.merge(
         *stages.extract(state.variables, resident.images), alone
       )
       state = state._replace(labels=labels)
     for stage in range(1, num_stages):
-      step = stages.run if row in CRITERIA else _bind_unmerged(stages)
+      step = stages.run if _is_criterion(row) else _bind_unmerged(stages)
       state = step(stage, state, resident)
     record(row, state.history, first_seconds + time.perf_counter() - start)
 
@@ -172,9 +173,16 @@ def _unmerged(
     stages.merge = merge
 
 
-def _config(criterion: str, seed: int) -> ml_collections.ConfigDict:
+def _is_criterion(row: str) -> bool:
+  return row.partition(':')[0] in CRITERIA
+
+
+def _config(row: str, seed: int) -> ml_collections.ConfigDict:
+  criterion, _, reg_weight = row.partition(':')
   module = importlib.import_module(f'configs.{criterion}')
   config = module.get_config(_DATA.value)
+  if reg_weight:
+    config.cluster.reg_weight = float(reg_weight)
   config.seed = seed
   config.data.root = _ROOT.value
   config.data.num_identities = _IDENTITIES.value

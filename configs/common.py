@@ -13,8 +13,8 @@ def base(dataset: str) -> ml_collections.ConfigDict:
   """The config of one data set, without a merging criterion.
 
   Args:
-    dataset: one of DATASETS, or one with ',small' behind it for the demo's
-      small network and schedule; '' means demo.
+    dataset: one of DATASETS, or one with ',small' behind it for a small
+      network and a schedule that starts from random weights; '' means demo.
 
   Raises:
     ValueError: an unknown data set or an unknown word behind it.
@@ -77,13 +77,32 @@ def base(dataset: str) -> ml_collections.ConfigDict:
 
   if dataset == 'folder':
     config.data.stored_size = config.data.image_size
-  if dataset == 'demo' or size == 'small':
+  if size == 'small':
     _small_from_scratch(config)
+  elif dataset == 'demo':
+    _demo(config)
   return config
 
 
 def _small_from_scratch(config: ml_collections.ConfigDict) -> None:
-  """A small network without pre-trained weights; docs/demo.md says why so."""
+  """A small network without pre-trained weights, for real crops on a CPU.
+
+  docs/real_images.md has what it was chosen by.
+  """
+  config.extract_batch_size = 128
+  config.data.stored_size = (64, 32)
+  config.data.image_size = (64, 32)
+  config.model.name = 'resnet8'
+  config.model.embedding_dim = 256
+  config.train.backbone_multiplier = 1.0
+  config.train.stage0_epochs = 80
+  config.train.drop_epoch = 60
+  config.train.stage_epochs = 4
+  config.train.later_learning_rate = 0.03
+
+
+def _demo(config: ml_collections.ConfigDict) -> None:
+  """Minutes on two cores; docs/demo.md says why so."""
   config.extract_batch_size = 128
   config.data.stored_size = (64, 32)
   config.data.image_size = (64, 32)
@@ -93,10 +112,10 @@ def _small_from_scratch(config: ml_collections.ConfigDict) -> None:
   config.model.head_layers = 0  # the feature itself meets the memory
   config.model.dropout = 0.0
   config.train.batch_size = 64
+  config.train.backbone_multiplier = 1.0
   config.train.stage0_epochs = 10
   config.train.drop_epoch = 8
   config.train.learning_rate = 0.05
   config.train.dropped_learning_rate = 0.005
   config.train.stage_epochs = 4
   config.train.later_learning_rate = 0.02
-  config.train.backbone_multiplier = 1.0

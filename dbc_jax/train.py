@@ -96,8 +96,8 @@ def train_step(
       over it, embeddings gathered in the order of the global batch.
 
   Returns:
-    The new state and the loss (scalar, mean of the global batch), equal on
-    all devices.
+    The new state and the loss (scalar, mean of the global batch; NaN if the
+    update is not finite), equal on all devices.
   """
   images, labels = batch['images'], batch['labels']
   augment_rng, dropout_rng = jax.random.split(
@@ -140,6 +140,11 @@ def train_step(
   )
   updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
   updates = jax.tree.map(lambda u: -state.learning_rate * u, updates)
+  # The loss of NaN weights can be finite: XLA's maximum on a CPU makes
+  # relu(NaN) zero. So an update that is not finite shows in its step's loss.
+  finite = jax.tree.map(lambda u: jnp.isfinite(u).all(), updates)
+  finite = jnp.stack(jax.tree.leaves(finite)).all()
+  loss = jnp.where(finite, loss, jnp.nan)
   # Every replica updates the memory with the whole global batch, in order.
   embeddings, labels = jax.lax.all_gather(
     (embeddings, labels), axis_name, tiled=True

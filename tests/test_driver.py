@@ -223,9 +223,9 @@ def test_nan_loss_names_stage_and_step_and_keeps_the_checkpoint(
     return np.nan if number == 1 else schedule(number, epoch, **fields)
 
   monkeypatch.setattr(stage.optim, 'learning_rate', diverging)
-  # Stage 0 takes 2 epochs of 3 steps; step 6 makes the weights NaN.
+  # Stage 0 takes 2 epochs of 3 steps, 0 to 5.
   with pytest.raises(
-    FloatingPointError, match=r'stage 1, epoch 0, step 7: the loss is nan'
+    FloatingPointError, match=r'stage 1, epoch 0, step 6: the loss is nan'
   ):
     driver.run(runs.small_config('market1501', market), tmp_path)
   store = checkpoint.CheckpointStore(tmp_path / 'checkpoints')
@@ -234,7 +234,7 @@ def test_nan_loss_names_stage_and_step_and_keeps_the_checkpoint(
 
 
 def test_nan_weights_of_a_last_step_are_noticed(tmp_path, monkeypatch):
-  # One step a stage: its loss is still that of good weights.
+  # One step a stage: its loss itself is still that of good weights.
   root = runs.write_images(
     tmp_path / 'data', [f'{i}.png' for i in range(10)], runs.make_images(10, 5)
   )
@@ -242,7 +242,7 @@ def test_nan_weights_of_a_last_step_are_noticed(tmp_path, monkeypatch):
   config.train.stage0_epochs = 1
   monkeypatch.setattr(stage.optim, 'learning_rate', lambda *_, **__: np.nan)
   with pytest.raises(
-    FloatingPointError, match=r'stage 0: the features are not finite.*Nothing'
+    FloatingPointError, match=r'stage 0, epoch 0, step 0: .*nan.*Nothing'
   ):
     driver.run(config, tmp_path / 'run')
 

@@ -179,8 +179,10 @@ def test_configs_pass_their_own_checks(name, dataset):
   assert json.loads(json.dumps(config.to_dict()))
   expected = dataset.partition(',')[0] or 'demo'
   assert config.data.name == expected
-  is_small = config.model.name == 'resnet_tiny'
-  assert is_small == (expected == 'demo' or dataset.endswith(',small'))
+  network = {'demo': 'resnet_tiny'}.get(expected, 'resnet50')
+  if dataset.endswith(',small'):
+    network = 'resnet8'
+  assert config.model.name == network
 
 
 def test_papers_values_are_the_defaults():

@@ -147,7 +147,7 @@ def create_encoder(
   memory in training.
 
   Args:
-    name: 'resnet50', or 'resnet_small' / 'resnet_tiny' for small crops.
+    name: 'resnet50', or 'resnet_tiny' / 'resnet8' for small crops.
     embedding_dim: width E of the head's output; without effect where
       head_layers is 0.
     head_layers: 1 (E-cluster's and BUC's code), 2 (DBC's text), or 0: no

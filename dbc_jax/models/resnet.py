@@ -13,29 +13,31 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 ModuleDef = Any
-EXPANSION = 4  # a bottleneck's output is this many times its width
 
 
 class ResNetSpec(NamedTuple):
   """Shape of one member of the family.
 
   Attributes:
-    stage_sizes: bottleneck blocks in each stage.
-    width: channels of the stem and of the first stage's bottlenecks; doubles
-      with every stage.
+    block: 'bottleneck' or 'basic'.
+    stage_sizes: blocks in each stage.
+    width: of the stem and of the first stage's blocks; doubles with every
+      stage. A bottleneck puts out four times its width.
     stem: 'imagenet' is the 7x7 stride-2 convolution and the 3x3 stride-2
       max-pool; 'small' is one 3x3 stride-2 convolution, for small crops.
   """
 
+  block: str
   stage_sizes: tuple[int, ...]
   width: int
   stem: str
 
 
 RESNETS: dict[str, ResNetSpec] = {
-  'resnet50': ResNetSpec((3, 4, 6, 3), 64, 'imagenet'),
-  'resnet_small': ResNetSpec((1, 1, 1), 32, 'small'),
-  'resnet_tiny': ResNetSpec((1, 1, 1), 16, 'small'),
+  'resnet50': ResNetSpec('bottleneck', (3, 4, 6, 3), 64, 'imagenet'),
+  'resnet_tiny': ResNetSpec('bottleneck', (1, 1, 1), 16, 'small'),
+  # The 6n + 2 family of He et al. (sec. 4.2), with a stem of stride 2.
+  'resnet8': ResNetSpec('basic', (1, 1, 1), 16, 'small'),
 }
 
 
@@ -56,7 +58,7 @@ class Bottleneck(nn.Module):
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
-    out_channels = EXPANSION * self.width
+    out_channels = 4 * self.width
     # PARITY(torch): pad (1, 1); 'SAME' would pad (0, 1) at stride 2.
     y = self.conv(self.width, (1, 1), name='conv1')(x)
     y = nn.relu(self.norm(name='bn1')(y))
@@ -70,19 +72,40 @@ class Bottleneck(nn.Module):
     y = nn.relu(self.norm(name='bn2')(y))
     y = self.conv(out_channels, (1, 1), name='conv3')(y)
     y = self.norm(name='bn3')(y)
-    if self.stride != 1 or x.shape[-1] != out_channels:
-      x = self.conv(
-        out_channels, (1, 1), strides=self.stride, name='downsample_conv'
-      )(x)
-      x = self.norm(name='downsample_bn')(x)
-    return nn.relu(x + y)
+    return nn.relu(self.shortcut(x, out_channels) + y)
+
+  def shortcut(self, x: jax.Array, out_channels: int) -> jax.Array:
+    if self.stride == 1 and x.shape[-1] == out_channels:
+      return x
+    x = self.conv(
+      out_channels, (1, 1), strides=self.stride, name='downsample_conv'
+    )(x)
+    return self.norm(name='downsample_bn')(x)
+
+
+class Basic(Bottleneck):
+  """Two 3x3 convolutions with a shortcut; [B, H, W, C] in and out."""
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    pad = ((1, 1), (1, 1))
+    y = self.conv(
+      self.width, (3, 3), strides=self.stride, padding=pad, name='conv1'
+    )(x)
+    y = nn.relu(self.norm(name='bn1')(y))
+    y = self.conv(self.width, (3, 3), padding=pad, name='conv2')(y)
+    y = self.norm(name='bn2')(y)
+    return nn.relu(self.shortcut(x, self.width) + y)
+
+
+BLOCKS = {'bottleneck': Bottleneck, 'basic': Basic}
 
 
 class ResNet(nn.Module):
   """Images [B, H, W, 3], normalised, to feature maps [B, h, w, C].
 
   Attributes:
-    stage_sizes, width, stem: see ResNetSpec.
+    block, stage_sizes, width, stem: see ResNetSpec.
     last_stride: stride of the last stage, 2 or 1.
     frozen_stages: 0 trains everything; n > 0 keeps the stem and the first n
       stages, their BatchNorms included, as they are.
@@ -90,9 +113,10 @@ class ResNet(nn.Module):
     dtype: dtype of the arithmetic; parameters and statistics are float32.
   """
 
+  block: str
   stage_sizes: Sequence[int]
   width: int
-  stem: str = 'imagenet'
+  stem: str
   last_stride: int = 2
   frozen_stages: int = 0
   axis_name: str | None = None
@@ -146,7 +170,7 @@ class ResNet(nn.Module):
       if stage == len(self.stage_sizes) - 1:
         first_stride = min(first_stride, self.last_stride)
       for block in range(num_blocks):
-        x = Bottleneck(
+        x = BLOCKS[self.block](
           width=self.width * 2**stage,
           stride=first_stride if block == 0 else 1,
           conv=conv,

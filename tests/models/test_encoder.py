@@ -69,6 +69,23 @@ def test_no_head_layers_means_the_feature_is_the_embedding():
   assert 'head' not in variables['params']
 
 
+def test_resnet8_has_the_weights_of_the_6n_plus_2_family():
+  encoder = models.create_encoder('resnet8', head_layers=0)
+  shapes = jax.eval_shape(
+    encoder.init, jax.random.key(0), jnp.zeros((1, 64, 32, 3))
+  )['params']['backbone']
+  kernels = [x.size for x in jax.tree.leaves(shapes) if len(x.shape) == 4]
+  # Stem; two 3x3 in each of three blocks; two shortcuts.
+  blocks = 9 * (16 * 16 * 2 + 16 * 32 + 32 * 32 + 32 * 64 + 64 * 64)
+  assert sum(kernels) == 27 * 16 + blocks + 16 * 32 + 32 * 64
+  _, feature = jax.eval_shape(
+    encoder.apply,
+    jax.eval_shape(encoder.init, jax.random.key(0), jnp.zeros((1, 64, 32, 3))),
+    jnp.zeros((5, 64, 32, 3)),
+  )
+  assert feature.shape == (5, 64)
+
+
 def test_two_head_layers():
   encoder = models.create_encoder('resnet_tiny', head_layers=2, embedding_dim=8)
   variables = jax.eval_shape(
