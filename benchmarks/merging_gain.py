@@ -28,7 +28,7 @@ from typing import Any
 import jax
 import ml_collections
 import numpy as np
-from absl import app, flags
+from absl import app, flags, logging
 
 from dbc_jax import evaluation, models, parallel, settings
 from dbc_jax.data import Dataset, GroundTruth, load_dataset, load_images
@@ -54,6 +54,7 @@ _OUT = flags.DEFINE_string(
 def main(argv: list[str]) -> None:
   """Runs what is missing in --out, then prints the table."""
   del argv
+  logging.set_verbosity(logging.WARNING)
   out = pathlib.Path(_OUT.value)
   out.parent.mkdir(parents=True, exist_ok=True)
   for seed in map(int, _SEEDS.value):
@@ -255,25 +256,39 @@ def _table(lines: list[dict[str, Any]]) -> str:
         'stage': best.get('stage', 0),
         'pair_f': best.get('pair_f', float('nan')),
         'ratio': best['map'] / history[0]['map'],
-        'seconds': line['seconds'],
       }
     )
+  several = {line['row'] for line in lines if len(line['history']) > 1}
   supervised = statistics.mean(
     r['map'] for r in rows.get('supervised', [{'map': float('nan')}])
   )
   text = [
-    '| | seeds | mAP after stage 0 | best mAP (rank-1) | at stage | best / '
-    'stage 0 | last mAP | pair F at best | share of supervised mAP | seconds |',
+    '| | seeds | mAP after stage 0 | best mAP | rank-1 there | at stage | best '
+    '/ stage 0 | last mAP | pair F at best | share of supervised mAP |',
     '|---|---|---|---|---|---|---|---|---|---|',
   ]
   for row, runs in rows.items():
-    mean = {key: statistics.mean(r[key] for r in runs) for key in runs[0]}
-    text.append(
-      f'| {row} | {len(runs)} | {mean["first"]:.1%} | {mean["map"]:.1%} '
-      f'({mean["rank1"]:.1%}) | {[r["stage"] for r in runs]} | '
-      f'{mean["ratio"]:.2f} | {mean["last"]:.1%} | {mean["pair_f"]:.2f} | '
-      f'{mean["map"] / supervised:.0%} | {mean["seconds"]:.0f} |'
-    )
+    mean = {
+      key: statistics.mean(r[key] for r in runs)
+      for key in runs[0]
+      if key != 'stage'
+    }
+    cells = [
+      row,
+      str(len(runs)),
+      f'{mean["first"]:.1%}',
+      f'{mean["map"]:.1%}',
+      f'{mean["rank1"]:.1%}',
+      ', '.join(str(r['stage']) for r in runs),
+      f'{mean["ratio"]:.2f}',
+      f'{mean["last"]:.1%}',
+      f'{mean["pair_f"]:.2f}',
+      f'{mean["map"] / supervised:.0%}',
+    ]
+    if row not in several:
+      for column in (2, 5, 6, 7, 8):
+        cells[column] = ''
+    text.append(f'| {" | ".join(cells)} |')
   text.append(
     f'\njax {jax.__version__}, {jax.devices()[0].device_kind}, '
     f'{len(parallel.devices())} device(s)'
