@@ -11,7 +11,8 @@ Rows:
   buc, dbc, ...          the configs as they are, or with another lambda, as
                          buc:0.005; all share stage 0
   no merging             the same epochs and rates, every image alone
-  stage 0 prolonged      as many epochs in all, on stage 0's schedule
+  stage 0 prolonged      as many epochs in all, on stage 0's schedule; 'stage 0
+                         prolonged:20' takes 20 epochs
 
 Results are appended to --out, one JSON object a line; what is there already is
 not run again, so an interrupted call goes on, and calls for several seeds may
@@ -123,11 +124,13 @@ def _run_seed(seed: int, rows: list[str], out: pathlib.Path) -> None:
       crop_area=(0.64, 1.0),
       crop_aspect=(1.0, 1.5),
     )
-  if 'stage 0 prolonged' in rows:
-    epochs = (
-      config.train.stage0_epochs + (num_stages - 1) * config.train.stage_epochs
-    )
-    single_stage(epochs, alone, 'stage 0 prolonged')
+  in_all = (
+    config.train.stage0_epochs + (num_stages - 1) * config.train.stage_epochs
+  )
+  for row in rows:
+    name, _, epochs = row.partition(':')
+    if name == 'stage 0 prolonged':
+      single_stage(int(epochs or in_all), alone, row)
 
   criteria = [r for r in rows if _is_criterion(r) or r == 'no merging']
   if not criteria:
