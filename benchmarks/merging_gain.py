@@ -154,13 +154,11 @@ def _run_seed(seed: int, rows: list[str], out: pathlib.Path) -> None:
       )
       state = state._replace(labels=labels)
     for stage in range(1, num_stages):
-      step = stages.run if _is_criterion(row) else _bind_unmerged(stages)
-      state = step(stage, state, resident)
+      if _is_criterion(row):
+        state = stages.run(stage, state, resident)
+      else:
+        state = _unmerged(stages, stage, state, resident)
     record(row, state.history, first_seconds + time.perf_counter() - start)
-
-
-def _bind_unmerged(stages: StageRunner) -> Any:
-  return lambda *args: _unmerged(stages, *args)
 
 
 def _unmerged(
