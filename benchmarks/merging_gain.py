@@ -15,8 +15,7 @@ Rows:
                          prolonged:20' takes 20 epochs
 
 Results are appended to --out, one JSON object a line; what is there already is
-not run again, so an interrupted call goes on, and calls for several seeds may
-run side by side on files of their own.
+not run again, so an interrupted call goes on.
 """
 
 import importlib
