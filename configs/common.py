@@ -84,38 +84,39 @@ def base(dataset: str) -> ml_collections.ConfigDict:
   return config
 
 
+def _small_images(config: ml_collections.ConfigDict) -> None:
+  """What both small schedules share: 64 x 32, and nothing is pre-trained."""
+  config.extract_batch_size = 128
+  config.data.stored_size = (64, 32)
+  config.data.image_size = (64, 32)
+  config.train.backbone_multiplier = 1.0
+  config.train.stage_epochs = 4
+
+
 def _small_from_scratch(config: ml_collections.ConfigDict) -> None:
   """A small network without pre-trained weights, for real crops on a CPU.
 
   docs/real_images.md has what it was chosen by.
   """
-  config.extract_batch_size = 128
-  config.data.stored_size = (64, 32)
-  config.data.image_size = (64, 32)
+  _small_images(config)
   config.model.name = 'resnet8'
   config.model.embedding_dim = 256
-  config.train.backbone_multiplier = 1.0
   config.train.stage0_epochs = 80
   config.train.drop_epoch = 60
-  config.train.stage_epochs = 4
   config.train.later_learning_rate = 0.03
 
 
 def _demo(config: ml_collections.ConfigDict) -> None:
   """Minutes on two cores; docs/demo.md says why so."""
-  config.extract_batch_size = 128
-  config.data.stored_size = (64, 32)
-  config.data.image_size = (64, 32)
+  _small_images(config)
   config.data.crop_area = (0.9, 1.0)
   config.data.crop_aspect = (0.9, 1.1)
   config.model.name = 'resnet_tiny'
   config.model.head_layers = 0  # the feature itself meets the memory
   config.model.dropout = 0.0
   config.train.batch_size = 64
-  config.train.backbone_multiplier = 1.0
   config.train.stage0_epochs = 10
   config.train.drop_epoch = 8
   config.train.learning_rate = 0.05
   config.train.dropped_learning_rate = 0.005
-  config.train.stage_epochs = 4
   config.train.later_learning_rate = 0.02
