@@ -12,7 +12,7 @@ import numpy as np
 
 from dbc_jax.cluster import checks, dispersion, distances, energy, linkage
 
-_NAMES = ('buc', 'dbc', 'ecluster', 'estat')
+_NAMES = ('buc', 'dbc', 'ecluster', 'estat', 'average')
 
 # Each option: the values it takes, the default first, and whose it is.
 _OPTIONS = {
@@ -32,12 +32,13 @@ class Criterion:
       dbc       M_ab + reg_weight (d_a + d_b)
       ecluster  E_ab + reg_weight (SSD_a + SSD_b)
       estat     n_a n_b / (n_a + n_b) E_ab + reg_weight (SSD_a + SSD_b)
+      average   M_ab + reg_weight (n_a + n_b)
 
   with M the mean linkage, d the intra-cluster dispersion, SSD the sum of
   squared deviations and E_ab = 2 M_ab - M_aa - M_bb.
 
   Attributes:
-    name: 'buc', 'dbc', 'ecluster' or 'estat'.
+    name: 'buc', 'dbc', 'ecluster', 'estat' or 'average'.
     reg_weight: weight of the regulariser, >= 0; the papers' lambda. 0 is each
       paper's row without regulariser.
     intra: dbc only. 'sum': d_c = n_c M_cc, Eq. 3 as printed; 'mean': M_cc.
@@ -58,7 +59,9 @@ class Criterion:
     ValueError: a value is not among those, or an option is not the name's.
 
   Source: Lin et al., BUC (AAAI 2019); Ding et al., DBC, Eq. 3-5; Zeng et al.,
-    E-cluster, Eq. 6-8; Szekely & Rizzo, Journal of Classification 22 (2005).
+    E-cluster, Eq. 6-8; Szekely & Rizzo, Journal of Classification 22 (2005);
+    average: Sokal & Michener, University of Kansas Science Bulletin 38 (1958),
+    with BUC's regulariser.
   """
 
   name: str
@@ -129,7 +132,7 @@ def pair_scores(
   """
   inter = inter.astype(jnp.float64)
   weight = criterion.reg_weight
-  if criterion.name == 'buc':
+  if criterion.name in ('buc', 'average'):
     scores = inter + weight * (a.sizes + b.sizes)
   elif criterion.name == 'dbc':
     scores = dispersion.dispersion(inter, a.intra, b.intra, weight)

@@ -23,6 +23,8 @@ CRITERIA = (
   Criterion('estat', 0.0),
   Criterion('estat', 0.1),
   Criterion('estat', 0.1, ssd='printed'),
+  Criterion('average', 0.0),
+  Criterion('average', 0.02),
 )
 
 
@@ -101,6 +103,8 @@ def score(
   weight = criterion.reg_weight
   if criterion.name == 'buc':
     return min_between(dist, a, b) + weight * (len(a) + len(b))
+  if criterion.name == 'average':
+    return mean_between(dist, a, b) + weight * (len(a) + len(b))
   if criterion.name == 'dbc':
     return mean_between(dist, a, b) + weight * (d_a + d_b)
   value = energy(dist, a, b)

@@ -54,6 +54,9 @@ def test_given_distances(criterion):
     ('buc', {'ssd': 'printed'}),
     ('ecluster', {'squared': True}),
     ('estat', {'squared': True}),
+    ('average', {'squared': True}),
+    ('average', {'intra': 'mean'}),
+    ('average', {'ssd': 'printed'}),
   ],
 )
 def test_wrong_option_is_named(name, options):
