@@ -69,6 +69,10 @@ def base(dataset: str) -> ml_collections.ConfigDict:
   config.cluster = ml_collections.ConfigDict()
   config.cluster.merge_percent = 0.05
   config.cluster.features = 'feature'  # or 'embedding'
+  config.cluster.camera_centring = False  # less each camera's mean feature
+  config.cluster.distance = 'euclidean'  # or 'jaccard', of neighbourhoods
+  config.cluster.jaccard_k1 = 30  # neighbours looked at
+  config.cluster.jaccard_k2 = 6  # neighbours averaged over
   config.cluster.intra = 'sum'  # dbc: 'sum' (Eq. 3) or 'mean'
   config.cluster.intra_update = 'exact'  # dbc: 'exact' or 'eq7', as printed
   config.cluster.ssd = 'sum'  # ecluster, estat: 'sum' or 'printed' (Eq. 8)

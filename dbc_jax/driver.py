@@ -1,7 +1,8 @@
 """The only stateful loop: stage after stage, saved, resumed, reported.
 
 Called by main. It takes the data set apart: pixels go to training, names and
-the ground truth to evaluation and reports alone.
+the ground truth to evaluation and reports alone (cameras to the merging too,
+where `cluster.camera_centring` asks for them).
 """
 
 import logging
@@ -50,6 +51,11 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
   dataset, truth = data_lib.load_dataset(
     config.data.name, config.data.root or None, **options
   )
+  if config.cluster.camera_centring and truth.train_camids is None:
+    raise ValueError(
+      f'cluster.camera_centring: got True, but {config.data.name} has no '
+      'cameras of the training images; set it to False'
+    )
   num_merges, num_stages = settings.num_merges_and_stages(
     len(dataset.train), config.cluster.merge_percent
   )

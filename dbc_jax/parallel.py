@@ -1,10 +1,11 @@
-"""Local devices: the only file that knows pmap; called by train and extract.
+"""Local devices: the only file that knows pmap.
 
 State stays unstacked: it goes in and comes out once, not once per device, and
 every returned value of it must have been averaged or gathered over the axis.
 """
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -85,6 +86,54 @@ def parallel_map(
     return jax.tree.map(lambda x: x.reshape((-1, *x.shape[2:])), outputs)
 
   return call
+
+
+def map_blocks(
+  function: Callable[..., jax.Array],
+  shared: Any,
+  items: Any,
+  **options: Any,
+) -> Iterator[Any]:
+  """Applies `function(shared, item, **options)` to items, one on each device.
+
+  Args:
+    function: a module-level function; compiled once for its shapes and options.
+    shared: what every item needs; copied to all devices once.
+    items: tree of arrays [G, ...]; item g is row g of each.
+    options: static.
+
+  Yields:
+    The G results in order, on the first device, with a leading axis of 1.
+  """
+  local = tuple(devices())
+  mapped = _mapped(function, tuple(sorted(options.items())), local)
+  shared = replicate(shared)
+  count = len(jax.tree.leaves(items)[0])
+  for start in range(0, count, len(local)):
+    # The last round repeats an item rather than compile for fewer devices.
+    chosen = np.minimum(np.arange(start, start + len(local)), count - 1)
+    results = mapped(shared, jax.tree.map(lambda x: x[chosen], items))  # noqa: B023
+    jax.block_until_ready(results)
+    for k in range(min(len(local), count - start)):
+      yield jax.tree.map(
+        lambda x: jax.device_put(x.addressable_shards[k].data, local[0]),  # noqa: B023
+        results,
+      )
+
+
+@functools.cache
+def _mapped(
+  function: Callable[..., jax.Array],
+  options: tuple[tuple[str, Any], ...],
+  local: tuple[jax.Device, ...],
+) -> Callable[..., Any]:
+  return jax.pmap(
+    functools.partial(function, **dict(options)),
+    axis_name=AXIS_NAME,
+    in_axes=(None, 0),
+    out_axes=0,
+    devices=local,
+  )
 
 
 def _split(batch: Any) -> Any:

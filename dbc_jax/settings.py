@@ -44,6 +44,7 @@ def check_config(config: ml_collections.ConfigDict) -> None:
   are used to make one, before work starts as well.
   """
   train, memory, data = config.train, config.memory, config.data
+  cluster = config.cluster
   positive = {
     'train.stage0_epochs': train.stage0_epochs,
     'train.stage_epochs': train.stage_epochs,
@@ -51,6 +52,8 @@ def check_config(config: ml_collections.ConfigDict) -> None:
     'train.dropped_learning_rate': train.dropped_learning_rate,
     'train.later_learning_rate': train.later_learning_rate,
     'memory.temperature': memory.temperature,
+    'cluster.jaccard_k1': cluster.jaccard_k1,
+    'cluster.jaccard_k2': cluster.jaccard_k2,
     'extract_batch_size': config.extract_batch_size,
   }
   at_least_zero = {
@@ -65,7 +68,8 @@ def check_config(config: ml_collections.ConfigDict) -> None:
   }
   choices = {
     'memory.init': (memory.init, ('centroid', 'zeros')),
-    'cluster.features': (config.cluster.features, ('feature', 'embedding')),
+    'cluster.features': (cluster.features, ('feature', 'embedding')),
+    'cluster.distance': (cluster.distance, ('euclidean', 'jaccard')),
   }
   if not 0 <= config.seed < 2**31:
     raise ValueError(f'seed: got {config.seed}, expected 0 <= seed < 2**31')
@@ -99,6 +103,17 @@ def check_config(config: ml_collections.ConfigDict) -> None:
       raise ValueError(
         f'{field}: got {value!r}, expected one of {list(allowed)}'
       )
+  if cluster.jaccard_k2 > cluster.jaccard_k1 + 1:
+    raise ValueError(
+      f'cluster.jaccard_k2: got {cluster.jaccard_k2}, expected at most '
+      f'cluster.jaccard_k1 + 1 = {cluster.jaccard_k1 + 1}; lower it, or raise '
+      'cluster.jaccard_k1'
+    )
+  if cluster.squared and cluster.distance == 'jaccard':
+    raise ValueError(
+      "cluster.squared: got True with cluster.distance='jaccard', expected "
+      'False: it squares the Euclidean distance; leave one of the two out'
+    )
 
 
 def check_workdir(

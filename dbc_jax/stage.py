@@ -132,7 +132,8 @@ class StageRunner:
     Args:
       stage: 0 for the first.
       state: at its start.
-      resident: the data set. Training is given its images alone.
+      resident: the data set. Training is given its images alone, and merging
+        its cameras where the config asks for that.
 
     Returns:
       The state for the next stage; its history has a new last record.
@@ -160,7 +161,10 @@ class StageRunner:
     next_labels = state.labels
     if stage + 1 < self._num_stages:
       clock = time.perf_counter()
-      next_labels = self.merge(features, embeddings, state.labels)
+      camids = None
+      if self._config.cluster.camera_centring:
+        camids = resident.truth.train_camids
+      next_labels = self.merge(features, embeddings, state.labels, camids)
       seconds['cluster'] = time.perf_counter() - clock
     record |= {f'seconds_{part}': value for part, value in seconds.items()}
     return RunState(
@@ -259,13 +263,24 @@ class StageRunner:
     return scores
 
   def merge(
-    self, features: np.ndarray, embeddings: np.ndarray, labels: np.ndarray
+    self,
+    features: np.ndarray,
+    embeddings: np.ndarray,
+    labels: np.ndarray,
+    camids: np.ndarray | None = None,
   ) -> np.ndarray:
-    chosen = features
-    if self._config.cluster.features == 'embedding':
-      chosen = embeddings
+    """Labels after the merges; cameras only where their centring is on."""
+    fields = self._config.cluster
+    chosen = embeddings if fields.features == 'embedding' else features
+    if fields.camera_centring:
+      chosen = cluster.center_cameras(chosen, camids)
+    distances = None
+    if fields.distance == 'jaccard':
+      distances = cluster.jaccard_distances(
+        chosen, k1=fields.jaccard_k1, k2=fields.jaccard_k2
+      )
     return cluster.merge_clusters(
-      chosen, labels, self._num_merges, self.criterion
+      chosen, labels, self._num_merges, self.criterion, distances=distances
     ).labels
 
 

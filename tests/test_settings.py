@@ -55,6 +55,10 @@ def test_too_few_samples_for_one_merge(num_samples):
     ('memory.momentum', -0.5, r'memory\.momentum: got -0\.5'),
     ('memory.init', 'random', r"memory\.init: got 'random', .*centroid"),
     ('cluster.features', 'raw', r"cluster\.features: got 'raw'"),
+    ('cluster.distance', 'cosine', r"cluster\.distance: got 'cosine', .*jacc"),
+    ('cluster.jaccard_k1', 0, r'cluster\.jaccard_k1: got 0, expected more'),
+    ('cluster.jaccard_k2', 0, r'cluster\.jaccard_k2: got 0, expected more'),
+    ('cluster.jaccard_k2', 32, r'jaccard_k2: got 32, expected .*k1 \+ 1 = 31'),
     ('cluster.criterion', 'ward', r"cluster\.criterion: got 'ward'.*ecluster"),
     ('cluster.intra_update', 'eq8', r"cluster\.intra_update: got 'eq8'.*eq7"),
     ('cluster.merge_percent', 0.01, r'less than one merge'),
@@ -83,6 +87,16 @@ def test_bad_values_end_before_any_work(field, value, message, tmp_path):
   with pytest.raises(ValueError, match=message):
     driver.run(config, tmp_path / 'run')
   assert not (tmp_path / 'run').exists()
+
+
+def test_squares_of_jaccard_distances_are_refused(tmp_path):
+  config = runs.small_config('folder', tmp_path)
+  config.cluster.distance = 'jaccard'
+  config.cluster.squared = True
+  with pytest.raises(
+    ValueError, match=r"cluster\.squared: got True.*'jaccard'"
+  ):
+    driver.run(config, tmp_path / 'run')
 
 
 def test_batch_that_the_devices_cannot_share(tmp_path):

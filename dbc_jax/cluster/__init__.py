@@ -1,5 +1,6 @@
 """Bottom-up clustering: distances, criteria and merging, on plain arrays."""
 
+from dbc_jax.cluster.cameras import center_cameras
 from dbc_jax.cluster.criteria import Criterion, criterion_matrix
 from dbc_jax.cluster.dispersion import dispersion_matrix
 from dbc_jax.cluster.distances import pairwise_distances
@@ -7,19 +8,24 @@ from dbc_jax.cluster.energy import (
   energy_distance_matrix,
   sum_squared_deviations,
 )
+from dbc_jax.cluster.engines import Engine, choose_engine
+from dbc_jax.cluster.hierarchy import to_scipy_linkage
+from dbc_jax.cluster.jaccard import jaccard_distances
 from dbc_jax.cluster.linkage import mean_linkage, min_linkage
-from dbc_jax.cluster.merge import (
-  MergeResult,
-  merge_clusters,
-  to_scipy_linkage,
-)
+from dbc_jax.cluster.merge import MergeResult, merge_clusters
+from dbc_jax.cluster.sources import EuclideanDistances
 
 __all__ = [
   'Criterion',
+  'Engine',
+  'EuclideanDistances',
   'MergeResult',
+  'center_cameras',
+  'choose_engine',
   'criterion_matrix',
   'dispersion_matrix',
   'energy_distance_matrix',
+  'jaccard_distances',
   'mean_linkage',
   'merge_clusters',
   'min_linkage',

@@ -1,19 +1,23 @@
 """Checks of what callers hand to `dbc_jax.cluster`, each a clear ValueError."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 # Two halves of a distance matrix may differ by rounding, not by more. Relative
 # to the largest entry (or to 1, if all are smaller).
 _SYMMETRY_TOLERANCE = 1e-6
+_BLOCK_SIZE = 512
 
 
 def check_features(features: jax.typing.ArrayLike) -> np.ndarray:
   """Features as a host array, [N, D] float32 (float64 stays float64)."""
   features = np.asarray(features)
   if features.dtype != np.float64:
-    features = features.astype(np.float32)
+    features = features.astype(np.float32, copy=False)
   if features.ndim != 2 or 0 in features.shape:
     raise ValueError(
       f'features: got shape {features.shape}, expected [N, D] with at least '
@@ -62,42 +66,49 @@ def check_labels(
   return labels.astype(np.int32), len(found)
 
 
-def check_square(
+@jax.jit
+def _faults(distances: jax.Array) -> jax.Array:
+  """Of a square matrix: largest entry, asymmetry, negativity, diagonal.
+
+  The first is infinite if an entry is not finite; the others mean nothing then.
+  Done by blocks of rows: no second matrix.
+  """
+  n = len(distances)
+  block = min(_BLOCK_SIZE, n)
+  starts = np.minimum(np.arange(-(-n // block)) * block, n - block)
+  starts = jnp.asarray(starts, jnp.int32)
+
+  def body(k: jax.Array, worst: jax.Array) -> jax.Array:
+    rows = lax.dynamic_slice_in_dim(distances, starts[k], block, axis=0)
+    columns = lax.dynamic_slice_in_dim(distances, starts[k], block, axis=1)
+    largest = jnp.abs(rows).max()
+    largest = jnp.where(jnp.isfinite(rows).all(), largest, jnp.inf)
+    found = (largest, jnp.abs(rows - columns.T).max(), -rows.min())
+    return jnp.maximum(worst, jnp.stack(found))
+
+  worst = lax.fori_loop(0, len(starts), body, jnp.zeros(3))
+  diagonal = jnp.abs(jnp.diagonal(distances)).max()
+  return jnp.append(worst, diagonal)
+
+
+def check_distances(
   distances: jax.typing.ArrayLike, num_samples: int | None = None
 ) -> jax.Array:
-  """Distances as a float32 device array, [N, N] in shape and no more."""
+  """Distances as [N, N] float32: finite, >= 0, symmetric, zero diagonal."""
   distances = jnp.asarray(distances, dtype=jnp.float32)
   expected = '[N, N]' if num_samples is None else f'{(num_samples,) * 2}'
   if (
     distances.ndim != 2
     or distances.shape[0] != distances.shape[1]
+    or 0 in distances.shape
     or num_samples not in (None, distances.shape[0])
   ):
     raise ValueError(
       f'distances: got shape {distances.shape}, expected {expected}; pass one '
       'square matrix over the samples that features and labels describe.'
     )
-  return distances
-
-
-@jax.jit
-def _faults(distances: jax.Array) -> tuple[jax.Array, ...]:
-  """Of a square matrix: all finite, largest entry, asymmetry, diagonal."""
-  return (
-    jnp.isfinite(distances).all(),
-    jnp.abs(distances).max(),
-    jnp.abs(distances - distances.T).max(),
-    jnp.abs(jnp.diagonal(distances)).max(),
-  )
-
-
-def check_distances(
-  distances: jax.typing.ArrayLike, num_samples: int
-) -> jax.Array:
-  """Distances as [N, N] float32: finite, symmetric, zero on the diagonal."""
-  distances = check_square(distances, num_samples)
-  finite, largest, asymmetry, diagonal = map(float, _faults(distances))
-  if not finite:
+  largest, asymmetry, negative, diagonal = map(float, _faults(distances))
+  if not math.isfinite(largest):
     row = int(np.argmin(np.asarray(jnp.isfinite(distances).all(axis=1))))
     raise ValueError(
       f'distances: row {row} holds NaN or infinity, expected finite numbers; '
@@ -113,6 +124,11 @@ def check_distances(
     raise ValueError(
       f'distances: got {diagonal:g} on the diagonal, expected zeros: the '
       'distance of a sample from itself; pass distances, not similarities.'
+    )
+  if negative > tolerance:
+    raise ValueError(
+      f'distances: got an entry of {-negative:g}, expected none below 0; pass '
+      'distances, not similarities.'
     )
   return distances
 

@@ -10,7 +10,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dbc_jax.cluster import checks, dispersion, distances, energy, linkage
+from dbc_jax.cluster import (
+  checks,
+  dispersion,
+  energy,
+  means,
+  panels,
+  sources,
+)
 
 _NAMES = ('buc', 'dbc', 'ecluster', 'estat', 'average')
 
@@ -105,6 +112,19 @@ class Criterion:
         )
 
   @property
+  def form(self) -> 'Criterion':
+    """Itself with a weight of 0 or 1: what compiled code depends on.
+
+    The weight is passed beside it, so that another one compiles nothing.
+    """
+    return dataclasses.replace(self, reg_weight=float(self.reg_weight > 0))
+
+  @property
+  def reduce(self) -> str:
+    """Which linkage it is made of, 'min' or 'mean'."""
+    return 'min' if self.name == 'buc' else 'mean'
+
+  @property
   def uses_deviations(self) -> bool:
     """Whether SSD enters the score at all."""
     return self.name in ('ecluster', 'estat') and self.reg_weight > 0
@@ -120,30 +140,31 @@ class ClusterTerms(NamedTuple):
 
 
 def pair_scores(
-  criterion: Criterion,
+  form: Criterion,
+  weight: jax.typing.ArrayLike,
   inter: jax.Array,
   a: ClusterTerms,
   b: ClusterTerms,
 ) -> jax.Array:
   """Scores of pairs (a, b), element by element with broadcasting, float32.
 
-  `inter` is their linkage. Float64 inside, so that nothing but the linkage is
-  rounded; the last rounding lets pairs that tie in exact arithmetic tie here.
+  `inter` is their linkage, `form` that of a criterion of this weight. Float64
+  inside, so that nothing but the linkage is rounded; the last rounding lets
+  pairs that tie in exact arithmetic tie here.
   """
   inter = inter.astype(jnp.float64)
-  weight = criterion.reg_weight
-  if criterion.name in ('buc', 'average'):
+  if form.name in ('buc', 'average'):
     scores = inter + weight * (a.sizes + b.sizes)
-  elif criterion.name == 'dbc':
+  elif form.name == 'dbc':
     scores = dispersion.dispersion(inter, a.intra, b.intra, weight)
   else:
     scores = energy.energy_distance(inter, a.within, b.within)
-    if criterion.name == 'estat':
+    if form.name == 'estat':
       scores = a.sizes * b.sizes / (a.sizes + b.sizes) * scores
-    if criterion.uses_deviations:
+    if form.uses_deviations:
       # DEVIATION(ecluster Eq. 8): it prints one side's SSD, its Fig. 3 weighs
       # either partner's; the default takes both.
-      combine = jnp.add if criterion.ssd == 'sum' else jnp.minimum
+      combine = jnp.add if form.ssd == 'sum' else jnp.minimum
       scores = scores + weight * combine(a.ssd, b.ssd)
   return scores.astype(jnp.float32)
 
@@ -165,43 +186,57 @@ def check_base_distances(
   return checks.check_distances(base, num_samples)
 
 
-def initial_state(
+def base_source(
+  criterion: Criterion, features: np.ndarray, base: jax.Array | None
+) -> sources.Source:
+  """Where the criterion's distances come from; in float64 mode."""
+  if base is not None:
+    return sources.MatrixSource(base)
+  return sources.feature_source(features, criterion.squared)
+
+
+def cluster_terms(
   criterion: Criterion,
+  source: sources.Source,
   features: np.ndarray,
   labels: np.ndarray,
-  num_clusters: int,
-  base: jax.Array | None,
-) -> tuple[jax.Array, ClusterTerms, jax.Array]:
-  """Linkage [K, K] float32, terms, and means [K, D] of the given clusters.
+  within: jax.Array,
+  num_merges: int,
+) -> tuple[ClusterTerms, means.Means]:
+  """Terms of the given clusters, from M_cc `within` [C], C >= K, and means.
 
-  The means are float64, and of width 0 where the criterion has no use for
-  them. To be called, and its results used, in float64 mode.
+  Slots without a cluster get the terms of an empty one of size 1. The means
+  have room for num_merges merges, or no width where the criterion has no use
+  for them. To be called, and its results used, in float64 mode.
   """
-  if base is None:
-    base = distances.pairwise_distances(features, squared=criterion.squared)
-  link = (
-    linkage.min_linkage if criterion.name == 'buc' else linkage.mean_linkage
-  )
-  inter = link(base, labels, num_clusters)
-  sizes = jnp.asarray(np.bincount(labels), jnp.float64)
-  within = jnp.diagonal(inter).astype(jnp.float64)
-  if criterion.uses_deviations:
-    means, ssd = energy.means_and_deviations(
-      jnp.asarray(features), jnp.asarray(labels), num_clusters
-    )
+  capacity = len(within)
+  sizes = np.ones(capacity)
+  num_clusters = int(labels.max()) + 1
+  sizes[:num_clusters] = np.bincount(labels)
+  if not criterion.uses_deviations:
+    array = jnp.zeros((len(labels), 0), jnp.float32)
+  elif isinstance(source, sources.FeatureSource):
+    array = source.features
   else:
-    means, ssd = jnp.zeros((num_clusters, 0)), jnp.zeros(num_clusters)
-  intra = dispersion.intra_dispersion(within, sizes, criterion.intra)
-  return inter, ClusterTerms(sizes, within, intra, ssd), means
+    array = jnp.asarray(features)
+  centres, ssd = means.start_means(array, labels, capacity, num_merges)
+  within = within.astype(jnp.float64)
+  intra = dispersion.intra_dispersion(
+    within, jnp.asarray(sizes), criterion.intra
+  )
+  return ClusterTerms(jnp.asarray(sizes), within, intra, ssd), centres
 
 
-@functools.partial(jax.jit, static_argnames='criterion')
+@functools.partial(jax.jit, static_argnames='form')
 def score_matrix(
-  criterion: Criterion, inter: jax.Array, terms: ClusterTerms
+  form: Criterion,
+  weight: jax.typing.ArrayLike,
+  inter: jax.Array,
+  terms: ClusterTerms,
 ) -> jax.Array:
   """Scores of all pairs [K, K], +inf on the diagonal."""
   column = jax.tree.map(lambda x: x[:, None], terms)
-  scores = pair_scores(criterion, inter, column, terms)
+  scores = pair_scores(form, weight, inter, column, terms)
   return jnp.where(jnp.eye(len(scores), dtype=bool), jnp.inf, scores)
 
 
@@ -238,7 +273,12 @@ def criterion_matrix(
   labels, _ = checks.check_labels(labels, len(features), num_clusters)
   base = check_base_distances(criterion, distances, len(features))
   with jax.enable_x64(True):
-    inter, terms, _ = initial_state(
-      criterion, features, labels, int(num_clusters), base
+    source = base_source(criterion, features, base)
+    inter = panels.linkage_matrix(
+      source, labels, int(num_clusters), criterion.reduce
     )
-    return score_matrix(criterion, inter, terms)
+    within = jnp.diagonal(inter)
+    terms, _ = cluster_terms(
+      criterion, source, features, labels, within, num_merges=0
+    )
+    return score_matrix(criterion.form, criterion.reg_weight, inter, terms)

@@ -1,11 +1,9 @@
 """Energy distance and sums of squared deviations: the terms of E-cluster."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 
-from dbc_jax.cluster import checks
+from dbc_jax.cluster import checks, means
 
 
 def energy_distance(
@@ -35,20 +33,6 @@ def energy_distance_matrix(mean_linkage: jax.typing.ArrayLike) -> jax.Array:
   linkage = jnp.asarray(mean_linkage, jnp.float32)
   within = jnp.diagonal(linkage)
   return energy_distance(linkage, within[:, None], within)
-
-
-@functools.partial(jax.jit, static_argnames='num_clusters')
-def means_and_deviations(
-  features: jax.Array, labels: jax.Array, num_clusters: int
-) -> tuple[jax.Array, jax.Array]:
-  """Means [K, D] and sums of squared deviations [K] in float64."""
-  features = features.astype(jnp.float64)
-  ones = jnp.ones(features.shape[0], jnp.float64)
-  sizes = jax.ops.segment_sum(ones, labels, num_clusters)
-  sums = jax.ops.segment_sum(features, labels, num_clusters)
-  means = sums / sizes[:, None]
-  squares = jnp.sum((features - means[labels]) ** 2, axis=1)
-  return means, jax.ops.segment_sum(squares, labels, num_clusters)
 
 
 def merged_deviations(
@@ -88,7 +72,7 @@ def sum_squared_deviations(
   features = checks.check_features(features)
   labels, _ = checks.check_labels(labels, len(features), num_clusters)
   with jax.enable_x64(True):
-    _, ssd = means_and_deviations(
-      jnp.asarray(features), jnp.asarray(labels), int(num_clusters)
+    _, ssd = means.start_means(
+      jnp.asarray(features), labels, int(num_clusters), num_merges=0
     )
     return ssd.astype(jnp.float32)

@@ -3,9 +3,19 @@
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from dbc_jax.cluster import checks, criteria, ranked, sequential
+from dbc_jax.cluster import (
+  checks,
+  criteria,
+  engines,
+  matrix_free,
+  panels,
+  ranked,
+  sequential,
+  sources,
+)
 from dbc_jax.cluster.criteria import Criterion
 
 
@@ -18,37 +28,13 @@ class MergeResult(NamedTuple):
     pairs: [m, 2] int32, each ascending, in SciPy's numbering: the starting
       clusters are 0..K-1, and merge t makes cluster K + t.
     scores: [m] float32. What each pair was chosen by.
-    engine: how it was computed: 'dense', on a [K, K] matrix.
+    engine: how it was computed: 'dense', on a [K, K] matrix, or 'matrix_free'.
   """
 
   labels: np.ndarray
   pairs: np.ndarray
   scores: np.ndarray
   engine: str
-
-
-def _check_budget(
-  criterion: Criterion,
-  memory_budget_gb: float | None,
-  shape: tuple[int, int],
-  num_clusters: int,
-) -> None:
-  """Raises if the dense matrices do not fit the budget."""
-  if memory_budget_gb is None:
-    return
-  num_samples, dim = shape
-  # Distances and linkage in float32; the ranking's scores and masks.
-  needed = 4 * num_samples**2 + 4 * num_clusters**2
-  if criterion.merge == 'ranked':
-    needed += 7 * num_clusters**2
-  if criterion.uses_deviations:
-    needed += 8 * num_clusters * dim
-  if not memory_budget_gb * 1e9 >= needed:
-    raise ValueError(
-      f'memory_budget_gb: got {memory_budget_gb}, expected at least '
-      f'{needed / 1e9:.3g}, which the dense engine needs for {num_samples} '
-      f'samples in {num_clusters} clusters; raise it, or leave it out.'
-    )
 
 
 def _scipy_pairs(slots: np.ndarray, num_clusters: int) -> np.ndarray:
@@ -71,6 +57,36 @@ def _relabel(
     homes[absorbed] = homes[kept]
   _, contiguous = np.unique(homes, return_inverse=True)
   return contiguous[labels].astype(np.int32)
+
+
+def _merge_dense(
+  criterion: Criterion,
+  source: sources.Source,
+  features: np.ndarray,
+  labels: np.ndarray,
+  num_clusters: int,
+  num_merges: int,
+) -> tuple[np.ndarray, np.ndarray]:
+  """As `matrix_free.merge`, on a [K, K] matrix; from any source, or ranked."""
+  capacity = num_clusters
+  if criterion.merge == 'sequential':
+    capacity = engines.slot_capacity(num_clusters, len(labels))
+  inter = panels.linkage_matrix(
+    source, labels, num_clusters, criterion.reduce, capacity=capacity
+  )
+  terms, means = criteria.cluster_terms(
+    criterion, source, features, labels, jnp.diagonal(inter), num_merges
+  )
+  form, weight = criterion.form, criterion.reg_weight
+  if criterion.merge == 'ranked':
+    matrix = np.asarray(criteria.score_matrix(form, weight, inter, terms))
+    return ranked.rank_merges(
+      matrix, num_merges, follow=criterion.name == 'buc'
+    )
+  slots, scores, _ = sequential.merge_loop(
+    form, weight, inter, terms, means, num_clusters, num_merges
+  )
+  return np.asarray(slots)[:num_merges], np.asarray(scores)[:num_merges]
 
 
 def merge_clusters(
@@ -106,7 +122,8 @@ def merge_clusters(
     distances: [N, N] float32, symmetric, zero diagonal. The base distance, if
       not the Euclidean distance of the features.
     memory_budget_gb: memory that the merging may take, in 1e9 bytes; None for
-      as much as it needs.
+      as much as it needs. Beyond what a [K, K] matrix takes, linkages are
+      recomputed from the features: the result is the same, it takes longer.
 
   Returns:
     A MergeResult.
@@ -122,78 +139,23 @@ def merge_clusters(
   features = checks.check_features(features)
   labels, num_clusters = checks.check_labels(labels, len(features))
   num_merges = checks.check_num_merges(num_merges, num_clusters)
-  _check_budget(criterion, memory_budget_gb, features.shape, num_clusters)
+  engine = engines.choose_engine(
+    criterion,
+    features.shape,
+    num_clusters,
+    given_distances=distances is not None,
+    memory_budget_gb=memory_budget_gb,
+  ).name
   base = criteria.check_base_distances(criterion, distances, len(features))
+  merge = matrix_free.merge if engine == 'matrix_free' else _merge_dense
   with jax.enable_x64(True):
-    inter, terms, means = criteria.initial_state(
-      criterion, features, labels, num_clusters, base
+    source = criteria.base_source(criterion, features, base)
+    slots, scores = merge(
+      criterion, source, features, labels, num_clusters, num_merges
     )
-    if criterion.merge == 'ranked':
-      matrix = np.asarray(criteria.score_matrix(criterion, inter, terms))
-      slots, scores = ranked.rank_merges(
-        matrix, num_merges, follow=criterion.name == 'buc'
-      )
-    else:
-      slots, scores, _ = sequential.merge_loop(
-        criterion, inter, terms, means, num_merges
-      )
-      slots = np.asarray(slots)[:num_merges]
-      scores = np.asarray(scores)[:num_merges]
   return MergeResult(
     labels=_relabel(labels, slots, num_clusters),
     pairs=_scipy_pairs(slots, num_clusters),
     scores=scores,
-    engine='dense',
-  )
-
-
-def to_scipy_linkage(
-  result: MergeResult, *, heights: str = 'order'
-) -> np.ndarray:
-  """The merges as a linkage matrix for `scipy.cluster.hierarchy`.
-
-  Its leaves are the starting clusters. SciPy knows complete trees only, so
-  the clusters that remained are joined, one after another, by rows on top.
-  With heights 'order', `fcluster(Z, num_clusters, 'maxclust')` cuts the tree
-  where the merging ended.
-
-  Args:
-    result: what `merge_clusters` returned.
-    heights: 'order': merge t at height t + 1, always rising. 'score': at its
-      score; these criteria have inversions, so a merge can lie below an
-      earlier one. Scores below zero (rounding) become 0, and the rows on top,
-      which have no score, get the highest.
-
-  Returns:
-    [K - 1, 4] float64: the two clusters, the height, the number of leaves.
-
-  Raises:
-    ValueError: heights is neither 'order' nor 'score'.
-
-  Source: the format of `scipy.cluster.hierarchy.linkage`.
-  """
-  if heights not in ('order', 'score'):
-    raise ValueError(
-      f"heights: got {heights!r}, expected 'order' or 'score'; pass one of "
-      'the two.'
-    )
-  num_merges = len(result.pairs)
-  num_clusters = int(result.labels.max()) + 1 + num_merges
-  pairs = [tuple(map(int, pair)) for pair in result.pairs]
-  merged = {cluster for pair in pairs for cluster in pair}
-  last, *others = sorted(set(range(num_clusters + num_merges)) - merged)
-  for other in others:
-    pairs.append(tuple(sorted((last, other))))
-    last = num_clusters + len(pairs) - 1
-  leaves = [1] * num_clusters
-  for a, b in pairs:
-    leaves.append(leaves[a] + leaves[b])
-  if heights == 'order':
-    values = np.arange(1.0, num_clusters)
-  else:
-    known = np.maximum(result.scores.astype(np.float64), 0)
-    values = np.full(num_clusters - 1, known.max())
-    values[:num_merges] = known
-  return np.column_stack(
-    [np.array(pairs, np.float64), values, leaves[num_clusters:]]
+    engine=engine,
   )

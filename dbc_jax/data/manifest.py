@@ -38,7 +38,10 @@ class Dataset:
 
 @dataclasses.dataclass(frozen=True)
 class GroundTruth:
-  """Identities and cameras, for evaluation and reporting alone.
+  """Identities and cameras, for evaluation and reporting.
+
+  Nothing else is given any of it, but for the training cameras: merging gets
+  them where `cluster.camera_centring` is set.
 
   Attributes:
     train_pids, query_pids, gallery_pids: int32 [N] of each split, or None

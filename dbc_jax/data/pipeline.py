@@ -22,7 +22,7 @@ class Resident:
     query, gallery: [Q or G, H, W, 3] uint8, or None without identities.
     names: N paths, in the order of `images`; for reports.
     truth: its train_pids and train_camids are in the order of `images` too;
-      for evaluation and reports.
+      for evaluation and reports, and the cameras for `cluster.camera_centring`.
     digest: of the training images, whatever order they came in.
   """
 

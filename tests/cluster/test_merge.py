@@ -113,19 +113,3 @@ def test_wrong_features_and_distances():
       Criterion('buc', 0.003, squared=True),
       distances=np.zeros((3, 3)),
     )
-
-
-@pytest.mark.parametrize('merge', ['sequential', 'ranked'])
-def test_memory_budget(merge):
-  x = oracles.unit_features(26, 5, seed=6)
-  criterion = Criterion('ecluster', 0.9, merge=merge)
-  free = merge_clusters(x, np.arange(26), 5, criterion)
-  with pytest.raises(ValueError, match='memory_budget_gb: got 1e-06') as error:
-    merge_clusters(x, np.arange(26), 5, criterion, memory_budget_gb=1e-6)
-  needed = float(str(error.value).split('at least ')[1].split(',')[0])
-  # Two float32 matrices of 26 x 26 at least.
-  assert 8 * 26**2 / 1e9 <= needed < 1e-4
-  enough = merge_clusters(
-    x, np.arange(26), 5, criterion, memory_budget_gb=needed * 1.01
-  )
-  np.testing.assert_array_equal(enough.labels, free.labels)

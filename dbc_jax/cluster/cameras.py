@@ -1,0 +1,54 @@
+"""Centring of cameras: takes out of features what a camera's images share."""
+
+import jax
+import numpy as np
+
+from dbc_jax.cluster import checks
+
+
+def center_cameras(
+  features: jax.typing.ArrayLike, camids: jax.typing.ArrayLike
+) -> np.ndarray:
+  """Features less the mean of their camera, scaled to unit length.
+
+      y_i = x_i - mean {x_j: camid_j = camid_i},      out_i = y_i / ||y_i||
+
+  A row that is its camera's mean, as that of a camera with a single image,
+  has no direction left: it becomes zero, at distance 1 from all other rows.
+
+  Args:
+    features: [N, D] floating point.
+    camids: [N] integer. Camera of each sample; which numbers does not matter.
+
+  Returns:
+    [N, D] float32, rows of unit length or zero. A NumPy array.
+
+  Raises:
+    ValueError: features are not [N, D] or not finite; camids are of another
+      length or no integers.
+
+  Source: this project; the first moment of what batch normalisation per camera
+    takes out (Zhuang et al., Rethinking the distribution gap of person
+    re-identification with camera-based batch normalization, ECCV 2020).
+  """
+  features = checks.check_features(features)
+  camids = np.asarray(camids)
+  if camids.shape != (len(features),):
+    raise ValueError(
+      f'camids: got shape {camids.shape}, expected ({len(features)},), one '
+      'camera for each sample; pass the cameras that belong to these samples.'
+    )
+  if not np.issubdtype(camids.dtype, np.integer):
+    raise ValueError(
+      f'camids: got dtype {camids.dtype}, expected integers; number the '
+      'cameras with np.unique(camids, return_inverse=True)[1].'
+    )
+  out = features.astype(np.float64)
+  for camid in np.unique(camids):
+    own = camids == camid
+    out[own] -= out[own].mean(axis=0)
+  lengths = np.linalg.norm(out, axis=1, keepdims=True)
+  # What rounding leaves of a mean must not be scaled up to a direction.
+  norms = np.linalg.norm(features.astype(np.float64), axis=1, keepdims=True)
+  lost = lengths <= 1e-12 * norms
+  return np.where(lost, 0, out / np.where(lost, 1, lengths)).astype(np.float32)

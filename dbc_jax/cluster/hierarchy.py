@@ -1,0 +1,57 @@
+"""Merges as a tree that SciPy can draw and cut."""
+
+import numpy as np
+
+from dbc_jax.cluster.merge import MergeResult
+
+
+def to_scipy_linkage(
+  result: MergeResult, *, heights: str = 'order'
+) -> np.ndarray:
+  """The merges as a linkage matrix for `scipy.cluster.hierarchy`.
+
+  Its leaves are the starting clusters. SciPy knows complete trees only, so
+  the clusters that remained are joined, one after another, by rows on top.
+  With heights 'order', `fcluster(Z, num_clusters, 'maxclust')` cuts the tree
+  where the merging ended.
+
+  Args:
+    result: what `merge_clusters` returned.
+    heights: 'order': merge t at height t + 1, always rising. 'score': at its
+      score; these criteria have inversions, so a merge can lie below an
+      earlier one. Scores below zero (rounding) become 0, and the rows on top,
+      which have no score, get the highest.
+
+  Returns:
+    [K - 1, 4] float64: the two clusters, the height, the number of leaves.
+
+  Raises:
+    ValueError: heights is neither 'order' nor 'score'.
+
+  Source: the format of `scipy.cluster.hierarchy.linkage`.
+  """
+  if heights not in ('order', 'score'):
+    raise ValueError(
+      f"heights: got {heights!r}, expected 'order' or 'score'; pass one of "
+      'the two.'
+    )
+  num_merges = len(result.pairs)
+  num_clusters = int(result.labels.max()) + 1 + num_merges
+  pairs = [tuple(map(int, pair)) for pair in result.pairs]
+  merged = {cluster for pair in pairs for cluster in pair}
+  last, *others = sorted(set(range(num_clusters + num_merges)) - merged)
+  for other in others:
+    pairs.append(tuple(sorted((last, other))))
+    last = num_clusters + len(pairs) - 1
+  leaves = [1] * num_clusters
+  for a, b in pairs:
+    leaves.append(leaves[a] + leaves[b])
+  if heights == 'order':
+    values = np.arange(1.0, num_clusters)
+  else:
+    known = np.maximum(result.scores.astype(np.float64), 0)
+    values = np.full(num_clusters - 1, known.max())
+    values[:num_merges] = known
+  return np.column_stack(
+    [np.array(pairs, np.float64), values, leaves[num_clusters:]]
+  )

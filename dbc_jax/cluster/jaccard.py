@@ -1,0 +1,198 @@
+"""Jaccard distances of reciprocal neighbourhoods: a base distance of features.
+
+Two samples are close if they agree on which samples are near. Everything but
+the neighbour search is sparse, some k1 entries a row, and done by SciPy.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from scipy import sparse
+
+from dbc_jax.cluster import checks
+
+_BLOCK_SIZE = 128  # rows
+_PAIRS_AT_ONCE = 4096
+
+
+def _check_count(field: str, value: int, most: float, expected: str) -> int:
+  whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+  if not whole or not 1 <= value <= most:
+    raise ValueError(
+      f'{field}: got {value!r}, expected an integer {expected}; leave it out '
+      'for the default, 30 for k1 and 6 for k2.'
+    )
+  return int(value)
+
+
+@functools.partial(jax.jit, static_argnames=('count', 'block_size'))
+def _nearest_of_block(
+  features: jax.Array,
+  norms: jax.Array,
+  first_equal: jax.Array,
+  start: jax.typing.ArrayLike,
+  *,
+  count: int,
+  block_size: int,
+) -> tuple[jax.Array, jax.Array]:
+  """Of the rows from `start` on: the `count` nearest samples, and the furthest.
+
+  Returns samples [B, count] int32, from the nearest on, ties to the lowest
+  index, and the largest squared distance [B] float32. Features and their
+  squared norms are float64, since the Gram matrix cancels for near-duplicates
+  (see distances.py).
+  """
+  rows = lax.dynamic_slice_in_dim(features, start, block_size)
+  gram = jnp.matmul(rows, features.T, precision='highest')
+  own = lax.dynamic_slice_in_dim(norms, start, block_size)[:, None]
+  values = jnp.maximum(own + norms - 2 * gram, 0).astype(jnp.float32)
+  # A matrix product need not round equal columns alike, and they must tie.
+  values = jnp.take(values, first_equal, axis=1)
+  mine = lax.dynamic_slice_in_dim(first_equal, start, block_size)
+  values = jnp.where(mine[:, None] == first_equal, 0, values)
+  # Of equals top_k puts the lowest index first.
+  return lax.top_k(-values, count)[1].astype(jnp.int32), values.max(axis=1)
+
+
+def _nearest(features: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+  """`_nearest_of_block` of all rows: [N, count] int32 and [N] float64."""
+  n = len(features)
+  rows = np.ascontiguousarray(features + 0.0)  # -0.0 becomes 0.0.
+  keys = rows.view(np.dtype((np.void, rows[0].nbytes))).ravel()
+  _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
+  first_equal = first[inverse].astype(np.int32)
+  block_size = min(_BLOCK_SIZE, n)
+  ranks, furthest = np.empty((n, count), np.int32), np.empty(n)
+  with jax.enable_x64(True):
+    x = jnp.asarray(features, jnp.float64)
+    arrays = x, jnp.sum(x * x, axis=1), jnp.asarray(first_equal)
+    for i in range(0, n, block_size):
+      # The last block starts early and writes some rows again.
+      block = slice(min(i, n - block_size), min(i + block_size, n))
+      ranks[block], furthest[block] = _nearest_of_block(
+        *arrays, block.start, count=count, block_size=block_size
+      )
+  # Nor are equal rows of a product rounded alike.
+  return ranks[first_equal], furthest[first_equal]
+
+
+def _indicator(ranks: np.ndarray) -> sparse.csr_array:
+  """[N, N] with ones at (i, j) for each j in ranks[i]."""
+  n, count = ranks.shape
+  offsets = np.arange(0, n * count + 1, count)
+  return sparse.csr_array((np.ones(n * count), ranks.ravel(), offsets), (n, n))
+
+
+def _reciprocal(ranks: np.ndarray) -> sparse.csr_array:
+  """[N, N] with ones where i and j are among the neighbours of each other."""
+  near = _indicator(ranks)
+  return near.multiply(near.T).tocsr()
+
+
+def _extended(ranks: np.ndarray, half: int) -> sparse.csr_array:
+  """R(i, k1) and the sets R(c, half) of its members c that it mostly covers."""
+  wide, narrow = _reciprocal(ranks), _reciprocal(ranks[:, : half + 1])
+  shared = (wide @ narrow.T).multiply(wide).tocoo()
+  covered = 3 * shared.data > 2 * narrow.sum(axis=1)[shared.col]
+  members = sparse.csr_array(
+    (shared.data[covered], (shared.row[covered], shared.col[covered])),
+    wide.shape,
+  )
+  return (wide + members @ narrow).tocsr()
+
+
+def _weights(
+  features: np.ndarray, furthest: np.ndarray, sets: sparse.csr_array
+) -> sparse.csr_array:
+  """V: exp(-d) at the members of each row's set, scaled to sum 1."""
+  pairs = sets.tocoo()
+  values = np.empty(pairs.nnz)
+  for i in range(0, pairs.nnz, _PAIRS_AT_ONCE):
+    block = slice(i, i + _PAIRS_AT_ONCE)
+    x, y = features[pairs.row[block]], features[pairs.col[block]]
+    gaps = np.subtract(x, y, dtype=np.float64)
+    values[block] = np.einsum('pd,pd->p', gaps, gaps)
+  # Where all samples are equal the furthest is at 0, as is every other.
+  values = np.exp(-values / np.where(furthest > 0, furthest, 1)[pairs.row])
+  sums = np.bincount(pairs.row, values, len(features))
+  return sparse.csr_array(
+    (values / sums[pairs.row], (pairs.row, pairs.col)), sets.shape
+  )
+
+
+def _distances_of_row(
+  i: int, rows: sparse.csr_array, columns: sparse.csc_array
+) -> np.ndarray:
+  """Row i [N] float32, from V by rows and by columns, both sorted."""
+  own = slice(rows.indptr[i], rows.indptr[i + 1])
+  members = rows.indices[own]
+  starts = columns.indptr[members]
+  counts = columns.indptr[members + 1] - starts
+  ends = np.cumsum(counts)
+  # Entries of all these columns, one column after the other.
+  entries = np.arange(ends[-1]) + np.repeat(starts - ends + counts, counts)
+  smaller = np.minimum(np.repeat(rows.data[own], counts), columns.data[entries])
+  # Added in the order of the members, so that (i, j) and (j, i) round alike.
+  # The sum of a row with itself is 1 but for rounding, which float32 removes.
+  shared = np.bincount(columns.indices[entries], smaller, rows.shape[0])
+  shared = np.minimum(shared, 1).astype(np.float32)
+  return 1 - shared / (2 - shared)
+
+
+@functools.partial(jax.jit, donate_argnames='out')
+def _put_rows(out: jax.Array, rows: jax.Array, start: int) -> jax.Array:
+  return lax.dynamic_update_slice_in_dim(out, rows, start, axis=0)
+
+
+def jaccard_distances(
+  features: jax.typing.ArrayLike, *, k1: int = 30, k2: int = 6
+) -> jax.Array:
+  """Jaccard distance between the neighbourhoods of every two samples.
+
+      d[i, j] = ||x_i - x_j||^2 / max_l ||x_i - x_l||^2
+      R(i, k) = {j: j among the k + 1 nearest of i, and i among those of j}
+      S(i)    = R(i, k1), and each R(c, h) for c in R(i, k1), h = k1 / 2, of
+                which more than 2/3 lies in R(i, k1)
+      V[i, j] = exp(-d[i, j]) / sum_{l in S(i)} exp(-d[i, l])   for j in S(i)
+      W[i]    = mean of V[j] over the k2 nearest j of i
+      J[i, j] = 1 - sum_l min(W[i, l], W[j, l]) / sum_l max(W[i, l], W[j, l])
+
+  A sample is the nearest of itself, and ties go to the lowest index: of equal
+  samples, the first of them is the nearest of all. h is rounded to the nearest
+  integer, halves to the even one. Counts beyond N mean all samples.
+
+  Args:
+    features: [N, D] floating point, taken as they are (callers pass
+      L2-normalised rows).
+    k1: neighbours that are looked at. Some more than an identity has images.
+    k2: neighbours that W averages over, in 1..k1 + 1; 1 averages nothing.
+
+  Returns:
+    [N, N] float32 in [0, 1], exactly symmetric, zero diagonal; equal samples
+    are at exactly 0. It is the only array of that size.
+
+  Raises:
+    ValueError: features are not [N, D] or not finite; k1 or k2 out of range.
+
+  Source: Zhong et al., Re-ranking person re-identification with k-reciprocal
+    encoding, CVPR 2017, Eq. 2-10, with all samples as probes and gallery.
+  """
+  features = checks.check_features(features)
+  k1 = _check_count('k1', k1, np.inf, '>= 1')
+  k2 = _check_count('k2', k2, k1 + 1, f'in 1..{k1 + 1}, k1 + 1 at most')
+  n = len(features)
+  ranks, furthest = _nearest(features, min(k1 + 1, n))
+  weights = _weights(features, furthest, _extended(ranks, round(k1 / 2)))
+  ranks = ranks[:, :k2]
+  weights = (_indicator(ranks) @ weights / ranks.shape[1]).tocsr()
+  weights.sort_indices()
+  columns = weights.tocsc()
+  out = jnp.zeros((n, n), jnp.float32)
+  for i in range(0, n, _BLOCK_SIZE):
+    rows = range(i, min(i + _BLOCK_SIZE, n))
+    block = np.stack([_distances_of_row(row, weights, columns) for row in rows])
+    out = _put_rows(out, block, i)
+  return out

@@ -1,0 +1,121 @@
+"""Means of clusters that merge, in float64 and in little memory; for SSD.
+
+The mean of a single sample is its feature. Only clusters of several have a row
+of their own, so that the first stage does not hold all features twice more.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+_BLOCK_SIZE = 512
+
+
+class Means(NamedTuple):
+  """Means of the clusters in slots 0..C-1."""
+
+  features: jax.Array  # [N, D] of the samples; D is 0 if means are not needed
+  sample: jax.Array  # [C] int32, a member of each cluster
+  home: jax.Array  # [C] int32, its row in `rows`, or -1 if it has one member
+  rows: jax.Array  # [R, D] float64
+  num_rows: jax.Array  # int32, those in use
+
+  def of(self, slot: jax.Array) -> jax.Array:
+    """The mean [D] float64 of one cluster."""
+    # With x[i] XLA may copy all of x in a loop; `take` does not.
+    own = jnp.take(self.features, self.sample[slot], axis=0)
+    home = self.home[slot]
+    row = jnp.take(self.rows, jnp.maximum(home, 0), axis=0)
+    return jnp.where(home < 0, own.astype(jnp.float64), row)
+
+  def merged(self, a: jax.Array, b: jax.Array, mean: jax.Array) -> 'Means':
+    """After b joined a, in slot a; `mean` is that of both."""
+    known = jnp.maximum(self.home[a], self.home[b])
+    home = jnp.where(known < 0, self.num_rows, known)
+    return self._replace(
+      home=self.home.at[a].set(home),
+      rows=self.rows.at[home].set(mean),
+      num_rows=self.num_rows + (known < 0).astype(jnp.int32),
+    )
+
+
+@jax.jit
+def _sums_and_deviations(
+  features: jax.Array,
+  members: jax.Array,
+  homes: jax.Array,
+  sizes: jax.Array,
+  num_blocks: jax.typing.ArrayLike,
+) -> tuple[jax.Array, jax.Array]:
+  """Means [R, D] and SSD [R] of clusters that have a row.
+
+  `members` [P] and their rows `homes` [P] are padded, with homes of R, which
+  are dropped; they fill num_blocks blocks.
+  """
+
+  def block(k: jax.Array) -> tuple[jax.Array, jax.Array]:
+    index = lax.dynamic_slice(members, (k * _BLOCK_SIZE,), (_BLOCK_SIZE,))
+    home = lax.dynamic_slice(homes, (k * _BLOCK_SIZE,), (_BLOCK_SIZE,))
+    return jnp.take(features, index, axis=0).astype(jnp.float64), home
+
+  def add(k: jax.Array, sums: jax.Array) -> jax.Array:
+    values, home = block(k)
+    return sums.at[home].add(values, mode='drop')
+
+  def deviate(k: jax.Array, ssd: jax.Array) -> jax.Array:
+    values, home = block(k)
+    centres = means.at[home].get(mode='clip')
+    squares = jnp.sum((values - centres) ** 2, axis=1)
+    return ssd.at[home].add(squares, mode='drop')
+
+  zeros = jnp.zeros((len(sizes), features.shape[1]))
+  means = lax.fori_loop(0, num_blocks, add, zeros) / sizes[:, None]
+  zeros = jnp.zeros(len(sizes))
+  return means, lax.fori_loop(0, num_blocks, deviate, zeros)
+
+
+def start_means(
+  features: jax.Array,
+  labels: np.ndarray,
+  capacity: int,
+  num_merges: int,
+) -> tuple[Means, jax.Array]:
+  """Means of the starting clusters, with room for merges, and SSD [capacity].
+
+  To be called, and its results used, in float64 mode.
+  """
+  sizes = np.bincount(labels, minlength=capacity)
+  sample = np.zeros(capacity, np.int32)
+  sample[labels] = np.arange(len(labels))
+  several = np.flatnonzero(sizes > 1)
+  home = np.full(capacity, -1, np.int32)
+  home[several] = np.arange(len(several))
+  # A merge takes a row if it joins two single samples. Rounded up to a power
+  # of two: loops compile for few numbers of rows.
+  needed = len(several) + min(num_merges, int((sizes == 1).sum()) // 2)
+  num_rows = 1 << max(needed - 1, 0).bit_length()
+  members = np.flatnonzero(home[labels] >= 0).astype(np.int32)
+  padding = (0, -len(labels) % _BLOCK_SIZE + len(labels) - len(members))
+  row_sizes = np.ones(num_rows)
+  row_sizes[: len(several)] = sizes[several]
+  rows, deviations = _sums_and_deviations(
+    features,
+    jnp.asarray(np.pad(members, padding)),
+    jnp.asarray(
+      np.pad(home[labels][members], padding, constant_values=num_rows)
+    ),
+    jnp.asarray(row_sizes),
+    -(-len(members) // _BLOCK_SIZE),
+  )
+  ssd = jnp.zeros(capacity).at[several].set(deviations[: len(several)])
+  means = Means(
+    features=features,
+    sample=jnp.asarray(sample),
+    home=jnp.asarray(home),
+    rows=rows,
+    num_rows=jnp.int32(len(several)),
+  )
+  return means, ssd

@@ -1,0 +1,136 @@
+"""Where distances come from: features, or a matrix that the caller has.
+
+A source gives tiles of its [N, N] matrix, each [C, B] for C columns and B rows,
+to the passes in `panels`. Nothing here is of size [N, N], a given matrix aside.
+"""
+
+import dataclasses
+import functools
+import hashlib
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dbc_jax.cluster import checks
+
+
+class EuclideanDistances(NamedTuple):
+  """Stands for the distance matrix of features, without holding it.
+
+  `mean_linkage` and `min_linkage` take it in place of a matrix: distances are
+  then computed block by block, and nothing of size [N, N] is made.
+
+  Attributes:
+    features: [N, D] floating point, taken as they are.
+    squared: squared distances.
+  """
+
+  features: jax.typing.ArrayLike
+  squared: bool = False
+
+
+@functools.partial(
+  jax.tree_util.register_dataclass,
+  data_fields=('features', 'norms', 'identity'),
+  meta_fields=('squared',),
+)
+@dataclasses.dataclass(frozen=True)
+class FeatureSource:
+  """Euclidean distances, by float64 Gram matrices of a tile each.
+
+  The Gram matrix ||x||^2 + ||y||^2 - 2 x.y is the only fast way, but it
+  cancels: in float32 a distance near zero is off by 4e-4, in float64 by 2e-8.
+  Float64 costs twice the time a product, and the passes need only half of the
+  products. Recomputing just the small distances in float64 would be no cheaper
+  where all are small, as with an untrained network. Exact zeros come from
+  comparing which rows are equal.
+  """
+
+  features: jax.Array  # [N, D]
+  norms: jax.Array  # [N] float64, squared
+  identity: jax.Array  # [N] int32: the first row that holds the same numbers
+  squared: bool
+
+  @property
+  def num_samples(self) -> int:
+    return len(self.features)
+
+  def prepare(self, rows: jax.Array) -> tuple[jax.Array, ...]:
+    """What all tiles of `rows` [B] share."""
+    features = jnp.take(self.features, rows, axis=0).astype(jnp.float64)
+    return features, self.norms[rows], self.identity[rows]
+
+  def tile(
+    self, prepared: tuple[jax.Array, ...], columns: jax.Array
+  ) -> jax.Array:
+    """Distances [C, B] float32 between `columns` and the prepared rows."""
+    features, norms, identity = self.prepare(columns)
+    gram = jnp.matmul(features, prepared[0].T, precision='highest')
+    values = norms[:, None] + prepared[1] - 2 * gram
+    values = jnp.maximum(values, 0).astype(jnp.float32)
+    if not self.squared:
+      values = jnp.sqrt(values)
+    return jnp.where(identity[:, None] == prepared[2], 0, values)
+
+
+class MatrixSource(NamedTuple):
+  """Distances that the caller computed."""
+
+  distances: jax.Array  # [N, N] float32
+
+  @property
+  def num_samples(self) -> int:
+    return len(self.distances)
+
+  def prepare(self, rows: jax.Array) -> jax.Array:
+    """What all tiles of `rows` [B] share."""
+    return jnp.take(self.distances, rows, axis=0).T
+
+  def tile(self, prepared: jax.Array, columns: jax.Array) -> jax.Array:
+    """Distances [C, B] float32 between `columns` and the prepared rows."""
+    return jnp.take(prepared, columns, axis=0)
+
+
+Source = FeatureSource | MatrixSource
+
+
+def _first_equal_row(features: np.ndarray) -> np.ndarray:
+  """[N] int32: for each row, the first row that holds the same numbers."""
+  first: dict[bytes, int] = {}
+  out = np.empty(len(features), np.int32)
+  for i, row in enumerate(features):
+    # Adding 0.0 turns -0.0 into 0.0: equal numbers, unequal bytes. A digest of
+    # 128 bits stands for the row, which as a key would double the memory.
+    digest = hashlib.blake2b((row + 0.0).tobytes(), digest_size=16).digest()
+    out[i] = first.setdefault(digest, i)
+  return out
+
+
+@jax.jit
+def _squared_norms(features: jax.Array) -> jax.Array:
+  return jnp.sum(jnp.square(features.astype(jnp.float64)), axis=1)
+
+
+def feature_source(
+  features: np.ndarray, squared: bool = False
+) -> FeatureSource:
+  """The source for checked features; to be called in float64 mode."""
+  array = jnp.asarray(features)
+  return FeatureSource(
+    features=array,
+    norms=_squared_norms(array),
+    identity=jnp.asarray(_first_equal_row(features)),
+    squared=bool(squared),
+  )
+
+
+def as_source(
+  distances: jax.typing.ArrayLike | EuclideanDistances,
+) -> Source:
+  """The source of what a caller passed as distances, checked."""
+  if isinstance(distances, EuclideanDistances):
+    features = checks.check_features(distances.features)
+    return feature_source(features, distances.squared)
+  return MatrixSource(checks.check_distances(distances))
