@@ -191,19 +191,20 @@ def _mirror(out: jax.Array) -> jax.Array:
   n = len(out)
   tile = min(TILE, n)
   num_tiles = -(-n // tile)
-  # The last tile starts early rather than run over the end; what it then
-  # shares with the one before has been mirrored already.
+  # The last tile starts early rather than run over the end.
   starts = jnp.asarray(np.minimum(np.arange(num_tiles) * tile, n - tile))
 
   def mirror_rows(i: jax.Array, out: jax.Array) -> jax.Array:
     # With a dynamic slice XLA copies all of `out` in the loop; `take` does not.
     rows = jnp.take(out, starts[i] + jnp.arange(tile), axis=0)
+    # The last tile may share these columns, so they have to be right as well.
+    own = lax.dynamic_slice_in_dim(rows, starts[i], tile, axis=1)
+    own = jnp.triu(own) + jnp.triu(own, 1).T
+    rows = lax.dynamic_update_slice_in_dim(rows, own, starts[i], axis=1)
 
     def put(j: jax.Array, out: jax.Array) -> jax.Array:
       values = lax.dynamic_slice_in_dim(rows, starts[j], tile, axis=1)
-      both = jnp.triu(values) + jnp.triu(values, 1).T
-      values = jnp.where(i == j, both, values.T)
-      return lax.dynamic_update_slice(out, values, (starts[j], starts[i]))
+      return lax.dynamic_update_slice(out, values.T, (starts[j], starts[i]))
 
     return lax.fori_loop(i, num_tiles, put, out)
 
