@@ -30,10 +30,10 @@ import ml_collections
 import numpy as np
 from absl import app, flags, logging
 
-from dbc_jax import evaluation, models, parallel, settings
+from dbc_jax import evaluation, merging, models, parallel, settings
 from dbc_jax.data import Dataset, GroundTruth, load_dataset, load_images
 from dbc_jax.data.pipeline import Resident, load_resident
-from dbc_jax.stage import RunState, StageRunner, make_criterion
+from dbc_jax.stage import RunState, StageRunner
 
 CRITERIA = ('buc', 'dbc', 'ecluster', 'estat')
 CONTROLS = ('no merging', 'stage 0 prolonged')
@@ -93,7 +93,7 @@ def _run_seed(seed: int, rows: list[str], out: pathlib.Path) -> None:
 
   def runner(config: ml_collections.ConfigDict, stages: int) -> StageRunner:
     return StageRunner(
-      config, encoder, make_criterion(config.cluster), num_merges, stages
+      config, encoder, merging.Merger(config.cluster), num_merges, stages
     )
 
   def single_stage(
@@ -147,10 +147,9 @@ def _run_seed(seed: int, rows: list[str], out: pathlib.Path) -> None:
     start = time.perf_counter()
     state = after_first
     if _is_criterion(row):
-      stages.criterion = make_criterion(_config(row, seed).cluster)
-      labels = stages.merge(
-        *stages.extract(state.variables, resident.images), alone
-      )
+      stages.merger = merging.Merger(_config(row, seed).cluster)
+      rows = stages.extract(state.variables, resident.images)
+      labels = stages.merger(*rows, alone, num_merges)
       state = state._replace(labels=labels)
     for stage in range(1, num_stages):
       if _is_criterion(row):
@@ -164,14 +163,12 @@ def _unmerged(
   stages: StageRunner, stage: int, state: RunState, resident: Resident
 ) -> RunState:
   """One stage whose labels stay as they are."""
-  stages.merge, merge = (
-    lambda features, embeddings, labels: labels,
-    stages.merge,
-  )
+  merger = stages.merger
+  stages.merger = lambda features, embeddings, labels, *rest: labels
   try:
     return stages.run(stage, state, resident)
   finally:
-    stages.merge = merge
+    stages.merger = merger
 
 
 def _is_criterion(row: str) -> bool:

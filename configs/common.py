@@ -77,6 +77,7 @@ def base(dataset: str) -> ml_collections.ConfigDict:
   config.cluster.intra_update = 'exact'  # dbc: 'exact' or 'eq7', as printed
   config.cluster.ssd = 'sum'  # ecluster, estat: 'sum' or 'printed' (Eq. 8)
   config.cluster.merge = 'sequential'  # or 'ranked', as the public code
+  config.cluster.memory_budget_gb = 0.0  # 0: half of the device's memory
   config.cluster.squared = False  # dbc, buc: squared distances, as their code
 
   if dataset == 'folder':

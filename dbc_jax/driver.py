@@ -15,6 +15,7 @@ import numpy as np
 from dbc_jax import (
   checkpoint,
   evaluation,
+  merging,
   models,
   parallel,
   reporting,
@@ -22,7 +23,7 @@ from dbc_jax import (
 )
 from dbc_jax import data as data_lib
 from dbc_jax.data import pipeline
-from dbc_jax.stage import RunState, StageRunner, make_criterion
+from dbc_jax.stage import RunState, StageRunner
 
 log = logging.getLogger('dbc_jax')
 
@@ -43,7 +44,7 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
   """
   settings.check_config(config)
   parallel.check_batch_size(config.train.batch_size)
-  criterion = make_criterion(config.cluster)
+  merger = merging.Merger(config.cluster)
   encoder = models.create_encoder(**config.model, axis_name=parallel.AXIS_NAME)
   options = {}
   if config.data.num_identities:
@@ -67,10 +68,11 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
   _check_workdir(workdir, config)
   if truth.can_evaluate:
     _check_matches(truth, config.camera_rule)
+  runner = StageRunner(config, encoder, merger, num_merges, num_stages)
+  runner.choose_engine(len(dataset.train))
   resident = pipeline.load_resident(
     dataset, truth, size=tuple(config.data.stored_size), seed=config.seed
   )
-  runner = StageRunner(config, encoder, criterion, num_merges, num_stages)
   job = _Job(config, workdir, runner, num_stages, resident)
   reporting.write_atomically(workdir / 'config.json', settings.as_json(config))
   devices = parallel.devices()

@@ -5,6 +5,7 @@ every returned value of it must have been averaged or gathered over the axis.
 """
 
 import functools
+import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -17,6 +18,17 @@ AXIS_NAME = 'devices'
 def devices() -> list[jax.Device]:
   """Devices that a batch is split over: all local ones."""
   return jax.local_devices()
+
+
+def device_memory() -> int | None:
+  """Bytes that the first device has in all; None where that is not known."""
+  stats = devices()[0].memory_stats()
+  if stats:
+    return stats['bytes_limit']
+  try:
+    return os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')
+  except (AttributeError, OSError, ValueError):  # Not on every system.
+    return None
 
 
 def check_batch_size(batch_size: int) -> None:

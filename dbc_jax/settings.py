@@ -57,6 +57,7 @@ def check_config(config: ml_collections.ConfigDict) -> None:
     'extract_batch_size': config.extract_batch_size,
   }
   at_least_zero = {
+    'cluster.memory_budget_gb': cluster.memory_budget_gb,
     'data.num_identities': data.num_identities,
     'train.weight_decay': train.weight_decay,
     'train.backbone_multiplier': train.backbone_multiplier,

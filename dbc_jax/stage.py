@@ -15,10 +15,10 @@ import ml_collections
 import numpy as np
 
 from dbc_jax import (
-  cluster,
   evaluation,
   extract,
   memory,
+  merging,
   models,
   optim,
   reporting,
@@ -45,28 +45,6 @@ class RunState(NamedTuple):
   history: list[dict[str, Any]]
 
 
-def make_criterion(fields: ml_collections.ConfigDict) -> cluster.Criterion:
-  """The criterion that a config's `cluster` fields describe.
-
-  Raises:
-    ValueError: a value that it does not take; names the config's field.
-  """
-  try:
-    return cluster.Criterion(
-      fields.criterion,
-      fields.reg_weight,
-      intra=fields.intra,
-      update=fields.intra_update,
-      ssd=fields.ssd,
-      merge=fields.merge,
-      squared=fields.squared,
-    )
-  except ValueError as error:
-    field, _, rest = str(error).partition(':')
-    field = {'name': 'criterion', 'update': 'intra_update'}.get(field, field)
-    raise ValueError(f'cluster.{field}:{rest}') from error
-
-
 class StageRunner:
   """The compiled parts of a run and the methods of a stage."""
 
@@ -74,7 +52,7 @@ class StageRunner:
     self,
     config: ml_collections.ConfigDict,
     encoder: models.Encoder,
-    criterion: cluster.Criterion,
+    merger: merging.Merger,
     num_merges: int,
     num_stages: int,
   ):
@@ -83,13 +61,13 @@ class StageRunner:
     Args:
       config: of the run.
       encoder: the network, with `parallel.AXIS_NAME`.
-      criterion: by which clusters are merged.
-      num_merges: after each stage but the last.
+      merger: merges after each stage but the last.
+      num_merges: how many at a time.
       num_stages: in the whole run.
     """
     self._config = config
     self._encoder = encoder
-    self.criterion = criterion
+    self.merger = merger
     self._num_merges = num_merges
     self._num_stages = num_stages
     self._image_size = tuple(config.data.image_size)
@@ -113,6 +91,21 @@ class StageRunner:
       image_size=self._image_size,
       batch_size=config.extract_batch_size,
     )
+
+  def choose_engine(self, num_samples: int) -> None:
+    """Chooses, and logs, the engine of the first merges; a dry run.
+
+    Raises:
+      ValueError: the memory budget is too small for what the config asks.
+    """
+    images = jnp.zeros((1, *self._image_size, 3))
+    embeddings, features = jax.eval_shape(
+      lambda: self._encoder.apply(self.init_variables(), images, train=False)
+    )
+    chosen = features
+    if self._config.cluster.features == 'embedding':
+      chosen = embeddings
+    self.merger.choose_engine((num_samples, chosen.shape[1]), num_samples)
 
   def init_variables(self) -> dict[str, Any]:
     """The network at random, from the config's seed."""
@@ -164,7 +157,9 @@ class StageRunner:
       camids = None
       if self._config.cluster.camera_centring:
         camids = resident.truth.train_camids
-      next_labels = self.merge(features, embeddings, state.labels, camids)
+      next_labels = self.merger(
+        features, embeddings, state.labels, self._num_merges, camids
+      )
       seconds['cluster'] = time.perf_counter() - clock
     record |= {f'seconds_{part}': value for part, value in seconds.items()}
     return RunState(
@@ -261,27 +256,6 @@ class StageRunner:
     if truth.train_pids is not None:
       scores |= evaluation.clustering_scores(labels, truth.train_pids)
     return scores
-
-  def merge(
-    self,
-    features: np.ndarray,
-    embeddings: np.ndarray,
-    labels: np.ndarray,
-    camids: np.ndarray | None = None,
-  ) -> np.ndarray:
-    """Labels after the merges; cameras only where their centring is on."""
-    fields = self._config.cluster
-    chosen = embeddings if fields.features == 'embedding' else features
-    if fields.camera_centring:
-      chosen = cluster.center_cameras(chosen, camids)
-    distances = None
-    if fields.distance == 'jaccard':
-      distances = cluster.jaccard_distances(
-        chosen, k1=fields.jaccard_k1, k2=fields.jaccard_k2
-      )
-    return cluster.merge_clusters(
-      chosen, labels, self._num_merges, self.criterion, distances=distances
-    ).labels
 
 
 def _advice(stage: int) -> str:

@@ -27,6 +27,7 @@ MAY_IMPORT: dict[str, set[str]] = {
   'data': {'parallel'},
   'checkpoint': set(),
   'parallel': set(),
+  'merging': {'cluster', 'parallel'},
 }
 MAY_IMPORT['stage'] = set(MAY_IMPORT) - {'main', 'settings', 'checkpoint'}
 MAY_IMPORT['driver'] = set(MAY_IMPORT) - {'main'}

@@ -74,11 +74,11 @@ def choose_engine(
     ValueError: the budget is too small for any engine that could do it.
   """
   dense, free = _needed_bytes(criterion, shape, num_clusters, given_distances)
-  needs = f'the dense engine needs {dense / 1e9:.2g} GB'
+  needs = f'the dense engine needs {dense / 1e9:.3g} GB'
   if memory_budget_gb is None:
     return Engine('dense', f'{needs}, no budget is set')
   if memory_budget_gb * 1e9 >= dense:
-    return Engine('dense', f'{needs} of a budget of {memory_budget_gb:.2g}')
+    return Engine('dense', f'{needs} of a budget of {memory_budget_gb:.3g} GB')
   size = f'{shape[0]} samples in {num_clusters} clusters'
   if criterion.merge == 'ranked' or given_distances:
     what = 'a given distance matrix' if given_distances else "merge='ranked'"
@@ -95,5 +95,5 @@ def choose_engine(
       f'the dense one, on {size}; raise it, or leave it out.'
     )
   return Engine(
-    'matrix_free', f'{needs}, more than the budget of {memory_budget_gb:.2g}'
+    'matrix_free', f'{needs}, more than the budget of {memory_budget_gb:.3g} GB'
   )

@@ -12,7 +12,10 @@ import numpy as np
 from jax import lax
 from scipy import sparse
 
+from dbc_jax import parallel
 from dbc_jax.cluster import checks
+from dbc_jax.cluster.panels import TILE
+from dbc_jax.cluster.sources import FeatureSource, feature_source
 
 _BLOCK_SIZE = 128  # rows
 _PAIRS_AT_ONCE = 4096
@@ -28,31 +31,28 @@ def _check_count(field: str, value: int, most: float, expected: str) -> int:
   return int(value)
 
 
-@functools.partial(jax.jit, static_argnames=('count', 'block_size'))
 def _nearest_of_block(
-  features: jax.Array,
-  norms: jax.Array,
-  first_equal: jax.Array,
-  start: jax.typing.ArrayLike,
-  *,
-  count: int,
-  block_size: int,
+  source: FeatureSource, start: jax.Array, *, count: int, block_size: int
 ) -> tuple[jax.Array, jax.Array]:
   """Of the rows from `start` on: the `count` nearest samples, and the furthest.
 
   Returns samples [B, count] int32, from the nearest on, ties to the lowest
-  index, and the largest squared distance [B] float32. Features and their
-  squared norms are float64, since the Gram matrix cancels for near-duplicates
-  (see distances.py).
+  index, and the largest squared distance [B] float32.
   """
-  rows = lax.dynamic_slice_in_dim(features, start, block_size)
-  gram = jnp.matmul(rows, features.T, precision='highest')
-  own = lax.dynamic_slice_in_dim(norms, start, block_size)[:, None]
-  values = jnp.maximum(own + norms - 2 * gram, 0).astype(jnp.float32)
+  n = source.num_samples
+  tile = min(TILE, n)
+  rows = source.prepare(start + jnp.arange(block_size, dtype=jnp.int32))
+
+  def body(k: jax.Array, out: jax.Array) -> jax.Array:
+    # The last tile starts early and writes some columns again.
+    first = jnp.minimum(k * tile, n - tile)
+    values = source.tile(rows, first + jnp.arange(tile))
+    return lax.dynamic_update_slice(out, values, (first, 0))
+
+  out = jnp.zeros((n, block_size), jnp.float32)
+  values = lax.fori_loop(0, -(-n // tile), body, out).T
   # A matrix product need not round equal columns alike, and they must tie.
-  values = jnp.take(values, first_equal, axis=1)
-  mine = lax.dynamic_slice_in_dim(first_equal, start, block_size)
-  values = jnp.where(mine[:, None] == first_equal, 0, values)
+  values = jnp.take(values, source.identity, axis=1)
   # Of equals top_k puts the lowest index first.
   return lax.top_k(-values, count)[1].astype(jnp.int32), values.max(axis=1)
 
@@ -60,21 +60,23 @@ def _nearest_of_block(
 def _nearest(features: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
   """`_nearest_of_block` of all rows: [N, count] int32 and [N] float64."""
   n = len(features)
-  rows = np.ascontiguousarray(features + 0.0)  # -0.0 becomes 0.0.
-  keys = rows.view(np.dtype((np.void, rows[0].nbytes))).ravel()
-  _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
-  first_equal = first[inverse].astype(np.int32)
   block_size = min(_BLOCK_SIZE, n)
+  # The last block starts early and writes some rows again.
+  starts = np.minimum(np.arange(0, n, block_size), n - block_size)
   ranks, furthest = np.empty((n, count), np.int32), np.empty(n)
   with jax.enable_x64(True):
-    x = jnp.asarray(features, jnp.float64)
-    arrays = x, jnp.sum(x * x, axis=1), jnp.asarray(first_equal)
-    for i in range(0, n, block_size):
-      # The last block starts early and writes some rows again.
-      block = slice(min(i, n - block_size), min(i + block_size, n))
-      ranks[block], furthest[block] = _nearest_of_block(
-        *arrays, block.start, count=count, block_size=block_size
-      )
+    source = feature_source(features, squared=True)
+    blocks = parallel.map_blocks(
+      _nearest_of_block,
+      source,
+      starts.astype(np.int32),
+      count=count,
+      block_size=block_size,
+    )
+    for start, (near, far) in zip(starts, blocks, strict=True):
+      block = slice(start, start + block_size)
+      ranks[block], furthest[block] = near[0], far[0]
+    first_equal = np.asarray(source.identity)
   # Nor are equal rows of a product rounded alike.
   return ranks[first_equal], furthest[first_equal]
 

@@ -113,7 +113,7 @@ def test_dense_wherever_it_fits():
   shape = (20000, 128)
   assert choose_engine(ESTAT, shape, 20000).name == 'dense'
   rich = choose_engine(ESTAT, shape, 20000, memory_budget_gb=3.0)
-  assert rich.name == 'dense' and 'of a budget of 3' in rich.reason
+  assert rich.name == 'dense' and 'of a budget of 3 GB' in rich.reason
   poor = choose_engine(ESTAT, shape, 20000, memory_budget_gb=1.0)
   assert poor.name == 'matrix_free' and 'dense engine needs' in poor.reason
   late = choose_engine(ESTAT, shape, 1000, memory_budget_gb=1.0)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import runs
 
-from dbc_jax import cluster, driver, models, parallel, stage
+from dbc_jax import cluster, driver, merging, parallel
 
 CAMIDS = np.arange(30) % 3
 LABELS = np.arange(30, dtype=np.int32)
@@ -19,22 +19,20 @@ def _features() -> np.ndarray:
   return (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32)
 
 
-def _runner(**fields):
+def _merger(**fields):
   config = runs.small_config('folder', '')
   config.cluster.update(fields)
-  criterion = stage.make_criterion(config.cluster)
-  encoder = models.create_encoder(**config.model, axis_name=parallel.AXIS_NAME)
-  return stage.StageRunner(config, encoder, criterion, 9, 4), criterion
+  return merging.Merger(config.cluster), merging.make_criterion(config.cluster)
 
 
 @pytest.mark.parametrize('centring', [False, True])
 @pytest.mark.parametrize('distance', ['euclidean', 'jaccard'])
 def test_merges_by_the_distance_of_the_config(distance, centring):
-  runner, criterion = _runner(
+  merger, criterion = _merger(
     distance=distance, camera_centring=centring, jaccard_k1=8, jaccard_k2=3
   )
   x = _features()
-  got = runner.merge(x, np.ones_like(x), LABELS, CAMIDS)
+  got = merger(x, np.ones_like(x), LABELS, 9, CAMIDS)
   if centring:
     x = cluster.center_cameras(x, CAMIDS)
   dist = None
@@ -45,9 +43,9 @@ def test_merges_by_the_distance_of_the_config(distance, centring):
 
 
 def test_centring_is_of_the_embeddings_where_those_are_clustered():
-  runner, criterion = _runner(camera_centring=True, features='embedding')
+  merger, criterion = _merger(camera_centring=True, features='embedding')
   x = _features()
-  got = runner.merge(np.ones((30, 3), np.float32), x, LABELS, CAMIDS)
+  got = merger(np.ones((30, 3), np.float32), x, LABELS, 9, CAMIDS)
   x = cluster.center_cameras(x, CAMIDS)
   expected = cluster.merge_clusters(x, LABELS, 9, criterion)
   np.testing.assert_array_equal(got, expected.labels)
@@ -55,11 +53,11 @@ def test_centring_is_of_the_embeddings_where_those_are_clustered():
 
 def test_cameras_change_the_merges_only_where_asked():
   x = _features()
-  plain, _ = _runner()
-  centred, _ = _runner(camera_centring=True)
-  without = plain.merge(x, x, LABELS)
-  np.testing.assert_array_equal(plain.merge(x, x, LABELS, CAMIDS), without)
-  assert (centred.merge(x, x, LABELS, CAMIDS) != without).any()
+  plain, _ = _merger()
+  centred, _ = _merger(camera_centring=True)
+  without = plain(x, x, LABELS, 9)
+  np.testing.assert_array_equal(plain(x, x, LABELS, 9, CAMIDS), without)
+  assert (centred(x, x, LABELS, 9, CAMIDS) != without).any()
 
 
 @pytest.mark.parametrize('centring', [False, True])
@@ -74,13 +72,13 @@ def test_a_run_hands_over_cameras_only_where_asked(
   config.cluster.jaccard_k1 = 8
   config.cluster.camera_centring = centring
   given = []
-  merge = stage.StageRunner.merge
+  merge = merging.Merger.__call__
 
-  def record(self, features, embeddings, labels, camids=None):
+  def record(self, features, embeddings, labels, num_merges, camids=None):
     given.append(camids)
-    return merge(self, features, embeddings, labels, camids)
+    return merge(self, features, embeddings, labels, num_merges, camids)
 
-  monkeypatch.setattr(stage.StageRunner, 'merge', record)
+  monkeypatch.setattr(merging.Merger, '__call__', record)
   driver.run(config, tmp_path / 'run')
   lines = (tmp_path / 'run' / 'metrics.jsonl').read_text().splitlines()
   counts = [json.loads(line)['num_clusters'] for line in lines]
@@ -106,3 +104,43 @@ def test_centring_without_cameras_ends_before_any_work(tmp_path):
   ):
     driver.run(config, tmp_path / 'run')
   assert not (tmp_path / 'run').exists()
+
+
+def test_a_budget_too_small_ends_before_any_work(tmp_path):
+  config = runs.small_config('market1501', runs.write_market(tmp_path / 'data'))
+  config.cluster.memory_budget_gb = 1e-6
+  with pytest.raises(
+    ValueError, match=r'^cluster\.memory_budget_gb: got 1e-06, expected at lea'
+  ):
+    driver.run(config, tmp_path / 'run')
+  assert not (tmp_path / 'run').exists()
+
+
+def test_the_engine_is_told_with_the_reason(caplog):
+  x = np.random.default_rng(1).normal(size=(300, 8)).astype(np.float32)
+  labels = np.arange(300, dtype=np.int32)
+  roomy, _ = _merger(criterion='dbc', reg_weight=0.1)
+  # Between what the two engines need.
+  tight, _ = _merger(criterion='dbc', reg_weight=0.1, memory_budget_gb=0.00395)
+  with caplog.at_level('INFO', 'dbc_jax'):
+    expected = roomy(x, x, labels, 200)
+    got = tight(x, x, labels, 200)
+    np.testing.assert_array_equal(got, expected)
+    tight(x, x, got, 50)
+    roomy(x, x, got, 50)
+  told = [record.getMessage() for record in caplog.records]
+  assert len(told) == 3, told
+  assert told[0].startswith('merging 300 clusters with the dense engine: the ')
+  assert 'with the matrix-free engine: the dense engine needs' in told[1]
+  assert 'more than the budget of 0.00395' in told[1]
+  assert told[2].startswith('merging 100 clusters with the dense engine')
+
+
+def test_half_of_the_memory_is_the_budget_by_default(monkeypatch):
+  x = np.random.default_rng(2).normal(size=(300, 8)).astype(np.float32)
+  merger, _ = _merger(criterion='dbc', reg_weight=0.1)
+  for memory, engine in ((2e9, 'dense'), (2 * 0.00395e9, 'matrix_free')):
+    monkeypatch.setattr(parallel, 'device_memory', lambda m=memory: m)
+    assert merger.choose_engine(x.shape, 300).name == engine
+  monkeypatch.undo()
+  assert parallel.device_memory() is None or parallel.device_memory() > 1e8
