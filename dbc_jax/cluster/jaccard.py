@@ -4,6 +4,7 @@ Two samples are close if they agree on which samples are near. Everything but
 the neighbour search is sparse, some k1 entries a row, and done by SciPy.
 """
 
+import dataclasses
 import functools
 
 import jax
@@ -31,54 +32,69 @@ def _check_count(field: str, value: int, most: float, expected: str) -> int:
   return int(value)
 
 
-def _nearest_of_block(
-  source: FeatureSource, start: jax.Array, *, count: int, block_size: int
-) -> tuple[jax.Array, jax.Array]:
-  """Of the rows from `start` on: the `count` nearest samples, and the furthest.
+@dataclasses.dataclass(frozen=True)
+class _NeighbourPass:
+  """The nearest and the furthest of each sample, in order of their index."""
 
-  Returns samples [B, count] int32, from the nearest on, ties to the lowest
-  index, and the largest squared distance [B] float32.
-  """
-  n = source.num_samples
-  tile = min(TILE, n)
-  rows = source.prepare(start + jnp.arange(block_size, dtype=jnp.int32))
+  count: int
+  block: int
 
-  def body(k: jax.Array, out: jax.Array) -> jax.Array:
-    # The last tile starts early and writes some columns again.
-    first = jnp.minimum(k * tile, n - tile)
-    values = source.tile(rows, first + jnp.arange(tile))
-    return lax.dynamic_update_slice(out, values, (first, 0))
+  def compute(
+    self, source: FeatureSource, start: jax.Array
+  ) -> tuple[jax.Array, jax.Array]:
+    """Of the rows from `start` on: the nearest samples, and the furthest.
 
-  out = jnp.zeros((n, block_size), jnp.float32)
-  values = lax.fori_loop(0, -(-n // tile), body, out).T
-  # A matrix product need not round equal columns alike, and they must tie.
-  values = jnp.take(values, source.identity, axis=1)
-  # Of equals top_k puts the lowest index first.
-  return lax.top_k(-values, count)[1].astype(jnp.int32), values.max(axis=1)
+    Returns samples [B, count] int32, from the nearest on, ties to the lowest
+    index, and the largest squared distance [B] float32.
+    """
+    n = source.num_samples
+    tile = min(TILE, n)
+    rows = source.prepare(start + jnp.arange(self.block, dtype=jnp.int32))
+
+    def body(k: jax.Array, out: jax.Array) -> jax.Array:
+      # The last tile starts early and writes some columns again.
+      first = jnp.minimum(k * tile, n - tile)
+      values = source.tile(rows, first + jnp.arange(tile))
+      return lax.dynamic_update_slice(out, values, (first, 0))
+
+    out = jnp.zeros((n, self.block), jnp.float32)
+    values = lax.fori_loop(0, -(-n // tile), body, out).T
+    # A matrix product need not round equal columns alike, and they must tie.
+    values = jnp.take(values, source.identity, axis=1)
+    # Of equals top_k puts the lowest index first.
+    nearest = lax.top_k(-values, self.count)[1].astype(jnp.int32)
+    return nearest, values.max(axis=1)
+
+  def consume(
+    self,
+    carry: tuple[jax.Array, jax.Array],
+    source: FeatureSource,
+    start: jax.Array,
+    result: tuple[jax.Array, jax.Array],
+  ) -> tuple[jax.Array, jax.Array]:
+    del source
+    return jax.tree.map(
+      lambda out, rows: lax.dynamic_update_slice_in_dim(out, rows, start, 0),
+      carry,
+      result,
+    )
 
 
 def _nearest(features: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-  """`_nearest_of_block` of all rows: [N, count] int32 and [N] float64."""
+  """Nearest samples [N, count] int32, and furthest [N] squared distances."""
   n = len(features)
-  block_size = min(_BLOCK_SIZE, n)
+  block = min(_BLOCK_SIZE, n)
   # The last block starts early and writes some rows again.
-  starts = np.minimum(np.arange(0, n, block_size), n - block_size)
-  ranks, furthest = np.empty((n, count), np.int32), np.empty(n)
+  starts = np.minimum(np.arange(0, n, block), n - block).astype(np.int32)
   with jax.enable_x64(True):
     source = feature_source(features, squared=True)
-    blocks = parallel.map_blocks(
-      _nearest_of_block,
-      source,
-      starts.astype(np.int32),
-      count=count,
-      block_size=block_size,
+    empty = (jnp.zeros((n, count), jnp.int32), jnp.zeros(n, jnp.float32))
+    ranks, furthest = parallel.fold_blocks(
+      _NeighbourPass(count, block), empty, source, jnp.asarray(starts)
     )
-    for start, (near, far) in zip(starts, blocks, strict=True):
-      block = slice(start, start + block_size)
-      ranks[block], furthest[block] = near[0], far[0]
     first_equal = np.asarray(source.identity)
   # Nor are equal rows of a product rounded alike.
-  return ranks[first_equal], furthest[first_equal]
+  return np.asarray(ranks)[first_equal], np.asarray(furthest)[first_equal]
 
 
 def _indicator(ranks: np.ndarray) -> sparse.csr_array:

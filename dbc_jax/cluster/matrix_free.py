@@ -4,7 +4,9 @@ For when [K, K] does not fit. Memory is O(N D + N) and a block of rows; every
 merge costs two passes over the features, and one for each row searched again.
 """
 
+import dataclasses
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,28 +23,65 @@ from dbc_jax.cluster.sources import FeatureSource
 _MEMBERS = (8, 256)
 
 
-def _within_panel(
-  shared: tuple[FeatureSource, Layout],
-  item: tuple[jax.Array, jax.Array, jax.Array],
-  *,
-  block: int,
-) -> jax.Array:
-  """Of each sample at start.., the distances to its own cluster summed, [B].
+@dataclasses.dataclass(frozen=True)
+class _SearchPass:
+  """Finds every cluster's best partner.
 
-  The item is (start, first tile, tile behind the last) of those clusters.
+  Shared is (source, layout, weight, terms); the carry is a frontier without
+  terms and means, which it leaves as they are, and what is unfinished.
   """
-  source, layout = shared
-  start, first, stop = item
-  own = lax.dynamic_slice(layout.slots, (start,), (block,))
-  rows = source.prepare(lax.dynamic_slice(layout.order, (start,), (block,)))
 
-  def body(k: jax.Array, sums: jax.Array) -> jax.Array:
-    columns = lax.dynamic_slice(layout.order, (k * TILE,), (TILE,))
-    slots = lax.dynamic_slice(layout.slots, (k * TILE,), (TILE,))
-    values = source.tile(rows, columns).astype(jnp.float64)
-    return sums + jnp.where(slots[:, None] == own, values, 0).sum(axis=0)
+  form: Criterion
+  reduce: str
+  block: int
 
-  return lax.fori_loop(first, stop, body, jnp.zeros(block))
+  def compute(self, shared: Any, start: jax.Array) -> jax.Array:
+    source, layout, *_ = shared
+    return panels.compute_panel(source, layout, start, self.reduce, self.block)
+
+  def consume(
+    self, carry: Any, shared: Any, start: jax.Array, panel: jax.Array
+  ) -> Any:
+    _, layout, weight, terms = shared
+    frontier, unfinished = carry
+    clusters, rows, unfinished = panels.linkage_rows(
+      layout, start, panel, unfinished, self.reduce
+    )
+    frontier = sequential.search(
+      self.form, weight, frontier._replace(terms=terms), clusters, rows
+    )
+    return frontier._replace(terms=None), unfinished
+
+
+@dataclasses.dataclass(frozen=True)
+class _WithinPass:
+  """Sums each sample's distances to its own cluster; shared (source, layout).
+
+  An item is (start, first tile, tile behind the last) of the clusters met.
+  """
+
+  block: int
+
+  def compute(self, shared: Any, item: Any) -> jax.Array:
+    source, layout = shared
+    start, first, stop = item
+    own = lax.dynamic_slice(layout.slots, (start,), (self.block,))
+    order = lax.dynamic_slice(layout.order, (start,), (self.block,))
+    rows = source.prepare(order)
+
+    def body(k: jax.Array, sums: jax.Array) -> jax.Array:
+      columns = lax.dynamic_slice(layout.order, (k * TILE,), (TILE,))
+      slots = lax.dynamic_slice(layout.slots, (k * TILE,), (TILE,))
+      values = source.tile(rows, columns).astype(jnp.float64)
+      return sums + jnp.where(slots[:, None] == own, values, 0).sum(axis=0)
+
+    return lax.fori_loop(first, stop, body, jnp.zeros(self.block))
+
+  def consume(
+    self, sums: jax.Array, shared: Any, item: Any, result: jax.Array
+  ) -> jax.Array:
+    del shared
+    return lax.dynamic_update_slice(sums, result, (item[0],))
 
 
 def _within(
@@ -59,48 +98,42 @@ def _within(
   behind = np.cumsum(sizes)
   first = (behind - sizes)[slots[starts]] // TILE
   stop = (behind[slots[ends]] - 1) // TILE + 1
-  items = tuple(x.astype(np.int32) for x in (starts, first, stop))
-  sums = [
-    np.asarray(part)[0]
-    for part in parallel.map_blocks(
-      _within_panel, (source, layout), items, block=block
-    )
-  ]
-  sums = np.concatenate(sums)[: len(labels)]
-  totals = np.bincount(slots, weights=sums)
+  sums = parallel.fold_blocks(
+    _WithinPass(block),
+    jnp.zeros(len(layout.order)),
+    (source, layout),
+    tuple(jnp.asarray(x, jnp.int32) for x in (starts, first, stop)),
+  )
+  totals = np.bincount(slots, weights=np.asarray(sums)[: len(labels)])
   return jnp.asarray(totals / np.square(sizes, dtype=np.float64), jnp.float32)
 
 
-def _member_pass(
-  shared: tuple[FeatureSource, Layout],
-  item: tuple[jax.Array, jax.Array, jax.Array],
-  *,
-  num_tiles: int,
-  reduce: str,
-) -> jax.Array:
-  """Distances of some samples to those at positions, reduced over the first.
+@dataclasses.dataclass(frozen=True)
+class _MemberPass:
+  """Distances of some samples to all, reduced over the former.
 
-  The item is (samples [R], how many of them count, first of num_tiles tiles);
-  the result is [num_tiles TILE] float64.
+  Shared is (source, layout, samples [R], how many of them count); items are
+  tiles; the carry is [P] float64, what other samples of the cluster gave.
   """
-  source, layout = shared
-  members, count, first = item
-  rows = source.prepare(members)
-  counts = jnp.arange(len(members)) < count
-  last = len(layout.order) // TILE - 1
 
-  def body(k: jax.Array, out: jax.Array) -> jax.Array:
-    # Tiles behind the last one repeat it, and are cut off by the caller.
-    start = jnp.minimum(first + k, last) * TILE
-    columns = lax.dynamic_slice(layout.order, (start,), (TILE,))
-    values = source.tile(rows, columns).astype(jnp.float64)
-    if reduce == 'min':
-      values = jnp.where(counts, values, jnp.inf).min(axis=1)
-    else:
-      values = jnp.where(counts, values, 0).sum(axis=1)
-    return lax.dynamic_update_slice(out, values, (k * TILE,))
+  reduce: str
 
-  return lax.fori_loop(0, num_tiles, body, jnp.zeros(num_tiles * TILE))
+  def compute(self, shared: Any, tile: jax.Array) -> jax.Array:
+    source, layout, members, count = shared
+    columns = lax.dynamic_slice(layout.order, (tile * TILE,), (TILE,))
+    values = source.tile(source.prepare(members), columns).astype(jnp.float64)
+    counts = jnp.arange(len(members)) < count
+    if self.reduce == 'min':
+      return jnp.where(counts, values, jnp.inf).min(axis=1)
+    return jnp.where(counts, values, 0).sum(axis=1)
+
+  def consume(
+    self, carry: jax.Array, shared: Any, tile: jax.Array, result: jax.Array
+  ) -> jax.Array:
+    del shared
+    old = lax.dynamic_slice(carry, (tile * TILE,), (TILE,))
+    new = jnp.minimum(old, result) if self.reduce == 'min' else old + result
+    return lax.dynamic_update_slice(carry, new, (tile * TILE,))
 
 
 @functools.partial(jax.jit, static_argnames='reduce')
@@ -129,52 +162,29 @@ class _Clusters:
     labels: np.ndarray,
     reduce: str,
   ):
-    self._shared = parallel.replicate((source, layout))
-    self._num_positions = len(layout.order)
-    self._reduce = reduce
+    self._source, self._layout, self._reduce = source, layout, reduce
     self._homes = np.array(layout.slots)
-    order = np.array(layout.order)[: len(labels)]
+    self._order = np.array(layout.order)[: len(labels)]
     ends = np.cumsum(np.bincount(labels))
     self._positions = np.split(np.arange(len(labels)), ends[:-1])
-    self._order = order
 
   def linkage(self, slot: int, sizes: jax.Array) -> jax.Array:
     """Linkage [C] float32 of one cluster with all live ones."""
     members = self._order[self._positions[slot]]
     width = _MEMBERS[len(members) > _MEMBERS[0]]
-    num_devices = len(parallel.devices())
-    num_tiles = -(-(self._num_positions // TILE) // num_devices)
-    firsts = np.arange(num_devices, dtype=np.int32) * num_tiles
-    total = None
+    none = np.inf if self._reduce == 'min' else 0.0
+    values = jnp.full(len(self._homes), none)
+    tiles = jnp.arange(len(self._homes) // TILE, dtype=jnp.int32)
     for start in range(0, len(members), width):
       chosen = members[start : start + width]
-      samples = np.pad(chosen, (0, width - len(chosen)))
-      items = (
-        np.tile(samples, (num_devices, 1)),
-        np.full(num_devices, len(chosen), np.int32),
-        firsts,
+      padded = jnp.asarray(np.pad(chosen, (0, width - len(chosen))))
+      values = parallel.fold_blocks(
+        _MemberPass(self._reduce),
+        values,
+        (self._source, self._layout, padded, jnp.int32(len(chosen))),
+        tiles,
       )
-      parts = parallel.map_blocks(
-        _member_pass,
-        self._shared,
-        items,
-        num_tiles=num_tiles,
-        reduce=self._reduce,
-      )
-      values = np.concatenate([np.asarray(part)[0] for part in parts])
-      if total is None:
-        total = values
-      elif self._reduce == 'min':
-        total = np.minimum(total, values)
-      else:
-        total = total + values
-    return _by_cluster(
-      total[: self._num_positions],
-      self._homes,
-      sizes,
-      len(members),
-      self._reduce,
-    )
+    return _by_cluster(values, self._homes, sizes, len(members), self._reduce)
 
   def merge(self, a: int, b: int) -> None:
     """b joins a."""
@@ -220,10 +230,18 @@ def merge(
   )
   frontier = sequential.start_frontier(terms, means, num_clusters)
   reduce = 'none' if num_clusters == len(labels) else form.reduce
-  for rows, links in panels.linkage_rows(
-    source, layout, len(labels), reduce, TILE
-  ):
-    frontier = _search(form, weight, frontier, rows, links)
+  block = panels.block_size(len(labels))
+  carry = (
+    frontier._replace(terms=None, means=None),
+    panels.first_carry(num_clusters, reduce),
+  )
+  frontier, _ = parallel.fold_blocks(
+    _SearchPass(form, reduce, block),
+    carry,
+    (source, layout, jnp.float64(weight), terms),
+    panels.starts(len(labels), block),
+  )
+  frontier = frontier._replace(terms=terms, means=means)
 
   clusters = _Clusters(source, layout, labels, form.reduce)
   for step in range(num_merges):

@@ -23,13 +23,14 @@ class Means(NamedTuple):
   rows: jax.Array  # [R, D] float64
   num_rows: jax.Array  # int32, those in use
 
-  def of(self, slot: jax.Array) -> jax.Array:
-    """The mean [D] float64 of one cluster."""
-    # With x[i] XLA may copy all of x in a loop; `take` does not.
-    own = jnp.take(self.features, self.sample[slot], axis=0)
-    home = self.home[slot]
-    row = jnp.take(self.rows, jnp.maximum(home, 0), axis=0)
-    return jnp.where(home < 0, own.astype(jnp.float64), row)
+  def of(self, slots: jax.Array) -> jax.Array:
+    """The means [S, D] float64 of some clusters."""
+    # With x[i] or of a single slot XLA copies all of x in a loop; `take` of
+    # several does not.
+    own = jnp.take(self.features, self.sample[slots], axis=0)
+    homes = self.home[slots]
+    rows = jnp.take(self.rows, jnp.maximum(homes, 0), axis=0)
+    return jnp.where(homes[:, None] < 0, own.astype(jnp.float64), rows)
 
   def merged(self, a: jax.Array, b: jax.Array, mean: jax.Array) -> 'Means':
     """After b joined a, in slot a; `mean` is that of both."""
@@ -77,6 +78,28 @@ def _sums_and_deviations(
   return means, lax.fori_loop(0, num_blocks, deviate, zeros)
 
 
+def _of_several(
+  features: jax.Array,
+  labels: np.ndarray,
+  home: np.ndarray,
+  sizes: np.ndarray,
+  num_rows: int,
+) -> tuple[jax.Array, jax.Array]:
+  """Rows [R, D] and their SSD [R] of the clusters that have a home."""
+  members = np.flatnonzero(home[labels] >= 0).astype(np.int32)
+  padding = (0, -len(labels) % _BLOCK_SIZE + len(labels) - len(members))
+  homes = np.pad(home[labels][members], padding, constant_values=num_rows)
+  row_sizes = np.ones(num_rows)
+  row_sizes[home[home >= 0]] = sizes[home >= 0]
+  return _sums_and_deviations(
+    features,
+    jnp.asarray(np.pad(members, padding)),
+    jnp.asarray(homes),
+    jnp.asarray(row_sizes),
+    -(-len(members) // _BLOCK_SIZE),
+  )
+
+
 def start_means(
   features: jax.Array,
   labels: np.ndarray,
@@ -97,20 +120,11 @@ def start_means(
   # of two: loops compile for few numbers of rows.
   needed = len(several) + min(num_merges, int((sizes == 1).sum()) // 2)
   num_rows = 1 << max(needed - 1, 0).bit_length()
-  members = np.flatnonzero(home[labels] >= 0).astype(np.int32)
-  padding = (0, -len(labels) % _BLOCK_SIZE + len(labels) - len(members))
-  row_sizes = np.ones(num_rows)
-  row_sizes[: len(several)] = sizes[several]
-  rows, deviations = _sums_and_deviations(
-    features,
-    jnp.asarray(np.pad(members, padding)),
-    jnp.asarray(
-      np.pad(home[labels][members], padding, constant_values=num_rows)
-    ),
-    jnp.asarray(row_sizes),
-    -(-len(members) // _BLOCK_SIZE),
-  )
-  ssd = jnp.zeros(capacity).at[several].set(deviations[: len(several)])
+  rows = jnp.zeros((num_rows, features.shape[1]))
+  ssd = jnp.zeros(capacity)
+  if len(several):
+    rows, deviations = _of_several(features, labels, home, sizes, num_rows)
+    ssd = ssd.at[several].set(deviations[: len(several)])
   means = Means(
     features=features,
     sample=jnp.asarray(sample),

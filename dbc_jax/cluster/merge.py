@@ -84,7 +84,14 @@ def _merge_dense(
       matrix, num_merges, follow=criterion.name == 'buc'
     )
   slots, scores, _ = sequential.merge_loop(
-    form, weight, inter, terms, means, num_clusters, num_merges
+    form,
+    weight,
+    inter,
+    terms,
+    means._replace(features=None),
+    means.features,
+    num_clusters,
+    num_merges,
   )
   return np.asarray(slots)[:num_merges], np.asarray(scores)[:num_merges]
 

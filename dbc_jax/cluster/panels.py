@@ -1,13 +1,13 @@
 """Blocked passes over all pairs of samples, spread over the local devices.
 
-`linkage_rows` gives the linkage of a few clusters at a time with all others.
-What collects them decides the memory: a [K, K] matrix here, the best partner of
-each cluster in `matrix_free`.
+A panel holds the distances of a block of samples to all others; the linkage of
+its clusters with all others comes out of it. What keeps them decides the
+memory: a [K, K] matrix here, the best partner of each cluster in `matrix_free`.
 """
 
+import dataclasses
 import functools
-from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,8 +20,8 @@ from dbc_jax.cluster.sources import Source
 # Columns of a tile. 512 x 512 float64 stay in a CPU's cache; a GPU does not
 # mind.
 TILE = 512
-# Entries of a panel, [K, B]: B is 512 for up to 16,384 samples, then less.
-_PANEL_ENTRIES = 2**23
+# Entries of a panel, [K, B], 16 MB of float64: B is 128 for 16,384 samples.
+_PANEL_ENTRIES = 2**21
 _SMALLEST_BLOCK = 64
 
 
@@ -33,18 +33,26 @@ def block_size(num_samples: int) -> int:
   return block
 
 
-class Layout(NamedTuple):
+@functools.partial(
+  jax.tree_util.register_dataclass,
+  data_fields=('order', 'slots', 'sizes'),
+  meta_fields=('tile',),
+)
+@dataclasses.dataclass(frozen=True)
+class Layout:
   """Samples in the order of their clusters, padded to whole tiles.
 
   Attributes:
     order: [P] int32, the sample at each position; 0 where there is none.
     slots: [P] int32, its cluster; `capacity` where there is none.
     sizes: [capacity] float64, members of each cluster; 1 where there is none.
+    tile: columns of a tile.
   """
 
   order: jax.Array
   slots: jax.Array
   sizes: jax.Array
+  tile: int
 
 
 def make_layout(
@@ -59,16 +67,25 @@ def make_layout(
     order=jnp.asarray(np.pad(order, padding)),
     slots=jnp.asarray(np.pad(labels[order], padding, constant_values=capacity)),
     sizes=jnp.asarray(sizes, jnp.float64),
+    tile=tile,
   )
 
 
-def _panel(
-  shared: tuple[Source, Layout],
-  start: jax.Array,
-  *,
-  reduce: str,
-  block: int,
-  tile: int,
+class Carry(NamedTuple):
+  """What a panel leaves to the next: the cluster that it may not finish."""
+
+  cluster: jax.Array  # int32
+  row: jax.Array  # [capacity], its reduced distances so far
+
+
+def first_carry(capacity: int, reduce: str) -> Carry:
+  """Before the first panel."""
+  dtype = jnp.float64 if reduce == 'mean' else jnp.float32
+  return Carry(jnp.int32(-1), jnp.zeros(capacity, dtype))
+
+
+def compute_panel(
+  source: Source, layout: Layout, start: jax.Array, reduce: str, block: int
 ) -> jax.Array:
   """Distances of the samples at start.. with all clusters, [capacity, B].
 
@@ -78,7 +95,7 @@ def _panel(
   pairs of members are met from the one that is earlier in the layout. A cluster
   meets itself across tiles from one side only, which counts twice.
   """
-  source, layout = shared
+  tile = layout.tile
   order = lax.dynamic_slice(layout.order, (start,), (block,))
   own = lax.dynamic_slice(layout.slots, (start,), (block,))
   rows = source.prepare(order)
@@ -107,28 +124,25 @@ def _panel(
   return lax.fori_loop(diagonal, num_tiles, body, out)
 
 
-@functools.partial(jax.jit, static_argnames='reduce')
-def _absorb(
-  panel: jax.Array,
-  start: jax.Array,
-  layout: Layout,
-  carry: tuple[jax.Array, jax.Array],
-  reduce: str,
-) -> tuple[jax.Array, jax.Array, tuple[jax.Array, jax.Array]]:
-  """Clusters [B], their linkage rows [B, capacity] float32, and the carry.
+def linkage_rows(
+  layout: Layout, start: jax.Array, panel: jax.Array, carry: Carry, reduce: str
+) -> tuple[jax.Array, jax.Array, Carry]:
+  """Clusters [B], their linkage with all [B, capacity] float32, and the carry.
 
-  Only the cluster that a panel may leave unfinished is carried into the next;
-  its row here is overwritten then. Sums stay in float64 until complete, where
-  those of float32 distances are as good as exact: they do not depend on the
-  order of a GPU's atomic additions.
+  The entries of cluster a with the clusters b >= a are right, the others are
+  not: a linkage is symmetric. Clusters come in order. One that fills several
+  panels comes several times, complete the last time, and clusters still to
+  come, or numbers of `capacity` or more, may follow the last of a panel: what
+  counts is what is written last.
+
+  Sums stay in float64 until complete, where those of float32 distances are as
+  good as exact: they do not depend on the order of a GPU's atomic additions.
   """
-  capacity, num_rows = len(layout.sizes), panel.shape[2]
-  panel = panel[0, :capacity]
+  capacity, num_rows = len(layout.sizes), panel.shape[1]
   slots = lax.dynamic_slice(layout.slots, (start,), (num_rows,))
   clusters = slots[0] + jnp.arange(num_rows, dtype=slots.dtype)
   if reduce == 'none':
-    return clusters, panel.T, carry
-  carried, part = carry
+    return clusters, panel[:capacity].T, carry
   if reduce == 'mean':
     segment, combine, none = jax.ops.segment_sum, jnp.add, 0.0
   else:
@@ -137,59 +151,48 @@ def _absorb(
   # Every cluster occurs, so B rows span at most B of them; padding alone can
   # exceed that, and goes out of range to be dropped.
   rows = segment(panel.T, slots - first, num_rows)
-  rows = rows.at[0].set(
-    combine(rows[0], jnp.where(carried == first, part, none))
-  )
-  part = rows[last - first]
+  continued = jnp.where(carry.cluster == first, carry.row, none)
+  rows = rows.at[0].set(combine(rows[0], continued))
+  carry = Carry(last, rows[last - first])
   if reduce == 'mean':
     sizes = layout.sizes.at[clusters].get(mode='clip')
     rows = rows / (sizes[:, None] * layout.sizes)
-  return clusters, rows.astype(jnp.float32), (last, part)
+  return clusters, rows.astype(jnp.float32), carry
 
 
-def linkage_rows(
-  source: Source, layout: Layout, num_samples: int, reduce: str, tile: int
-) -> Iterator[tuple[jax.Array, jax.Array]]:
-  """Clusters, [B], and their linkage with all clusters, [B, capacity].
-
-  The entries of row a with the clusters b >= a are right, the others are not:
-  a linkage is symmetric. Clusters come in order; one that fills several panels
-  comes several times, complete the last time, and numbers of `capacity` or
-  more, or of clusters still to come, may follow the last of a panel: all that
-  matters is what is written last.
-
-  Args:
-    source: of the distances.
-    layout: of the samples, with the same tile.
-    num_samples: N.
-    reduce: 'mean', 'min', or 'none' where every sample is a cluster.
-    tile: columns of a tile.
-  """
-  block = min(tile, block_size(num_samples))
-  capacity = len(layout.sizes)
-  dtype = jnp.float64 if reduce == 'mean' else jnp.float32
-  carry = (jnp.int32(-1), jnp.zeros(capacity, dtype))
-  starts = np.arange(0, num_samples, block, dtype=np.int32)
-  panels = parallel.map_blocks(
-    _panel, (source, layout), starts, reduce=reduce, block=block, tile=tile
-  )
-  for start, panel in zip(starts, panels, strict=True):
-    clusters, rows, carry = _absorb(panel, start, layout, carry, reduce)
-    yield clusters, rows
+def starts(num_samples: int, block: int) -> jax.Array:
+  """First positions of all panels, the items of a pass."""
+  return jnp.arange(0, num_samples, block, dtype=jnp.int32)
 
 
-@functools.partial(jax.jit, donate_argnums=0)
-def _write(out: jax.Array, clusters: jax.Array, rows: jax.Array) -> jax.Array:
-  return out.at[clusters].set(
-    rows, mode='drop', indices_are_sorted=True, unique_indices=True
-  )
+@dataclasses.dataclass(frozen=True)
+class _MatrixPass:
+  """Writes linkage rows into a matrix; shared is (source, layout)."""
+
+  reduce: str
+  block: int
+
+  def compute(self, shared: Any, start: jax.Array) -> jax.Array:
+    return compute_panel(*shared, start, self.reduce, self.block)
+
+  def consume(
+    self, carry: Any, shared: Any, start: jax.Array, panel: jax.Array
+  ) -> Any:
+    out, unfinished = carry
+    clusters, rows, unfinished = linkage_rows(
+      shared[1], start, panel, unfinished, self.reduce
+    )
+    out = out.at[clusters].set(
+      rows, mode='drop', indices_are_sorted=True, unique_indices=True
+    )
+    return out, unfinished
 
 
 @functools.partial(jax.jit, donate_argnums=0)
 def _mirror(out: jax.Array) -> jax.Array:
   """Copies the upper triangle onto the lower one, in place."""
   n = len(out)
-  tile = min(TILE, n)
+  tile = min(_SMALLEST_BLOCK, n)
   num_tiles = -(-n // tile)
   # The last tile starts early rather than run over the end.
   starts = jnp.asarray(np.minimum(np.arange(num_tiles) * tile, n - tile))
@@ -229,7 +232,14 @@ def linkage_matrix(
   if num_clusters == len(labels):
     reduce = 'none'
   layout = make_layout(labels, num_clusters, capacity, tile)
-  out = jnp.zeros((capacity, capacity), jnp.float32)
-  for clusters, rows in linkage_rows(source, layout, len(labels), reduce, tile):
-    out = _write(out, clusters, rows)
+  block = min(tile, block_size(len(labels)))
+  out, _ = parallel.fold_blocks(
+    _MatrixPass(reduce, block),
+    (
+      jnp.zeros((capacity, capacity), jnp.float32),
+      first_carry(capacity, reduce),
+    ),
+    (source, layout),
+    starts(len(labels), block),
+  )
   return _mirror(out)

@@ -16,7 +16,7 @@ from dbc_jax.cluster import dispersion, energy
 from dbc_jax.cluster.criteria import ClusterTerms, Criterion, pair_scores
 from dbc_jax.cluster.means import Means
 
-_BLOCK_SIZE = 256
+_BLOCK_SIZE = 64
 
 
 class Frontier(NamedTuple):
@@ -127,7 +127,7 @@ def _merged_terms(
     )
   else:
     intra = dispersion.intra_dispersion(within, n, criterion.intra)
-  mean_a, mean_b = means.of(a), means.of(b)
+  mean_a, mean_b = means.of(jnp.stack([a, b]))
   gap = jnp.sum((mean_a - mean_b) ** 2)
   ssd = energy.merged_deviations(terms.ssd[a], terms.ssd[b], n_a, n_b, gap)
   merged = ClusterTerms(sizes=n, within=within, intra=intra, ssd=ssd)
@@ -202,22 +202,26 @@ def merge_best(
   ), row
 
 
-@functools.partial(jax.jit, static_argnames='form', donate_argnames='inter')
+@functools.partial(
+  jax.jit, static_argnames='form', donate_argnames=('inter', 'means')
+)
 def merge_loop(
   form: Criterion,
   weight: jax.typing.ArrayLike,
   inter: jax.Array,
   terms: ClusterTerms,
   means: Means,
+  features: jax.Array,
   num_clusters: jax.typing.ArrayLike,
   num_merges: jax.typing.ArrayLike,
-) -> tuple[jax.Array, jax.Array, jax.Array]:
+) -> tuple[jax.Array, jax.Array, tuple[jax.Array, Means]]:
   """Slot pairs (kept, absorbed) [C-1, 2] and scores [C-1] of the best merges.
 
   Only the first num_merges are filled, and only the first num_clusters slots
   used, which compiles once for any number of either. Each merge costs O(C) for
-  itself and for each row searched. Uses up `inter` [C, C] and returns it as the
-  third, else XLA would work on a copy of it.
+  itself and for each row searched. Uses up `inter` [C, C] and `means`, which
+  therefore come without their features, and returns them as the third, else XLA
+  would work on copies.
   """
   capacity = len(inter)
   block = min(_BLOCK_SIZE, capacity)
@@ -238,11 +242,22 @@ def merge_loop(
   def merge(step: jax.Array, state: tuple) -> tuple:
     inter, frontier = state
 
+    terms, means = frontier.terms, frontier.means
+
     def search_again(frontier: Frontier) -> Frontier:
       rows = best_row(frontier)[0][None]
-      return search(form, weight, frontier, rows, row_links(inter, rows))
+      links = row_links(inter, rows)
+      frontier = search(
+        form, weight, frontier._replace(terms=terms), rows, links
+      )
+      return frontier._replace(terms=None)
 
-    frontier = lax.while_loop(lambda f: best_row(f)[2], search_again, frontier)
+    # What a search does not change stays out of its loop, which would copy it.
+    frontier = lax.while_loop(
+      lambda frontier: best_row(frontier)[2],
+      search_again,
+      frontier._replace(terms=None, means=None),
+    )._replace(terms=terms, means=means)
     a, b, _ = best_row(frontier)
     links = row_links(inter, jnp.stack([a, b]))
     frontier, row = merge_best(form, weight, step, frontier, links)
@@ -251,7 +266,9 @@ def merge_loop(
     inter = lax.dynamic_update_slice(inter, row[:, None], (jnp.int32(0), a))
     return inter, frontier
 
+  means = means._replace(features=features)
   frontier = start_frontier(terms, means, num_clusters)
   frontier = lax.fori_loop(0, len(starts), first_search, frontier)
   inter, frontier = lax.fori_loop(0, num_merges, merge, (inter, frontier))
-  return frontier.pairs, frontier.scores, inter
+  used_up = inter, frontier.means._replace(features=None)
+  return frontier.pairs, frontier.scores, used_up

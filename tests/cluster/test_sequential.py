@@ -178,9 +178,11 @@ def test_the_loop_never_copies_what_is_large(name):
     means, _ = start_means(jnp.asarray(x), labels, k, num_merges=30)
     inter = jnp.ones((k, k), jnp.float32)
     form = Criterion(name, 0.1).form
-    compiled = merge_loop.lower(form, 0.1, inter, terms, means, k, 30).compile()
+    args = (inter, terms, means._replace(features=None), means.features, k, 30)
+    compiled = merge_loop.lower(form, 0.1, *args).compile()
   text = compiled.as_text()
   assert f'f32[{k},{k}]' in text and ' while(' in text
   assert name == 'buc' or f'f32[{k},{dim}]' in text
   assert not re.findall(rf'= f32\[{k},{k}\]\S* copy\S*\(.*', text)
   assert not re.findall(rf'= f32\[{k},{dim}\]\S* copy\S*\(.*', text)
+  assert not re.findall(rf'= f64\[\d+,{dim}\]\S* copy\S*\(.*', text)
