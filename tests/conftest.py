@@ -19,3 +19,16 @@ def compilation_cache(tmp_path_factory):
     'jax_compilation_cache_dir', str(tmp_path_factory.mktemp('jax_cache'))
   )
   jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.5)
+
+
+@pytest.fixture(autouse=True, scope='module')
+def compiled_programs():
+  """Drops a module's compiled programs after it.
+
+  Each holds tens of memory mappings, and Linux ends a process that has more
+  than vm.max_map_count of them (65,530) by a segmentation fault.
+  """
+  import jax
+
+  yield
+  jax.clear_caches()

@@ -11,7 +11,11 @@ import runs
 from configs import common
 from dbc_jax import driver, parallel, settings
 
-CONFIGS = ('buc', 'dbc', 'ecluster', 'estat')
+# Each config's criterion.
+CONFIGS = {
+  **{name: name for name in ('buc', 'dbc', 'ecluster', 'estat')},
+  'best': 'average',
+}
 
 
 @pytest.mark.parametrize(
@@ -188,7 +192,9 @@ def test_every_config_field_is_read(tmp_path, monkeypatch):
 def test_configs_pass_their_own_checks(name, dataset):
   module = importlib.import_module(f'configs.{name}')
   config = module.get_config(dataset)
-  assert config.cluster.criterion == name
+  assert config.cluster.criterion == CONFIGS[name]
+  cameras = name == 'best' and config.data.name != 'folder'
+  assert config.cluster.camera_centring == cameras
   settings.check_config(config)
   assert json.loads(json.dumps(config.to_dict()))
   expected = dataset.partition(',')[0] or 'demo'

@@ -64,6 +64,23 @@ def test_linkage_is_valid_and_cuts_where_merging_ended(
   np.testing.assert_array_equal(scored[:, [0, 1, 3]], tree[:, [0, 1, 3]])
 
 
+@pytest.mark.parametrize(
+  'criterion',
+  [Criterion('ecluster', 0.9), Criterion('dbc', 0.0), Criterion('buc', 0.03)],
+)
+def test_whole_hierarchy_cuts_to_our_labels_at_every_count(criterion):
+  x = oracles.unit_features(40, 5, seed=7)
+  whole = merge_clusters(x, np.arange(40), 39, criterion)
+  tree = to_scipy_linkage(whole)
+  assert hierarchy.is_valid_linkage(tree, throw=True)
+  leaves = hierarchy.dendrogram(tree, no_plot=True)['leaves']
+  assert sorted(leaves) == list(range(40))
+  for count in range(1, 40):
+    labels = merge_clusters(x, np.arange(40), 40 - count, criterion).labels
+    cut = hierarchy.fcluster(tree, count, 'maxclust')
+    assert len(set(zip(cut, labels, strict=True))) == count == len(set(cut))
+
+
 def test_score_heights_of_average_linkage_are_scipys():
   x = oracles.unit_features(26, 5, seed=5)
   got = merge_clusters(x, np.arange(26), 25, Criterion('dbc', 0.0))
