@@ -18,7 +18,6 @@ compiled is compiled before. Features are random unless a file has some.
 
 import json
 import pathlib
-import statistics
 import subprocess
 import sys
 import time
@@ -30,6 +29,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from absl import app, flags
 
+from benchmarks.measuring import Peak, medians
 from dbc_jax.cluster import Criterion, jaccard_distances, merge_clusters
 
 SIZE, NUM_MERGES = 12936, 646
@@ -66,18 +66,6 @@ def features(num: int, dim: int) -> np.ndarray:
   return random_features(num, dim)
 
 
-def medians(calls: dict[str, Callable[[], object]]) -> dict[str, float]:
-  """Seconds of each call, taking turns; the first turn is not counted."""
-  seconds: dict[str, list[float]] = {name: [] for name in calls}
-  for turn in range(_REPEATS.value + 1):
-    for name, call in calls.items():
-      start = time.perf_counter()
-      jax.block_until_ready(call())
-      if turn:
-        seconds[name].append(time.perf_counter() - start)
-  return {name: statistics.median(values) for name, values in seconds.items()}
-
-
 def merging(
   x: np.ndarray, num_merges: int, criterion: Criterion
 ) -> Callable[[], object]:
@@ -96,7 +84,7 @@ def stage() -> None:
   x = features(SIZE, 2048)
   calls = {'X @ X.T, JAX': product(x), 'X @ X.T, NumPy': lambda: x @ x.T}
   calls |= {c.name: merging(x, NUM_MERGES, c) for c in CRITERIA}
-  seconds = medians(calls)
+  seconds = medians(calls, _REPEATS.value)
   bare = min(seconds['X @ X.T, JAX'], seconds['X @ X.T, NumPy'])
   print(f'\n{SIZE} x 2048, {NUM_MERGES} merges')
   print('| | seconds | over the faster product | beyond 1.5 products, s |')
@@ -121,7 +109,8 @@ def public() -> None:
     seconds[num] = time.perf_counter() - start
   whole = seconds[1000] * (SIZE / 1000) ** 2
   own = medians(
-    {'stage': merging(features(SIZE, 512), NUM_MERGES, CRITERIA[1])}
+    {'stage': merging(features(SIZE, 512), NUM_MERGES, CRITERIA[1])},
+    _REPEATS.value,
   )
   print(
     f'\none np.average a pair: {seconds[500]:.2f} s for 500 clusters, '
@@ -141,7 +130,7 @@ def hierarchy() -> None:
     'average linkage': merging(x, SIZE - 1, Criterion('average', 0.0)),
   }
   calls |= {c.name: merging(x, SIZE - 1, c) for c in CRITERIA}
-  seconds = medians(calls)
+  seconds = medians(calls, _REPEATS.value)
   print(f'\n{SIZE} x 512, all {SIZE - 1} merges, distances counted')
   print('| | seconds | times faster than fastcluster |\n|---|---|---|')
   for name, value in seconds.items():
@@ -151,7 +140,7 @@ def hierarchy() -> None:
 def jaccard() -> None:
   """The Jaccard distance."""
   x = features(SIZE, 512)
-  seconds = medians({'jaccard': lambda: jaccard_distances(x)})
+  seconds = medians({'jaccard': lambda: jaccard_distances(x)}, _REPEATS.value)
   print(f'\njaccard_distances, {SIZE} x 512: {seconds["jaccard"]:.1f} s')
 
 
@@ -163,7 +152,7 @@ def scaling() -> None:
     x = random_features(num, 512)
     calls = {'X @ X.T': product(x)}
     calls |= {c.name: merging(x, num // 20, c) for c in CRITERIA}
-    rows[num] = medians(calls)
+    rows[num] = medians(calls, _REPEATS.value)
   print('\nseconds of a stage, N/20 merges, 512 dimensions')
   print('| | ' + ' | '.join(map(str, sizes)) + ' | exponent |')
   print('|---' * (len(sizes) + 2) + '|')
@@ -203,14 +192,6 @@ def memory() -> None:
     )
 
 
-def _status(field: str) -> int:
-  """A field of this process in bytes; Linux only."""
-  for line in pathlib.Path('/proc/self/status').read_text().splitlines():
-    if line.startswith(field):
-      return 1024 * int(line.split()[1])
-  raise ValueError(f'{field} is not in /proc/self/status')
-
-
 def measure(name: str) -> None:
   """One call in this process; prints a JSON line."""
   engine, _, criterion = name.partition(':')
@@ -220,8 +201,7 @@ def measure(name: str) -> None:
   chosen = next(c for c in CRITERIA if c.name == criterion)
   merge_clusters(random_features(100, dim), np.arange(100), 5, chosen)
   x = random_features(num, dim)
-  pathlib.Path('/proc/self/clear_refs').write_text('5')  # Resets the peak.
-  before, start = _status('VmRSS'), time.perf_counter()
+  peak, start = Peak(), time.perf_counter()
   result = merge_clusters(
     x, np.arange(num), merges, chosen, memory_budget_gb=budget
   )
@@ -231,8 +211,8 @@ def measure(name: str) -> None:
     'dim': dim,
     'merges': merges,
     'seconds': time.perf_counter() - start,
-    'bytes': _status('VmHWM') - before,
-    'process': _status('VmHWM'),
+    'bytes': peak.increase(),
+    'process': peak.process(),
   }
   print(json.dumps(measured))
 

@@ -31,8 +31,8 @@ import numpy as np
 from absl import app, flags, logging
 
 from dbc_jax import evaluation, merging, models, parallel, settings
-from dbc_jax.data import Dataset, GroundTruth, load_dataset, load_images
-from dbc_jax.data.pipeline import Resident, load_resident
+from dbc_jax.data import Dataset, GroundTruth, load_configured, load_images
+from dbc_jax.data.pipeline import LoadedDataset, load_splits
 from dbc_jax.stage import RunState, StageRunner
 
 CRITERIA = ('buc', 'dbc', 'ecluster', 'estat')
@@ -68,15 +68,12 @@ def main(argv: list[str]) -> None:
 
 def _run_seed(seed: int, rows: list[str], out: pathlib.Path) -> None:
   config = _config('buc', seed)
-  options = {'num_identities': _IDENTITIES.value} if _IDENTITIES.value else {}
-  dataset, truth = load_dataset(
-    config.data.name, config.data.root or None, **options
-  )
-  resident = load_resident(
+  dataset, truth = load_configured(config.data)
+  data = load_splits(
     dataset, truth, size=tuple(config.data.stored_size), seed=seed
   )
   num_merges, num_stages = settings.num_merges_and_stages(
-    len(resident.images), config.cluster.merge_percent
+    len(data.train), config.cluster.merge_percent
   )
 
   def record(row: str, history: list[dict[str, Any]], seconds: float) -> None:
@@ -107,14 +104,12 @@ def _run_seed(seed: int, rows: list[str], out: pathlib.Path) -> None:
     longer.train.stage0_epochs = epochs
     start = time.perf_counter()
     one = runner(longer, 1)
-    state = one.first_state(resident.images)._replace(labels=labels)
-    record(
-      row, one.run(0, state, resident).history, time.perf_counter() - start
-    )
+    state = one.first_state(data.train)._replace(labels=labels)
+    record(row, one.run(0, state, data).history, time.perf_counter() - start)
 
-  alone = np.arange(len(resident.images), dtype=np.int32)
+  alone = np.arange(len(data.train), dtype=np.int32)
   if 'supervised' in rows:
-    _, pids = np.unique(resident.truth.train_pids, return_inverse=True)
+    _, pids = np.unique(data.truth.train_pids, return_inverse=True)
     # The public code's crops: with identities, stronger ones help.
     single_stage(
       SUPERVISED_EPOCHS,
@@ -137,36 +132,36 @@ def _run_seed(seed: int, rows: list[str], out: pathlib.Path) -> None:
   # Stage 0 does not depend on the criterion: it is run once a seed.
   stages = runner(config, num_stages)
   start = time.perf_counter()
-  state = stages.first_state(resident.images)
+  state = stages.first_state(data.train)
   if ('random network', seed) not in _keys(_read(out)):
-    scores = stages.evaluate(state.variables, alone, resident)
+    scores = stages.evaluate(state.variables, alone, data)
     record('random network', [scores], 0.0)
-  after_first = _unmerged(stages, 0, state, resident)
+  after_first = _unmerged(stages, 0, state, data)
   first_seconds = time.perf_counter() - start
   for row in criteria:
     start = time.perf_counter()
     state = after_first
     if _is_criterion(row):
       stages.merger = merging.Merger(_config(row, seed).cluster)
-      rows = stages.extract(state.variables, resident.images)
+      rows = stages.extract(state.variables, data.train)
       labels = stages.merger(*rows, alone, num_merges)
       state = state._replace(labels=labels)
     for stage in range(1, num_stages):
       if _is_criterion(row):
-        state = stages.run(stage, state, resident)
+        state = stages.run(stage, state, data)
       else:
-        state = _unmerged(stages, stage, state, resident)
+        state = _unmerged(stages, stage, state, data)
     record(row, state.history, first_seconds + time.perf_counter() - start)
 
 
 def _unmerged(
-  stages: StageRunner, stage: int, state: RunState, resident: Resident
+  stages: StageRunner, stage: int, state: RunState, data: LoadedDataset
 ) -> RunState:
   """One stage whose labels stay as they are."""
   merger = stages.merger
   stages.merger = lambda features, embeddings, labels, *rest: labels
   try:
-    return stages.run(stage, state, resident)
+    return stages.run(stage, state, data)
   finally:
     stages.merger = merger
 

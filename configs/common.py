@@ -6,7 +6,9 @@ differs between papers.
 
 import ml_collections
 
-DATASETS = ('demo', 'market1501', 'folder')
+IMAGE_DATASETS = ('demo', 'folder', 'market1501', 'dukemtmc_reid', 'msmt17')
+VIDEO_DATASETS = ('demo_video', 'mars', 'dukemtmc_videoreid')
+DATASETS = IMAGE_DATASETS + VIDEO_DATASETS
 
 
 def base(dataset: str) -> ml_collections.ConfigDict:
@@ -33,7 +35,14 @@ def base(dataset: str) -> ml_collections.ConfigDict:
   config.data = ml_collections.ConfigDict()
   config.data.name = dataset
   config.data.root = ''  # folder of the files
-  config.data.num_identities = 0  # 0: all; else a reduced set (market1501)
+  config.data.num_identities = 0  # 0: all; else a reduced set (image sets)
+  config.data.csv = ''  # folder: file that lists path, camid, tracklet, ...
+  config.data.tracklets = False  # folder: each sub-folder is one tracklet
+  config.data.drop_queries = False  # mars: take queries out of the gallery
+  config.data.skip_unreadable = False  # or an error that lists them
+  config.data.memory_budget_gb = 0.0  # for images; 0: a quarter of the device's
+  config.data.num_frames = 16  # drawn of a tracklet in training
+  config.data.max_frames = 900  # of a tracklet in evaluation
   config.data.stored_size = (128, 64)  # height, width kept in memory
   config.data.image_size = (256, 128)  # height, width the network sees
   # Training crops: share of the area; height / width over the image's own.
@@ -80,18 +89,27 @@ def base(dataset: str) -> ml_collections.ConfigDict:
   config.cluster.memory_budget_gb = 0.0  # 0: half of the device's memory
   config.cluster.squared = False  # dbc, buc: squared distances, as their code
 
-  if dataset == 'folder':
+  if dataset != 'market1501':  # whose crops are all 128 x 64
     config.data.stored_size = config.data.image_size
+  if dataset in VIDEO_DATASETS:
+    config.train.stage_epochs = 5
+    config.model.frozen_stages = (
+      2  # the stem, too; presumes pre-trained weights
+    )
   if size == 'small':
     _small_from_scratch(config)
-  elif dataset == 'demo':
+  elif dataset in ('demo', 'demo_video'):
     _demo(config)
+  if dataset == 'demo_video':
+    config.data.num_frames = 4
+    config.train.batch_size = 16
   return config
 
 
 def _small_images(config: ml_collections.ConfigDict) -> None:
   """What both small schedules share: 64 x 32, and nothing is pre-trained."""
   config.extract_batch_size = 128
+  config.model.frozen_stages = 0
   config.data.stored_size = (64, 32)
   config.data.image_size = (64, 32)
   config.train.backbone_multiplier = 1.0

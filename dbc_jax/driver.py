@@ -23,7 +23,7 @@ from dbc_jax import (
 )
 from dbc_jax import data as data_lib
 from dbc_jax.data import pipeline
-from dbc_jax.stage import RunState, StageRunner
+from dbc_jax.stage import RunState, StageRunner, choose_engine
 
 log = logging.getLogger('dbc_jax')
 
@@ -46,34 +46,40 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
   parallel.check_batch_size(config.train.batch_size)
   merger = merging.Merger(config.cluster)
   encoder = models.create_encoder(**config.model, axis_name=parallel.AXIS_NAME)
-  options = {}
-  if config.data.num_identities:
-    options['num_identities'] = config.data.num_identities
-  dataset, truth = data_lib.load_dataset(
-    config.data.name, config.data.root or None, **options
-  )
+  dataset, truth = data_lib.load_configured(config.data)
   if config.cluster.camera_centring and truth.train_camids is None:
     raise ValueError(
       f'cluster.camera_centring: got True, but {config.data.name} has no '
       'cameras of the training images; set it to False'
     )
-  num_merges, num_stages = settings.num_merges_and_stages(
-    len(dataset.train), config.cluster.merge_percent
-  )
-  if config.train.batch_size > len(dataset.train):
-    raise ValueError(
-      f'train.batch_size: got {config.train.batch_size}, more than the '
-      f'{len(dataset.train)} training images'
-    )
+  settings.check_num_samples(config, len(dataset.train))
   _check_workdir(workdir, config)
   if truth.can_evaluate:
     _check_matches(truth, config.camera_rule)
-  runner = StageRunner(config, encoder, merger, num_merges, num_stages)
-  runner.choose_engine(len(dataset.train))
-  resident = pipeline.load_resident(
-    dataset, truth, size=tuple(config.data.stored_size), seed=config.seed
+  choose_engine(config, encoder, merger, len(dataset.train))
+  data = pipeline.load_splits(
+    dataset,
+    truth,
+    size=tuple(config.data.stored_size),
+    seed=config.seed,
+    memory_budget_gb=config.data.memory_budget_gb,
+    skip_unreadable=config.data.skip_unreadable,
   )
-  job = _Job(config, workdir, runner, num_stages, resident)
+  log.info(data.decision)
+  if data.left_out:
+    log.warning(
+      '%d images cannot be read and are left out, the first: %s',
+      len(data.left_out),
+      data.left_out[0],
+    )
+    settings.check_num_samples(config, len(data.train))
+    if data.truth.can_evaluate:
+      _check_matches(data.truth, config.camera_rule)
+  num_merges, num_stages = settings.num_merges_and_stages(
+    len(data.train), config.cluster.merge_percent
+  )
+  runner = StageRunner(config, encoder, merger, num_merges, num_stages)
+  job = _Job(config, workdir, runner, num_stages, data)
   reporting.write_atomically(workdir / 'config.json', settings.as_json(config))
   devices = parallel.devices()
   log.info(
@@ -81,7 +87,7 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
     'last, %s on %d x %s, workdir %s',
     config.cluster.criterion,
     config.data.name,
-    len(dataset.train),
+    len(data.train),
     num_stages,
     num_merges,
     config.model.name,
@@ -111,15 +117,19 @@ def _check_workdir(
 
 def _check_matches(truth: data_lib.GroundTruth, camera_rule: bool) -> None:
   """Raises now, and not after stage 0, if no query can have a match."""
-  evaluation.rank_features(
-    np.ones((len(truth.query_pids), 1)),
-    np.ones((len(truth.gallery_pids), 1)),
-    truth.query_pids,
-    truth.gallery_pids,
-    truth.query_camids,
-    truth.gallery_camids,
-    camera_rule=camera_rule,
-  )
+  try:
+    evaluation.rank_features(
+      np.ones((len(truth.query_pids), 1)),
+      np.ones((len(truth.gallery_pids), 1)),
+      truth.query_pids,
+      truth.gallery_pids,
+      truth.query_camids,
+      truth.gallery_camids,
+      camera_rule=camera_rule,
+    )
+  except ValueError as error:
+    how = ' (--config.camera_rule=False)' if 'camera_rule' in str(error) else ''
+    raise ValueError(f'{error}{how}') from error
 
 
 def kept_stage(history: list[dict[str, Any]]) -> tuple[int, str]:
@@ -140,20 +150,20 @@ class _Job:
     workdir: pathlib.Path,
     runner: StageRunner,
     num_stages: int,
-    resident: pipeline.Resident,
+    data: pipeline.LoadedDataset,
   ):
     self._config = config
     self._workdir = workdir
     self._runner = runner
     self._num_stages = num_stages
-    self._resident = resident
+    self._data = data
 
   def run(self) -> None:
     """All stages that are still to be done, then the outputs."""
-    if not self._resident.truth.can_evaluate:
+    if not self._data.truth.can_evaluate:
       log.info(
-        'no identities in this data set: it is trained and clustered, not '
-        'evaluated, and the last stage is the result'
+        'no identities of queries and gallery in this data set: retrieval is '
+        'not evaluated, and the last stage is the result'
       )
     self._store = checkpoint.CheckpointStore(self._workdir / 'checkpoints')
     done = self._store.latest_stage()
@@ -162,7 +172,7 @@ class _Job:
       self._write_outputs(self._read_record(done)['history'])
       return
     if done is None:
-      first, state = 0, self._runner.first_state(self._resident.images)
+      first, state = 0, self._runner.first_state(self._data.train)
       events = reporting.EventWriter(self._workdir, None)
     else:
       first, state = done + 1, self._restore(done)
@@ -171,7 +181,7 @@ class _Job:
       events.write_stage(state.history[-1])
     for stage in range(first, self._num_stages):
       trained_on = state.labels
-      state = self._runner.run(stage, state, self._resident)
+      state = self._runner.run(stage, state, self._data)
       self._save(stage, state, trained_on)
       reporting.write_metrics(self._workdir, state.history)
       events.write_stage(state.history[-1])
@@ -181,7 +191,7 @@ class _Job:
 
   def _read_record(self, stage: int) -> dict[str, Any]:
     record = self._store.read_record(stage)
-    if record['digest'] != self._resident.digest:
+    if record['digest'] != self._data.digest:
       raise ValueError(
         f'workdir: {self._workdir} holds a run on other training images; '
         'choose another --workdir, or bring the images back as they were'
@@ -193,7 +203,7 @@ class _Job:
     arrays = self._read_arrays(stage)
     log.info('resuming after stage %d of %d', stage, self._num_stages - 1)
     variables = {key: arrays[key] for key in ('params', 'batch_stats')}
-    _, embeddings = self._runner.extract(variables, self._resident.images)
+    _, embeddings = self._runner.extract(variables, self._data.train)
     return RunState(
       variables, arrays['next_labels'], embeddings, record['history']
     )
@@ -202,27 +212,27 @@ class _Job:
     self._store.save(
       stage,
       _arrays(state.variables, trained_on, state.labels),
-      {'history': state.history, 'digest': self._resident.digest},
+      {'history': state.history, 'digest': self._data.digest},
     )
     self._store.keep_only({stage, kept_stage(state.history)[0]})
 
   def _read_arrays(self, stage: int) -> dict[str, Any]:
-    blank = np.zeros(len(self._resident.images), np.int32)
+    blank = np.zeros(len(self._data.train), np.int32)
     template = _arrays(self._runner.init_variables(), blank, blank)
     return self._store.restore(stage, template)
 
   def _write_outputs(self, history: list[dict[str, Any]]) -> None:
     """What people look at, with the kept stage's clusters."""
     kept, reason = kept_stage(history)
-    resident = self._resident
+    train, truth = self._data.train, self._data.truth
     labels = self._read_arrays(kept)['labels']
     reporting.write_metrics(self._workdir, history)
     reporting.write_clusters(
       self._workdir / 'clusters.csv',
-      resident.names,
+      train.names,
       labels,
-      pids=resident.truth.train_pids,
-      camids=resident.truth.train_camids,
+      pids=truth.train_pids,
+      camids=truth.train_camids,
     )
     reporting.write_report(
       self._workdir / 'report.html',
@@ -230,10 +240,10 @@ class _Job:
       kept,
       reason,
       self._config.to_dict(),
-      resident.names,
+      train.names,
       labels,
-      resident.images,
-      pids=resident.truth.train_pids,
+      train.image,
+      pids=truth.train_pids,
     )
     print(reporting.format_summary(history, kept, reason, self._workdir))
 

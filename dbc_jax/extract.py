@@ -1,5 +1,6 @@
 """Features and embeddings of a whole split; called by the driver."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -8,52 +9,68 @@ import numpy as np
 
 from dbc_jax import parallel
 from dbc_jax.data import transforms
+from dbc_jax.data.split import Split
 from dbc_jax.models import Encoder
 
-Extractor = Callable[
-  [dict[str, Any], np.ndarray], tuple[np.ndarray, np.ndarray]
-]
+Extractor = Callable[[dict[str, Any], Split], tuple[np.ndarray, np.ndarray]]
 
 
 def make_extractor(
-  encoder: Encoder, *, image_size: tuple[int, int], batch_size: int
+  encoder: Encoder,
+  *,
+  image_size: tuple[int, int],
+  batch_size: int,
+  max_frames: int,
 ) -> Extractor:
   """Compiles the eval-mode network over all local devices.
 
   Args:
     encoder: the network.
     image_size: (height, width) the images are resized to.
-    batch_size: rows a call, rounded up to a multiple of the devices. Smaller
-      splits are padded to it, so that there is one compilation a run.
+    batch_size: images a call, rounded up to a multiple of the devices. The
+      last is padded to it, so that there is one compilation a run.
+    max_frames: of a tracklet, spread evenly over it.
 
   Returns:
-    `extract(variables, images)`: images uint8 [N, H, W, 3] to (features
-    [N, D], embeddings [N, E]), float32 NumPy in the order of the images.
+    `extract(variables, split)`: (features [N, D], embeddings [N, E]), float32
+    NumPy in the order of the split. Those of a tracklet come from the mean of
+    its frames' pooled outputs (DBC IV-B).
   """
   count = len(parallel.devices())
   batch_size = -(-batch_size // count) * count
 
-  def apply(
-    variables: dict[str, Any], images: jax.Array
-  ) -> tuple[jax.Array, jax.Array]:
+  def pool(variables: dict[str, Any], images: jax.Array) -> jax.Array:
     images = transforms.resize(images, image_size)
-    embeddings, features = encoder.apply(variables, images, train=False)
-    return features, embeddings
+    return encoder.apply(variables, images, method='pool')
 
-  mapped = parallel.parallel_map(apply)
+  mapped_pool = parallel.parallel_map(pool)
+  mapped_finish = parallel.parallel_map(
+    functools.partial(encoder.apply, method='finish')
+  )
+
+  def pooled_outputs(variables: dict[str, Any], split: Split) -> np.ndarray:
+    outputs = None
+    batches = split.frame_batches(batch_size, max_frames)
+    for owners, weights, images in batches:
+      rows = parallel.unshard(mapped_pool(variables, images))[: len(owners)]
+      if outputs is None:
+        outputs = np.zeros((len(split), rows.shape[1]), np.float32)
+      samples, first = np.unique(owners, return_index=True)
+      outputs[samples] += np.add.reduceat(rows * weights[:, None], first)
+    return outputs
 
   def extract(
-    variables: dict[str, Any], images: np.ndarray
+    variables: dict[str, Any], split: Split
   ) -> tuple[np.ndarray, np.ndarray]:
     variables = parallel.replicate(variables)
+    pooled = pooled_outputs(variables, split)
     features, embeddings = [], []
-    for start in range(0, len(images), batch_size):
-      chunk = images[start : start + batch_size]
-      padding = batch_size - len(chunk)
-      padded = np.pad(chunk, ((0, padding), (0, 0), (0, 0), (0, 0)))
-      rows = mapped(variables, padded)
-      features.append(rows[0][: len(chunk)])
-      embeddings.append(rows[1][: len(chunk)])
+    for start in range(0, len(pooled), batch_size):
+      chunk = pooled[start : start + batch_size]
+      padded = np.pad(chunk, ((0, batch_size - len(chunk)), (0, 0)))
+      rows = parallel.unshard(mapped_finish(variables, parallel.shard(padded)))
+      embeddings.append(rows[0][: len(chunk)])
+      features.append(rows[1][: len(chunk)])
     return np.concatenate(features), np.concatenate(embeddings)
 
   return extract

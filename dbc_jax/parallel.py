@@ -47,9 +47,34 @@ def replicate(tree: Any) -> Any:
 
   A state that comes from elsewhere would compile the same step once more.
   """
+  return jax.device_put(tree, _sharding())
+
+
+def shard(batch: Any) -> Any:
+  """Places a batch on the devices, each with its share of the rows.
+
+  Args:
+    batch: tree of NumPy arrays [B, ...], B a multiple of the n devices.
+
+  Returns:
+    Tree of [n, B/n, ...], as the functions below take it. The transfer may
+    still go on.
+  """
+  count = len(devices())
+  rows = jax.tree.map(
+    lambda x: np.reshape(x, (count, x.shape[0] // count, *x.shape[1:])), batch
+  )
+  return jax.device_put(rows, _sharding(AXIS_NAME))
+
+
+def _sharding(*axes: str) -> jax.sharding.NamedSharding:
   mesh = jax.sharding.Mesh(devices(), (AXIS_NAME,))
-  everywhere = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
-  return jax.device_put(tree, everywhere)
+  return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*axes))
+
+
+def host_is_device() -> bool:
+  """Whether arrays of the devices lie in the host's memory."""
+  return devices()[0].platform == 'cpu'
 
 
 def parallel_update(
@@ -62,16 +87,15 @@ def parallel_update(
       must be equal on all devices.
 
   Returns:
-    The same signature; `batch` is a tree of [B, ...] arrays, which is split.
+    The same signature; `batch` is what `shard` returns.
   """
-  mapped = jax.pmap(
+  return jax.pmap(
     step,
     axis_name=AXIS_NAME,
     in_axes=(None, 0),
     out_axes=(None, None),
     devices=devices(),
   )
-  return lambda state, batch: mapped(state, _split(batch))
 
 
 def parallel_map(
@@ -83,9 +107,10 @@ def parallel_map(
     function: maps [B/n, ...] to a tree of [B/n, ...] on each device.
 
   Returns:
-    The same signature on whole batches [B, ...]; outputs are NumPy.
+    The same signature, from what `shard` returns to the like; `unshard` brings
+    it to the host.
   """
-  mapped = jax.pmap(
+  return jax.pmap(
     function,
     axis_name=AXIS_NAME,
     in_axes=(None, 0),
@@ -93,11 +118,12 @@ def parallel_map(
     devices=devices(),
   )
 
-  def call(state: Any, batch: Any) -> Any:
-    outputs = jax.device_get(mapped(state, _split(batch)))
-    return jax.tree.map(lambda x: x.reshape((-1, *x.shape[2:])), outputs)
 
-  return call
+def unshard(outputs: Any) -> Any:
+  """Tree of [n, B/n, ...] on the devices to NumPy arrays [B, ...]."""
+  return jax.tree.map(
+    lambda x: x.reshape((-1, *x.shape[2:])), jax.device_get(outputs)
+  )
 
 
 class BlockPass(Protocol):
@@ -180,11 +206,4 @@ def _compute_on(
     in_axes=(None, 0),
     out_axes=0,
     devices=local,
-  )
-
-
-def _split(batch: Any) -> Any:
-  count = len(devices())
-  return jax.tree.map(
-    lambda x: np.reshape(x, (count, x.shape[0] // count, *x.shape[1:])), batch
   )

@@ -26,15 +26,32 @@ def num_merges_and_stages(
       f'cluster.merge_percent: got {merge_percent}, expected a share of the '
       'training images in (0, 1), such as 0.05'
     )
+  if num_samples < 2:
+    raise ValueError(
+      f'{num_samples} training images are less than one merge a stage; '
+      'expected at least 2'
+    )
   num_merges = int(num_samples * merge_percent)
   if num_merges < 1:
     raise ValueError(
       f'cluster.merge_percent: {merge_percent} of {num_samples} training '
       'images is less than one merge a stage; expected at least '
-      f'{math.ceil(1000 / num_samples) / 1000 if num_samples else 1}, or '
+      f'{math.ceil(1000 / num_samples) / 1000}, or '
       'more images'
     )
   return num_merges, math.ceil(num_samples / num_merges) - 1
+
+
+def check_num_samples(
+  config: ml_collections.ConfigDict, num_samples: int
+) -> None:
+  """Raises ValueError if there are too few samples for a batch or a merge."""
+  num_merges_and_stages(num_samples, config.cluster.merge_percent)
+  if config.train.batch_size > num_samples:
+    raise ValueError(
+      f'train.batch_size: got {config.train.batch_size}, more than the '
+      f'{num_samples} training images'
+    )
 
 
 def check_config(config: ml_collections.ConfigDict) -> None:
@@ -55,10 +72,13 @@ def check_config(config: ml_collections.ConfigDict) -> None:
     'cluster.jaccard_k1': cluster.jaccard_k1,
     'cluster.jaccard_k2': cluster.jaccard_k2,
     'extract_batch_size': config.extract_batch_size,
+    'data.num_frames': data.num_frames,
+    'data.max_frames': data.max_frames,
   }
   at_least_zero = {
     'cluster.memory_budget_gb': cluster.memory_budget_gb,
     'data.num_identities': data.num_identities,
+    'data.memory_budget_gb': data.memory_budget_gb,
     'train.weight_decay': train.weight_decay,
     'train.backbone_multiplier': train.backbone_multiplier,
     'train.drop_epoch': train.drop_epoch,

@@ -24,7 +24,8 @@ from dbc_jax import (
   reporting,
 )
 from dbc_jax import train as train_lib
-from dbc_jax.data.pipeline import Resident
+from dbc_jax.data.pipeline import LoadedDataset
+from dbc_jax.data.split import Split
 
 log = logging.getLogger('dbc_jax')
 
@@ -90,22 +91,8 @@ class StageRunner:
       encoder,
       image_size=self._image_size,
       batch_size=config.extract_batch_size,
+      max_frames=config.data.max_frames,
     )
-
-  def choose_engine(self, num_samples: int) -> None:
-    """Chooses, and logs, the engine of the first merges; a dry run.
-
-    Raises:
-      ValueError: the memory budget is too small for what the config asks.
-    """
-    images = jnp.zeros((1, *self._image_size, 3))
-    embeddings, features = jax.eval_shape(
-      lambda: self._encoder.apply(self.init_variables(), images, train=False)
-    )
-    chosen = features
-    if self._config.cluster.features == 'embedding':
-      chosen = embeddings
-    self.merger.choose_engine((num_samples, chosen.shape[1]), num_samples)
 
   def init_variables(self) -> dict[str, Any]:
     """The network at random, from the config's seed."""
@@ -113,19 +100,19 @@ class StageRunner:
       self._encoder, jax.random.key(self._config.seed), self._image_size
     )
 
-  def first_state(self, images: np.ndarray) -> RunState:
-    """A random network, and every image a cluster of its own."""
+  def first_state(self, split: Split) -> RunState:
+    """A random network, and every sample a cluster of its own."""
     variables = self.init_variables()
-    labels = np.arange(len(images), dtype=np.int32)
-    return RunState(variables, labels, self.extract(variables, images)[1], [])
+    labels = np.arange(len(split), dtype=np.int32)
+    return RunState(variables, labels, self.extract(variables, split)[1], [])
 
-  def run(self, stage: int, state: RunState, resident: Resident) -> RunState:
+  def run(self, stage: int, state: RunState, data: LoadedDataset) -> RunState:
     """Trains, extracts, evaluates and, unless it is the last, merges.
 
     Args:
       stage: 0 for the first.
       state: at its start.
-      resident: the data set. Training is given its images alone, and merging
+      data: the data set. Training is given its images alone, and merging
         its cameras where the config asks for that.
 
     Returns:
@@ -134,19 +121,20 @@ class StageRunner:
     Raises:
       FloatingPointError: the loss became NaN or infinite; names the step.
     """
-    images = resident.images
     num_clusters = int(state.labels.max()) + 1
     record: dict[str, Any] = {'stage': stage, 'num_clusters': num_clusters}
     clock = time.perf_counter()
-    variables, record['loss'] = self._train(stage, num_clusters, state, images)
+    variables, record['loss'] = self._train(
+      stage, num_clusters, state, data.train
+    )
     seconds = {'train': time.perf_counter() - clock}
 
     clock = time.perf_counter()
-    features, embeddings = self.extract(variables, images)
+    features, embeddings = self.extract(variables, data.train)
     seconds['embed'] = time.perf_counter() - clock
 
     clock = time.perf_counter()
-    scores = self.evaluate(variables, state.labels, resident)
+    scores = self.evaluate(variables, state.labels, data)
     record |= scores
     if scores:
       seconds['evaluate'] = time.perf_counter() - clock
@@ -156,7 +144,7 @@ class StageRunner:
       clock = time.perf_counter()
       camids = None
       if self._config.cluster.camera_centring:
-        camids = resident.truth.train_camids
+        camids = data.truth.train_camids
       next_labels = self.merger(
         features, embeddings, state.labels, self._num_merges, camids
       )
@@ -167,7 +155,7 @@ class StageRunner:
     )
 
   def _train(
-    self, stage: int, num_clusters: int, state: RunState, images: np.ndarray
+    self, stage: int, num_clusters: int, state: RunState, split: Split
   ) -> tuple[dict[str, Any], float]:
     """Trains one stage; returns the variables and the last epoch's loss."""
     train, seed = self._config.train, self._config.seed
@@ -175,12 +163,15 @@ class StageRunner:
     epochs_before = 0
     if stage:
       epochs_before = train.stage0_epochs + (stage - 1) * train.stage_epochs
-    steps = len(images) // train.batch_size
+    steps = len(split) // train.batch_size
+    images_a_step = train.batch_size
+    if split.is_video:
+      images_a_step *= self._config.data.num_frames
     if self._config.memory.init == 'zeros':
-      rows = jnp.zeros((len(images), state.embeddings.shape[1]))
+      rows = jnp.zeros((len(split), state.embeddings.shape[1]))
     else:
       rows = memory.init_memory(
-        state.embeddings, state.labels, num_clusters, len(images)
+        state.embeddings, state.labels, num_clusters, len(split)
       )
     train_state = train_lib.create_train_state(
       state.variables,
@@ -191,7 +182,7 @@ class StageRunner:
       rng=jax.random.key(seed),
     )
     with reporting.StageProgress(
-      stage, self._num_stages, epochs, steps, train.batch_size
+      stage, self._num_stages, epochs, steps, images_a_step
     ) as progress:
       for epoch in range(epochs):
         rate = optim.learning_rate(
@@ -206,10 +197,11 @@ class StageRunner:
           train_state = train_lib.train_epoch(
             self._step_fn,
             train_state,
-            images,
+            split,
             state.labels,
             learning_rate=rate,
             batch_size=train.batch_size,
+            num_frames=self._config.data.num_frames,
             seed=(seed, epochs_before + epoch),
             on_step=functools.partial(progress.update, epoch),
           )
@@ -237,14 +229,14 @@ class StageRunner:
     self,
     variables: dict[str, Any],
     labels: np.ndarray,
-    resident: Resident,
+    data: LoadedDataset,
   ) -> dict[str, float]:
     scores: dict[str, float] = {}
-    truth = resident.truth
+    truth = data.truth
     if truth.can_evaluate:
       scores |= evaluation.rank_features(
-        self.extract(variables, resident.query)[0],
-        self.extract(variables, resident.gallery)[0],
+        self.extract(variables, data.query)[0],
+        self.extract(variables, data.gallery)[0],
         truth.query_pids,
         truth.gallery_pids,
         truth.query_camids,
@@ -256,6 +248,30 @@ class StageRunner:
     if truth.train_pids is not None:
       scores |= evaluation.clustering_scores(labels, truth.train_pids)
     return scores
+
+
+def choose_engine(
+  config: ml_collections.ConfigDict,
+  encoder: models.Encoder,
+  merger: merging.Merger,
+  num_samples: int,
+) -> None:
+  """Chooses, and logs, the engine of the first merges; a dry run.
+
+  Raises:
+    ValueError: the memory budget is too small for what the config asks.
+  """
+  size = tuple(config.data.image_size)
+  embeddings, features = jax.eval_shape(
+    lambda: encoder.apply(
+      encoder.init(jax.random.key(0), jnp.zeros((1, *size, 3))),
+      jnp.zeros((1, *size, 3)),
+    )
+  )
+  chosen = features
+  if config.cluster.features == 'embedding':
+    chosen = embeddings
+  merger.choose_engine((num_samples, chosen.shape[1]), num_samples)
 
 
 def _advice(stage: int) -> str:

@@ -16,6 +16,7 @@ import optax
 from dbc_jax import memory as memory_lib
 from dbc_jax import parallel
 from dbc_jax.data import transforms
+from dbc_jax.data.split import Split
 from dbc_jax.models import Encoder
 
 
@@ -40,6 +41,9 @@ class TrainState(NamedTuple):
   learning_rate: jax.Array
   step: jax.Array
   rng: jax.Array
+
+
+StepFn = Callable[[TrainState, dict[str, Any]], tuple[TrainState, Any]]
 
 
 def init_variables(
@@ -89,7 +93,8 @@ def train_step(
 
   Args:
     state: equal on all devices.
-    batch: 'images' uint8 [B/n, H, W, 3] and 'labels' int32 [B/n].
+    batch: 'images' uint8 [B/n, H, W, 3], or [B/n, T, H, W, 3] of tracklets,
+      and 'labels' int32 [B/n].
     encoder, optimizer, image_size, crop_area, crop_aspect, temperature,
       memory_momentum: static.
     axis_name: of the devices; gradients, statistics and loss are averaged
@@ -164,7 +169,7 @@ def train_step(
 
 def make_train_step(
   **fields: Any,
-) -> Callable[[TrainState, dict[str, np.ndarray]], tuple[TrainState, Any]]:
+) -> StepFn:
   """`train_step` with its static fields bound, over all local devices."""
   return parallel.parallel_update(
     functools.partial(train_step, axis_name=parallel.AXIS_NAME, **fields)
@@ -172,15 +177,14 @@ def make_train_step(
 
 
 def train_epoch(
-  step_fn: Callable[
-    [TrainState, dict[str, np.ndarray]], tuple[TrainState, Any]
-  ],
+  step_fn: StepFn,
   state: TrainState,
-  images: np.ndarray,
+  split: Split,
   labels: np.ndarray,
   *,
   learning_rate: float,
   batch_size: int,
+  num_frames: int,
   seed: tuple[int, ...],
   on_step: Callable[[float], None],
 ) -> TrainState:
@@ -192,11 +196,12 @@ def train_epoch(
   Args:
     step_fn: from `make_train_step`.
     state: at the start of the epoch.
-    images: [N, H, W, 3] uint8.
+    split: N training samples.
     labels: [N] int32.
     learning_rate: of this epoch.
     batch_size: of the global batch, <= N.
-    seed: of this epoch's permutation.
+    num_frames: drawn of each tracklet.
+    seed: of this epoch's permutation and of the frames.
     on_step: called with the loss of every step, in order.
 
   Returns:
@@ -209,13 +214,14 @@ def train_epoch(
     state._replace(learning_rate=jnp.float32(learning_rate))
   )
   first_step = int(state.step)
-  order = np.random.default_rng(seed).permutation(len(images))
+  order = np.random.default_rng(seed).permutation(len(split))
+  steps = len(order) // batch_size
+  order = order[: steps * batch_size].reshape(steps, batch_size)
+  batches = split.training_batches(order, num_frames, seed)
   pending = None
-  for step in range(len(order) // batch_size):
-    index = order[step * batch_size : (step + 1) * batch_size]
-    state, loss = step_fn(
-      state, {'images': images[index], 'labels': labels[index]}
-    )
+  for step, images in enumerate(batches):
+    batch = {'images': images, 'labels': parallel.shard(labels[order[step]])}
+    state, loss = step_fn(state, batch)
     if pending is not None:
       on_step(_finite(pending, first_step + step - 1))
     pending = loss

@@ -106,10 +106,10 @@ def test_interrupted_and_resumed_equals_straight(
     if where == 'within stage 2':
       evaluate = stage.StageRunner.evaluate
 
-      def evaluate_or_stop(self, variables, labels, resident):
+      def evaluate_or_stop(self, variables, labels, data):
         if labels.max() + 1 == 18:
           interrupt()
-        return evaluate(self, variables, labels, resident)
+        return evaluate(self, variables, labels, data)
 
       patch.setattr(stage.StageRunner, 'evaluate', evaluate_or_stop)
     else:

@@ -6,6 +6,8 @@ import pytest
 
 from dbc_jax import extract, models, parallel, train
 from dbc_jax.data import transforms
+from dbc_jax.data.frames import ResidentFrames
+from dbc_jax.data.split import Split
 
 _SIZE = (24, 12)
 
@@ -20,9 +22,37 @@ def test_equals_the_network_image_by_image(num_devices, count, monkeypatch):
   images = np.random.default_rng(0).integers(
     0, 256, (count, 30, 20, 3), np.uint8
   )
-  extractor = extract.make_extractor(encoder, image_size=_SIZE, batch_size=7)
-  features, embeddings = extractor(variables, images)
+  extractor = extract.make_extractor(
+    encoder, image_size=_SIZE, batch_size=7, max_frames=1
+  )
+  split = Split([''] * count, ResidentFrames(images), np.arange(count))
+  features, embeddings = extractor(variables, split)
   assert features.shape == (count, 256) and embeddings.shape == (count, 8)
   expected = encoder.apply(variables, transforms.resize(images, _SIZE))
+  np.testing.assert_allclose(embeddings, expected[0], atol=2e-5)
+  np.testing.assert_allclose(features, expected[1], atol=2e-5)
+
+
+def test_a_tracklet_is_the_mean_of_its_frames():
+  """Tracklets of 1, 5 and 12 frames, of which at most 6 are taken."""
+  encoder = models.create_encoder('resnet_tiny', embedding_dim=8)
+  variables = train.init_variables(encoder, jax.random.key(0), _SIZE)
+  frames = np.random.default_rng(0).integers(0, 256, (18, *_SIZE, 3), np.uint8)
+  order = np.random.default_rng(1).permutation(18)
+  split = Split(
+    ['a', 'b', 'c'], ResidentFrames(frames), order, np.array([0, 1, 6, 18])
+  )
+  extractor = extract.make_extractor(
+    encoder, image_size=_SIZE, batch_size=4, max_frames=6
+  )
+  features, embeddings = extractor(variables, split)
+  taken = np.zeros((3, 6), int)
+  mask = np.zeros((3, 6), bool)
+  for row, chosen in enumerate(([0], [1, 2, 3, 4, 5], [6, 8, 10, 12, 14, 16])):
+    taken[row, : len(chosen)], mask[row, : len(chosen)] = order[chosen], True
+  images = transforms.resize(frames[taken.ravel()], _SIZE)
+  expected = encoder.apply(
+    variables, images.reshape((3, 6, *images.shape[1:])), mask
+  )
   np.testing.assert_allclose(embeddings, expected[0], atol=2e-5)
   np.testing.assert_allclose(features, expected[1], atol=2e-5)

@@ -31,6 +31,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 MAY_IMPORT['stage'] = set(MAY_IMPORT) - {'main', 'settings', 'checkpoint'}
 MAY_IMPORT['driver'] = set(MAY_IMPORT) - {'main'}
+MAY_IMPORT['commands'] = set(MAY_IMPORT) | {'commands'}
 
 # Arrays and plain values in, arrays out: no flags, configs, logs or files.
 PURE_ROOMS = {'memory', 'cluster', 'evaluation', 'models'}

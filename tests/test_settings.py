@@ -199,7 +199,7 @@ def test_configs_pass_their_own_checks(name, dataset):
   assert json.loads(json.dumps(config.to_dict()))
   expected = dataset.partition(',')[0] or 'demo'
   assert config.data.name == expected
-  network = {'demo': 'resnet_tiny'}.get(expected, 'resnet50')
+  network = 'resnet_tiny' if expected.startswith('demo') else 'resnet50'
   if dataset.endswith(',small'):
     network = 'resnet8'
   assert config.model.name == network

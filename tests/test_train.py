@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from dbc_jax import extract, memory, models, optim, parallel, train
+from dbc_jax.data.frames import ResidentFrames
+from dbc_jax.data.split import Split
 
 _SIZE = (24, 12)
 _FIELDS = {
@@ -50,7 +52,7 @@ def test_one_step_on_one_device_equals_one_on_four(setup, monkeypatch):
     step_fn = train.make_train_step(
       encoder=encoder, optimizer=optimizer, **_FIELDS
     )
-    return step_fn(state, batch)
+    return step_fn(state, parallel.shard(batch))
 
   one, loss_one = step_on(1)
   four, loss_four = step_on(4)
@@ -85,11 +87,14 @@ def test_one_compilation_for_all_stages_and_epochs(setup):
     )
 
   step_fn = parallel.parallel_update(counted)
-  extractor = extract.make_extractor(encoder, image_size=_SIZE, batch_size=16)
+  extractor = extract.make_extractor(
+    encoder, image_size=_SIZE, batch_size=16, max_frames=1
+  )
+  split = Split([''] * 24, ResidentFrames(images), np.arange(24))
   variables = {'params': state.params, 'batch_stats': state.batch_stats}
   with jax.log_compiles(), _CompileLog() as compiled:
     for stage, num_clusters in enumerate((10, 9, 8)):
-      _, embeddings = extractor(variables, images)
+      _, embeddings = extractor(variables, split)
       current = np.minimum(labels, num_clusters - 1)
       rows = memory.init_memory(embeddings, current, num_clusters, 24)
       stage_state = train.create_train_state(
@@ -99,10 +104,11 @@ def test_one_compilation_for_all_stages_and_epochs(setup):
         stage_state = train.train_epoch(
           step_fn,
           stage_state,
-          images,
+          split,
           current,
           learning_rate=0.1 / (epoch + 1),
           batch_size=8,
+          num_frames=1,
           seed=(stage, epoch),
           on_step=lambda loss: None,
         )
@@ -111,8 +117,9 @@ def test_one_compilation_for_all_stages_and_epochs(setup):
         'batch_stats': stage_state.batch_stats,
       }
   assert len(traces) == 1
-  # pmap compiles under the name _fun: once the extractor, once the step.
-  assert compiled.count('_fun') == 2
+  # pmap compiles under the name _fun: the two parts of the extractor, and the
+  # step, once each.
+  assert compiled.count('_fun') == 3
   assert compiled.count('_centroids') == 1
 
 

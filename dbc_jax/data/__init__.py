@@ -9,18 +9,33 @@ import os
 from pathlib import Path
 from typing import Any
 
-from dbc_jax.data.decode import load_images
+from dbc_jax.data.loading import load_images
 from dbc_jax.data.manifest import Dataset, GroundTruth, Samples
 
-__all__ = ['Dataset', 'GroundTruth', 'Samples', 'load_dataset', 'load_images']
+__all__ = [
+  'Dataset',
+  'GroundTruth',
+  'Samples',
+  'load_configured',
+  'load_dataset',
+  'load_images',
+]
 
 # Modules of this package. Each has a function `load`, whose first parameter is
 # `root` if it reads files, and whose other parameters are its options.
 _READERS = {
   'demo': 'synthetic',
+  'demo_video': 'synthetic_video',
   'folder': 'folder',
   'market1501': 'market1501',
+  'dukemtmc_reid': 'dukemtmc_reid',
+  'msmt17': 'msmt17',
+  'mars': 'mars',
+  'dukemtmc_videoreid': 'dukemtmc_videoreid',
 }
+# Fields of a config that are options of readers; what is False, 0 or empty is
+# not passed on.
+_OPTIONS = ('num_identities', 'csv', 'tracklets', 'drop_queries')
 
 
 def load_dataset(
@@ -29,8 +44,8 @@ def load_dataset(
   """Reads the list of samples of a data set; images are decoded later.
 
   Args:
-    name: 'demo', 'folder' or 'market1501'.
-    root: where its files are; None or '' for 'demo', which has none.
+    name: of a module of this package, such as 'market1501', or 'demo'.
+    root: where its files are; None or '' for the demos, which have none.
     **options: of the reader, such as `num_identities` of 'market1501'; see
       `load` in the module of that name.
 
@@ -64,6 +79,12 @@ def load_dataset(
       'Leave the root out, or name the data set that is there.'
     )
   return load(**options)
+
+
+def load_configured(fields: Any) -> tuple[Dataset, GroundTruth]:
+  """`load_dataset` by the `data` fields of a config; raises the same."""
+  options = {key: fields[key] for key in _OPTIONS if fields[key]}
+  return load_dataset(fields.name, fields.root, **options)
 
 
 def _checked_root(name: str, root: str | os.PathLike[str] | None) -> Path:

@@ -1,6 +1,7 @@
 """The five synthetic cameras: view, light, image quality and occluders.
 
-Called by `synthetic`, and by `scene`, which paints what is behind each.
+Called by `world` and `synthetic_splits`, and by `scene`, which paints what is
+behind each.
 """
 
 import dataclasses

@@ -1,6 +1,6 @@
 """Draws a synthetic pedestrian in a pose: a paper doll on a 3-D skeleton.
 
-Called by `synthetic`, which puts the figures into the scenes of `scene`.
+Called by `world`, which puts the figures into the scenes of `scene`.
 """
 
 import dataclasses

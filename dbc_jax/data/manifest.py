@@ -13,18 +13,36 @@ import numpy as np
 class Samples:
   """One split of a data set. Holds no identities, by construction.
 
+  A sample is an image, or a tracklet: several frames of one person, taken by
+  one camera in a row.
+
   Attributes:
-    names: N strings, path of each image relative to the data root (or a
+    names: N strings, path of each sample relative to the data root (or a
       made-up one for synthetic images). For reports only: training never sees
       them, since public data sets write the identity into the file name.
-    read: `read(i)` decodes sample i to uint8 RGB [H, W, 3].
+    read: `read(f)` decodes frame f to uint8 RGB [H, W, 3]; raises ValueError,
+      which names the file, if that cannot be done.
+    starts: [N + 1] int64: the frames of tracklet i are starts[i] up to, not
+      including, starts[i + 1], in order of time. None where each sample is one
+      image, and frame i that image.
+    frame_names: F strings, path of each frame; `names` where that is None.
   """
 
   names: tuple[str, ...]
   read: Callable[[int], np.ndarray]
+  starts: np.ndarray | None = None
+  frame_names: tuple[str, ...] | None = None
 
   def __len__(self) -> int:
     return len(self.names)
+
+  @property
+  def num_frames(self) -> int:
+    """F; N where each sample is one image."""
+    return len(self) if self.starts is None else int(self.starts[-1])
+
+  def frame_name(self, frame: int) -> str:
+    return (self.frame_names or self.names)[frame]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +63,8 @@ class GroundTruth:
 
   Attributes:
     train_pids, query_pids, gallery_pids: int32 [N] of each split, or None
-      where the data set has none. -1 marks junk in the gallery.
+      where the data set has none. -1 marks junk in the gallery, and in
+      training an image whose identity is not known.
     train_camids, query_camids, gallery_camids: int32 [N], or None likewise.
   """
 
@@ -65,6 +84,26 @@ class GroundTruth:
 def in_memory(names: Sequence[str], images: np.ndarray) -> Samples:
   """Samples of images [N, H, W, 3] uint8 that are already decoded."""
   return Samples(tuple(names), images.__getitem__)
+
+
+def in_memory_tracklets(
+  names: Sequence[str], tracklets: Sequence[np.ndarray]
+) -> Samples:
+  """Samples of tracklets that are already decoded.
+
+  Args:
+    names: N, one a tracklet; its frames are named NAME/00.png and so on.
+    tracklets: N arrays uint8 [T, H, W, 3], T frames in order of time; T may
+      differ, H and W may not.
+  """
+  starts = np.cumsum([0, *map(len, tracklets)])
+  frame_names = tuple(
+    f'{name}/{frame:02d}.png'
+    for name, tracklet in zip(names, tracklets, strict=True)
+    for frame in range(len(tracklet))
+  )
+  frames = np.concatenate(tracklets)
+  return Samples(tuple(names), frames.__getitem__, starts, frame_names)
 
 
 EMPTY = Samples((), ().__getitem__)

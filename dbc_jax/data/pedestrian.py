@@ -1,6 +1,6 @@
 """Lasting looks of one synthetic pedestrian: build, clothes, hair, bag.
 
-Called by `synthetic`, which keeps one for each person; `figure` draws it.
+Called by `world`, which keeps one for each person; `figure` draws it.
 """
 
 import dataclasses

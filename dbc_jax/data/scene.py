@@ -1,6 +1,6 @@
 """What is behind each synthetic camera: five painted places.
 
-Called by `synthetic`, which cuts the background of each image from them.
+Called by `world`, which cuts the background of each image from them.
 """
 
 import numpy as np

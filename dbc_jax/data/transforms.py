@@ -46,8 +46,9 @@ def augment(
   Args:
     rng: key of the step.
     positions: [B] int32, each sample's place in the global batch, which alone
-      decides its draws.
-    images: [B, H, W, 3] uint8.
+      decides its draws, and for frames with their place in the tracklet.
+    images: [B, H, W, 3] uint8, or frames of tracklets [B, T, H, W, 3], of which
+      each has draws of its own.
     size: (height, width) of the result.
     crop_area: bounds of a crop's share of the image's area; (0.64, 1) in the
       public code.
@@ -55,14 +56,19 @@ def augment(
       own; (1, 1.5) is the public code's (2, 3) for crops of 2:1.
 
   Returns:
-    [B, height, width, 3] float32, normalised.
+    [B, height, width, 3] or [B, T, height, width, 3] float32, normalised.
 
   Source: BUC's public training transform, which DBC and E-cluster take over.
   """
-  keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(rng, positions)
-  return jax.vmap(
+  *batch, height, width, channels = images.shape
+  if len(batch) == 2:
+    positions = positions[:, None] * batch[1] + jnp.arange(batch[1])
+  keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(rng, positions.ravel())
+  images = normalize(images.reshape((-1, height, width, channels)))
+  images = jax.vmap(
     lambda key, image: _augment_one(key, image, size, crop_area, crop_aspect)
-  )(keys, normalize(images))
+  )(keys, images)
+  return images.reshape((*batch, *size, channels))
 
 
 def _augment_one(

@@ -116,8 +116,7 @@ class Encoder(nn.Module):
     frames = images.shape[1] if images.ndim == 5 else None
     if frames is not None:
       images = images.reshape((-1, *images.shape[2:]))
-    maps = self.backbone(images, train=train)
-    pooled = jnp.mean(maps.astype(jnp.float32), axis=(1, 2))
+    pooled = self.pool(images, train=train)
     if frames is not None:
       pooled = pooled.reshape((-1, frames, pooled.shape[-1]))
       if mask is None:
@@ -126,6 +125,17 @@ class Encoder(nn.Module):
         weight = mask[..., None].astype(pooled.dtype)
         total = jnp.sum(pooled * weight, axis=1)
         pooled = total / jnp.maximum(jnp.sum(weight, axis=1), 1.0)
+    return self.finish(pooled, train=train)
+
+  def pool(self, images: jax.Array, *, train: bool = False) -> jax.Array:
+    """The backbone's output [B, D] for images [B, H, W, 3], not normalised."""
+    maps = self.backbone(images, train=train)
+    return jnp.mean(maps.astype(jnp.float32), axis=(1, 2))
+
+  def finish(
+    self, pooled: jax.Array, *, train: bool = False
+  ) -> tuple[jax.Array, jax.Array]:
+    """(embedding, feature) of pooled outputs, or means of them, [B, D]."""
     return self.head(pooled, train=train), l2_normalize(pooled)
 
 

@@ -8,7 +8,7 @@ import csv
 import html
 import io
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from PIL import Image
@@ -17,6 +17,7 @@ from dbc_jax.reporting import metrics
 
 _NUM_LARGEST, _NUM_MIDDLE, _NUM_IMAGES = 6, 6, 12
 _MAX_WIDTH, _MAX_HEIGHT = 192, 96
+_UNKNOWN = -1  # pid of an image whose identity is not known
 
 
 def write_clusters(
@@ -33,7 +34,7 @@ def write_clusters(
     path: of the CSV file; replaced as a whole.
     names: N paths of images.
     labels: [N] int, cluster of each image.
-    pids: [N] int, true identities, for a column `pid`.
+    pids: [N] int, true identities, for a column `pid`; -1 where not known.
     camids: [N] int, cameras, for a column `camid`.
 
   Raises:
@@ -92,7 +93,7 @@ def spread(length: int, count: int) -> list[int]:
 def contact_sheets(
   names: Sequence[str],
   labels: np.ndarray,
-  thumbnails: Sequence[np.ndarray] | np.ndarray,
+  read_image: Callable[[int], np.ndarray],
   pids: np.ndarray | None,
 ) -> Iterator[str]:
   """Images of the largest clusters and of a sample of the others.
@@ -100,8 +101,8 @@ def contact_sheets(
   Args:
     names: N paths of images.
     labels: [N] int, >= 0.
-    thumbnails: item i is image i, [H, W, 3] uint8; only those shown are read.
-    pids: [N] int, true identities, or None.
+    read_image: from i to image i, [H, W, 3] uint8; called for those shown.
+    pids: [N] int, true identities, -1 where not known, or None.
 
   Yields:
     HTML, for the style sheet of the report: `.sheet`, `.other`, `.flag`.
@@ -127,16 +128,20 @@ def contact_sheets(
         caption += f', {len(shown)} shown'
       others: set[int] = set()
       if pids is not None:
-        values, counts = np.unique(pids[members], return_counts=True)
-        caption += (
-          f'; {len(values)} identities, the most frequent has {counts.max()}'
-          if len(values) > 1
-          else '; one identity'
-        )
-        main = values[counts.argmax()]
-        others = {i for i in members if pids[i] != main}
+        known = [i for i in members if pids[i] != _UNKNOWN]
+        values, counts = np.unique(pids[known], return_counts=True)
+        if len(known) < len(members):
+          caption += f'; {len(known)} with an identity'
+        if len(values) > 1:
+          caption += (
+            f'; {len(values)} identities, the most frequent has {counts.max()}'
+          )
+          main = values[counts.argmax()]
+          others = {i for i in known if pids[i] != main}
+        elif len(values):
+          caption += '; one identity'
       images = ''.join(
-        _image(thumbnails[i], names[i], i in others) for i in shown
+        _image(read_image(i), names[i], i in others) for i in shown
       )
       yield (
         f'<figure><figcaption>{caption}</figcaption>'

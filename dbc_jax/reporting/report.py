@@ -7,7 +7,7 @@ import html
 import io
 import pathlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import matplotlib
@@ -61,7 +61,7 @@ def write_report(
   config: Mapping[str, Any],
   names: Sequence[str],
   labels: np.ndarray,
-  thumbnails: Sequence[np.ndarray] | np.ndarray,
+  read_image: Callable[[int], np.ndarray],
   *,
   pids: np.ndarray | None = None,
 ) -> None:
@@ -76,8 +76,7 @@ def write_report(
       stand in the title.
     names: N paths of the training images.
     labels: [N] int, clusters in the kept stage.
-    thumbnails: [N, H, W, 3] uint8, or anything whose item i is image i; only
-      the images on show are read.
+    read_image: from i to image i, [H, W, 3] uint8; called for those on show.
     pids: [N] int, true identities, where the data set has them.
 
   Raises:
@@ -107,7 +106,7 @@ def write_report(
     f' {int((sizes == 1).sum())} of {len(sizes)} hold a single image.</p>',
     _histogram(sizes),
     f'<h2>What is in the clusters of stage {kept_stage}</h2>',
-    *clusters.contact_sheets(names, labels, thumbnails, pids),
+    *clusters.contact_sheets(names, labels, read_image, pids),
     '<h2>All stages</h2>',
     _stage_table(history, kept_stage),
     '<h2>Settings</h2><details><summary>Show</summary><div class="wide">',

@@ -1,25 +1,35 @@
-"""Decoding: colour order, odd files, sizes, and one report of bad ones."""
+"""Decoding of one image: colours, odd files, and damaged ones."""
 
+import errno
 import io
+import struct
+import zlib
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
-from dbc_jax.data import load_images
 from dbc_jax.data.decode import decode_image, image_files
-from dbc_jax.data.manifest import EMPTY, in_memory
 
 # Red above blue, in blocks large enough to survive JPEG.
 PICTURE = np.zeros((32, 16, 3), np.uint8)
 PICTURE[:16, :, 0] = PICTURE[16:, :, 2] = 255
+# Options with which Pillow keeps every pixel.
+LOSSLESS = {'PNG': {}, 'WEBP': {'lossless': True}}
 
 
 def encode(suffix, mode='RGB', image=PICTURE, **options):
   buffer = io.BytesIO()
   Image.fromarray(image).convert(mode).save(buffer, suffix, **options)
   return buffer.getvalue()
+
+
+def write(folder, files):
+  for name, data in files.items():
+    (folder / name).write_bytes(data)
+  return image_files(folder, sorted(files))
 
 
 @pytest.mark.parametrize('kind', ['PNG', 'BMP', 'JPEG', 'WEBP'])
@@ -38,8 +48,12 @@ def test_channels_are_red_green_blue(kind):
     ('JPEG', 'L'),
     ('JPEG', 'CMYK'),
     ('PNG', '1'),
+    ('PNG', 'L'),
+    ('PNG', 'LA'),
     ('PNG', 'P'),
     ('PNG', 'RGBA'),
+    ('WEBP', 'RGBA'),
+    ('BMP', '1'),
     ('BMP', 'P'),
   ],
 )
@@ -51,17 +65,97 @@ def test_other_colour_modes_become_rgb(kind, mode):
   )
 
 
-def test_noted_rotation_is_applied():
+@pytest.mark.parametrize('marked', [True, False])
+@pytest.mark.parametrize('transform', [0, 2])
+def test_cmyk_jpegs_are_inverted_as_adobe_writes_them(transform, marked):
+  # Stored are 255 less these: 60, 128, 128, 255.
+  buffer = io.BytesIO()
+  inks = Image.new('CMYK', (16, 16), (195, 127, 127, 0))
+  inks.save(buffer, 'JPEG', quality=100)
+  data = bytearray(buffer.getvalue())
+  assert data[2:4] == b'\xff\xee' and data[6:11] == b'Adobe'
+  data[17] = transform  # 0: the inks themselves, 2: luminance and two chromas.
+  if not marked:
+    del data[2:18]
+  inks_as_such = (60, 128, 128)
+  grey = (195,) * 3  # C = M = Y = 255 - luminance, and inverted.
+  expected = grey if transform == 2 and marked else inks_as_such
+  image = decode_image(bytes(data))
+  np.testing.assert_allclose(image.astype(int)[8, 8], expected, atol=2)
+
+
+@pytest.mark.parametrize('channels', [1, 3, 4])
+@pytest.mark.parametrize('whole', [True, False])
+def test_of_16_bits_the_upper_8_are_taken(channels, whole):
+  shape = (32, 16, channels)
+  image = np.random.default_rng(0).integers(0, 2**16, shape, np.uint16)
+  data = cv2.imencode('.png', image)[1].tobytes()  # Blue comes first.
+  upper = (image >> 8).astype(np.uint8)
+  expected = upper[..., 2::-1] if channels > 1 else np.repeat(upper, 3, -1)
+  # Without its end marker the file is decoded by Pillow.
+  decoded = decode_image(data if whole else data[:-12])
+  np.testing.assert_array_equal(decoded, expected)
+
+
+@pytest.mark.parametrize('kind', ['JPEG', 'PNG', 'WEBP'])
+@pytest.mark.parametrize('orientation', range(1, 9))
+def test_noted_rotation_is_applied(kind, orientation):
   exif = Image.Exif()
-  exif[0x0112] = 6  # Shown after a quarter turn clockwise.
-  image = decode_image(encode('JPEG', exif=exif))
-  assert image.shape == (16, 32, 3)
-  assert image[8, 28, 0] > 200  # The top, red, is now on the right.
+  exif[0x0112] = orientation
+  # Four colours, so that all turns and mirrors differ.
+  picture = PICTURE.copy()
+  picture[:16, :8, 1] = picture[16:, :8, 1] = 255
+  picture[16:, 8:] = 255
+  data = encode(kind, image=picture, exif=exif)
+  with Image.open(io.BytesIO(data)) as opened:
+    expected = np.asarray(ImageOps.exif_transpose(opened)).astype(int)
+  image = decode_image(data)
+  assert image.shape == ((32, 16, 3) if orientation < 5 else (16, 32, 3))
+  np.testing.assert_allclose(image, expected, atol=2)
+
+
+@pytest.mark.parametrize('kind', ['PNG', 'WEBP'])
+def test_of_an_animation_the_first_picture_is_taken(kind):
+  second = Image.fromarray(255 - PICTURE)
+  data = encode(kind, save_all=True, append_images=[second], **LOSSLESS[kind])
+  np.testing.assert_array_equal(decode_image(data), PICTURE)
+
+
+@pytest.mark.parametrize('kind', ['GIF', 'TIFF'])
+def test_other_kinds_are_refused_whatever_their_suffix(kind, tmp_path):
+  samples = write(tmp_path, {'a.png': encode(kind)})
+  with pytest.raises(ValueError, match=r'^a\.png: not an image in JPEG, PNG'):
+    samples.read(0)
+
+
+def test_huge_images_are_refused_before_they_are_decoded(monkeypatch):
+  header = struct.pack('>II5B', 20_000, 20_000, 1, 0, 0, 0, 0)
+  rows = zlib.compress(bytes(20_000 * 2501))  # 50 MB of zeros.
+  chunks = ((b'IHDR', header), (b'IDAT', rows), (b'IEND', b''))
+  bomb = b'\x89PNG\r\n\x1a\n' + b''.join(
+    struct.pack('>I', len(content))
+    + kind
+    + content
+    + struct.pack('>I', zlib.crc32(kind + content))
+    for kind, content in chunks
+  )
+  assert len(bomb) < 100_000
+  for module, name in ((cv2, 'imdecode'), (Image, 'open')):
+    monkeypatch.setattr(module, name, lambda *_: pytest.fail('decoded'))
+  with pytest.raises(ValueError, match=r'20000 pixels wide.*64,000,000'):
+    decode_image(bomb)
 
 
 def test_pillow_decodes_what_opencv_refuses():
   data = encode('PNG')[:-12]  # All pixels are there, the end marker is not.
   np.testing.assert_array_equal(decode_image(data), PICTURE)
+
+
+@pytest.mark.parametrize('kind', ['JPEG', 'PNG'])
+def test_signature_with_nonsense_behind_it(kind):
+  data = encode(kind)
+  with pytest.raises(ValueError, match=r'damaged|not an image'):
+    decode_image(data[:8] + bytes(8) + data[16:24] + bytes(100))
 
 
 def test_bytes_after_the_end_do_no_harm():
@@ -76,7 +170,7 @@ def test_bytes_after_the_end_do_no_harm():
 def test_truncated_images_are_refused(kind, share):
   noise = np.random.default_rng(0).integers(0, 256, (64, 32, 3), np.uint8)
   data = encode(kind, image=noise)
-  with pytest.raises(ValueError):
+  with pytest.raises(ValueError, match=r'^damaged: '):
     decode_image(data[: int(share * len(data))])
 
 
@@ -90,108 +184,19 @@ def test_truncated_jpegs_are_refused_though_opencv_takes_them(monkeypatch):
       decode_image(cut)
 
 
-@pytest.mark.parametrize('size', [(32, 16), (16, 8), (64, 48), (64, 8)])
-def test_images_are_resized_to_one_size(size):
-  flat = np.full((32, 16, 3), 77, np.uint8)
-  images = load_images(in_memory(['a', 'b'], np.stack([PICTURE, flat])), size)
-  assert (images.shape, images.dtype) == ((2, *size, 3), np.uint8)
-  assert (images[1] == 77).all()
-  np.testing.assert_array_equal(images[0, 0, 0], PICTURE[0, 0])
-  np.testing.assert_array_equal(images[0, -1, -1], PICTURE[-1, -1])
-
-
-def test_shrinking_averages_and_enlarging_interpolates():
-  rng = np.random.default_rng(0)
-  picture = rng.integers(0, 256, (1, 32, 16, 3), np.uint8)
-  samples = in_memory(['a'], picture)
-  means = picture[0].reshape(8, 4, 4, 4, 3).mean(axis=(1, 3))
-  np.testing.assert_allclose(load_images(samples, (8, 4))[0], means, atol=1)
-  np.testing.assert_array_equal(
-    load_images(samples, (64, 32))[0],
-    cv2.resize(picture[0], (32, 64), interpolation=cv2.INTER_LINEAR),
-  )
-  np.testing.assert_array_equal(load_images(samples, (32, 16)), picture)
-
-
-def write(folder, files):
-  for name, data in files.items():
-    (folder / name).write_bytes(data)
-  return image_files(folder, sorted(files))
-
-
-def test_order_is_kept_and_native_size_too(tmp_path):
-  pictures = np.random.default_rng(0).integers(0, 256, (50, 6, 4, 3), np.uint8)
-  samples = write(
-    tmp_path,
-    {f'{i:02}.png': encode('PNG', image=p) for i, p in enumerate(pictures)},
-  )
-  np.testing.assert_array_equal(load_images(samples), pictures)
-
-
-def test_several_native_sizes_are_an_error(tmp_path):
-  samples = write(
-    tmp_path,
-    {'a.png': encode('PNG'), 'b.png': encode('PNG', image=PICTURE[:20])},
-  )
-  with pytest.raises(ValueError, match=r'2 sizes') as caught:
-    load_images(samples)
-  assert '32 x 16, as a.png' in str(caught.value)
-  assert '20 x 16, as b.png' in str(caught.value)
-  assert load_images(samples, (32, 16)).shape == (2, 32, 16, 3)
-
-
-def test_unreadable_images_are_reported_together(tmp_path):
-  good = encode('JPEG')
-  bad = {
-    'empty.jpg': b'',
-    'text.jpg': b'<html>404 Not Found</html>',
-    'half.jpg': good[: len(good) // 2],
-  }
-  samples = write(tmp_path, {'good.jpg': good, 'lost.jpg': good, **bad})
-  (tmp_path / 'lost.jpg').unlink()
-  with pytest.raises(ValueError, match=r'^4 of 5 images cannot') as caught:
-    load_images(samples, (32, 16))
-  message = str(caught.value)
-  assert 'empty.jpg: empty file' in message
-  assert 'text.jpg: not an image' in message
-  assert 'half.jpg: damaged: ' in message
-  assert 'lost.jpg: No such file' in message
-  assert 'good.jpg' not in message
-  assert 'remove them' in message
-
-
-def test_ten_unreadable_names_are_enough(tmp_path):
-  samples = write(tmp_path, {f'{i:02}.jpg': b'' for i in range(12)})
-  with pytest.raises(ValueError, match='12 of 12') as caught:
-    load_images(samples)
-  assert '09.jpg' in str(caught.value)
-  assert '10.jpg' not in str(caught.value)
-
-
 def test_one_bad_image_names_itself(tmp_path):
   samples = write(tmp_path, {'bad.jpg': b'x'})
   with pytest.raises(ValueError, match=r'^bad\.jpg: not an image'):
     samples.read(0)
 
 
-def test_no_samples():
-  assert load_images(EMPTY).shape == (0, 0, 0, 3)
-  assert load_images(EMPTY, (8, 4)).shape == (0, 8, 4, 3)
+def test_files_that_may_not_be_read(tmp_path, monkeypatch):
+  samples = write(tmp_path, {'a.png': encode('PNG')})
 
+  # A real one would not stop root, whom tests may run as.
+  def refuse(path):
+    raise PermissionError(errno.EACCES, 'Permission denied', str(path))
 
-@pytest.mark.parametrize('size', [(32,), (0, 16), (32, 16, 3)])
-def test_size_is_checked(size):
-  with pytest.raises(ValueError, match=r'size: expected \(height, width\)'):
-    load_images(EMPTY, size)
-
-
-@pytest.mark.parametrize(
-  'count, terminal, shown', [(2001, True, 1), (2000, True, 0), (2001, False, 0)]
-)
-def test_progress_only_for_many_on_a_terminal(
-  count, terminal, shown, capsys, monkeypatch
-):
-  samples = in_memory([''] * count, np.zeros((count, 1, 1, 3), np.uint8))
-  monkeypatch.setattr('sys.stderr.isatty', lambda: terminal, raising=False)
-  load_images(samples)
-  assert ('Decoding' in capsys.readouterr().err) == shown
+  monkeypatch.setattr(Path, 'read_bytes', refuse)
+  with pytest.raises(ValueError, match=r'^a\.png: Permission denied$'):
+    samples.read(0)

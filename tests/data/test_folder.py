@@ -1,5 +1,6 @@
 """A folder of unlabelled images: what is taken, and what is not."""
 
+import os
 import warnings
 
 import cv2
@@ -16,10 +17,10 @@ def write(path, value=0):
   path.write_bytes(cv2.imencode(path.suffix.lower(), image)[1].tobytes())
 
 
-def load(root):
+def load(root, **options):
   with warnings.catch_warnings():
     warnings.simplefilter('error')
-    return load_dataset('folder', root)
+    return load_dataset('folder', root, **options)
 
 
 def test_images_at_any_depth_sorted_by_name(tmp_path):
@@ -82,3 +83,95 @@ def test_only_links_that_lead_out(tmp_path):
   (tmp_path / 'in' / 'a.jpg').symlink_to(tmp_path / 'out' / 'a.jpg')
   with pytest.raises(ValueError, match=r'no images.*1 links that lead out'):
     load(tmp_path / 'in')
+
+
+def test_one_image_is_enough_to_read(tmp_path):
+  write(tmp_path / 'a.png', 7)
+  dataset, _ = load(tmp_path)
+  assert dataset.train.names == ('a.png',)
+  assert (load_images(dataset.train) == 7).all()
+
+
+def test_names_in_any_script_and_with_spaces(tmp_path):
+  names = ['my crop (1).png', 'Straße 5/Überweg.png', '行人/图 1.png']
+  for name in names:
+    write(tmp_path / name, 9)
+  dataset, _ = load(tmp_path)
+  assert dataset.train.names == tuple(sorted(names))
+  assert (load_images(dataset.train) == 9).all()
+
+
+def test_folders_with_the_name_of_an_image_are_folders(tmp_path):
+  write(tmp_path / 'a.png')
+  write(tmp_path / 'x.jpg' / 'b.png')
+  (tmp_path / 'empty.jpg').mkdir()
+  assert load(tmp_path)[0].train.names == ('a.png', 'x.jpg/b.png')
+
+
+def test_broken_links_are_unreadable_images(tmp_path):
+  write(tmp_path / 'a.png')
+  (tmp_path / 'b.png').symlink_to(tmp_path / 'gone.png')
+  (tmp_path / 'c.png').symlink_to('c.png')
+  dataset, _ = load(tmp_path)
+  with pytest.raises(ValueError, match='2 of 3 images cannot') as caught:
+    load_images(dataset.train)
+  assert 'b.png: No such file' in str(caught.value)
+  assert 'c.png: Too many levels of symbolic links' in str(caught.value)
+
+
+def test_folders_that_may_not_be_read_are_named(tmp_path, monkeypatch):
+  write(tmp_path / 'a.png')
+  write(tmp_path / 'closed' / 'b.png')
+  scandir = os.scandir
+
+  # A real one would not stop root, whom tests may run as.
+  def refuse(path):
+    if os.fspath(path).endswith('closed'):
+      raise PermissionError(13, 'Permission denied', path)
+    return scandir(path)
+
+  monkeypatch.setattr(os, 'scandir', refuse)
+  with pytest.raises(ValueError, match='closed cannot be read: Permission'):
+    load(tmp_path)
+
+
+def test_folders_as_tracklets(tmp_path):
+  ordered = [
+    'a10/0000.png',
+    'a10/0001.png',
+    'a9/1_2.png',
+    'a9/1_11.png',
+    'a9/2_1.png',
+    'b/x.png',
+    'b/cam 1/f2.png',
+    'b/cam 1/f9.png',
+    'b/cam 1/f10.png',
+  ]
+  for value, name in enumerate(ordered):
+    write(tmp_path / name, value)
+  write(tmp_path / '.cache' / 'c.png')
+  (tmp_path / 'notes').mkdir()
+  (tmp_path / 'notes' / 'a.txt').write_text('no image')
+  dataset, truth = load(tmp_path, tracklets=True)
+  train = dataset.train
+  assert train.names == ('a10', 'a9', 'b', 'b/cam 1')
+  assert train.starts.tolist() == [0, 2, 5, 6, 9]
+  assert train.frame_names == tuple(ordered)
+  assert [int(train.read(f)[0, 0, 0]) for f in range(9)] == [*range(9)]
+  assert truth == GroundTruth()
+
+
+def test_images_outside_of_any_tracklet(tmp_path):
+  for name in ('a/1.png', 'loose.png', 'other.png'):
+    write(tmp_path / name)
+  with pytest.raises(ValueError, match='2 images lie directly in it') as caught:
+    load(tmp_path, tracklets=True)
+  assert 'loose.png, other.png' in str(caught.value)
+  assert 'leave tracklets out' in str(caught.value)
+  assert len(load(tmp_path)[0].train) == 3
+
+
+def test_a_list_has_a_column_for_tracklets(tmp_path):
+  write(tmp_path / 'a' / '1.png')
+  with pytest.raises(ValueError, match=r"^tracklets: got True .*csv='l\.csv'"):
+    load(tmp_path, csv='l.csv', tracklets=True)

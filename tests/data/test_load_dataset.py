@@ -6,25 +6,30 @@ import types
 
 import pytest
 
+from configs import common
 from dbc_jax.data import load_dataset
 
-KNOWN = 'demo, folder, market1501'
+KNOWN = (
+  'demo, demo_video, folder, market1501, dukemtmc_reid, msmt17, mars, '
+  'dukemtmc_videoreid'
+)
+READ_FILES = KNOWN.split(', ')[2:]
 
 
-@pytest.mark.parametrize('name', ['', 'Market1501', 'mars', 'demo_video'])
+@pytest.mark.parametrize('name', ['', 'Market1501', 'mars_video'])
 def test_unknown_names(name):
   with pytest.raises(ValueError, match=f'known are: {KNOWN}'):
     load_dataset(name)
 
 
-@pytest.mark.parametrize('name', ['folder', 'market1501'])
+@pytest.mark.parametrize('name', READ_FILES)
 @pytest.mark.parametrize('root', [None, ''])
 def test_root_is_asked_for(name, root):
   with pytest.raises(ValueError, match=rf"'{name}'.* --config.data.root=DIR"):
     load_dataset(name, root)
 
 
-@pytest.mark.parametrize('name', ['folder', 'market1501'])
+@pytest.mark.parametrize('name', READ_FILES)
 def test_missing_root_names_what_exists(tmp_path, name):
   lost = tmp_path / 'a' / 'b'
   with pytest.raises(ValueError, match='does not exist') as caught:
@@ -32,7 +37,7 @@ def test_missing_root_names_what_exists(tmp_path, name):
   assert f'{lost} does not exist ({tmp_path} does)' in str(caught.value)
 
 
-@pytest.mark.parametrize('name', ['folder', 'market1501'])
+@pytest.mark.parametrize('name', READ_FILES)
 def test_root_must_be_a_folder_with_something_in_it(tmp_path, name):
   with pytest.raises(ValueError, match=r'is empty\.'):
     load_dataset(name, tmp_path)
@@ -46,7 +51,7 @@ def test_unknown_options_are_named(tmp_path):
   with pytest.raises(ValueError, match='option num_ids, sed; known are: num_'):
     load_dataset('market1501', tmp_path, num_ids=3, sed=1)
   with pytest.raises(ValueError, match='option seed; known are: none'):
-    load_dataset('folder', tmp_path, seed=1)
+    load_dataset('dukemtmc_videoreid', tmp_path, seed=1)
 
 
 @pytest.fixture
@@ -80,3 +85,7 @@ def test_readers_are_imported_only_when_asked_for():
     '("dbc_jax.data.synthetic", "dbc_jax.data.market1501", "jax"))'
   )
   subprocess.run([sys.executable, '-c', code], check=True)
+
+
+def test_configs_know_the_same_data_sets():
+  assert sorted(common.DATASETS) == sorted(KNOWN.split(', '))

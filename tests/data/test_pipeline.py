@@ -1,35 +1,196 @@
-"""The hashed order: the same for every given order, another for each seed."""
+"""The hashed order, and that kept and streamed images give the same batches."""
 
+import dataclasses
+
+import jax
 import numpy as np
+import pytest
+import runs
 
-from dbc_jax.data import pipeline
+from dbc_jax import parallel
+from dbc_jax.data import load_dataset, manifest, pipeline
+
+SIZE = (4, 2)
+# Less than any of these data sets: everything is streamed.
+NOTHING = 1e-9
+
+
+def _images(count, seed=0):
+  return np.random.default_rng(seed).integers(
+    0, 256, (count, *SIZE, 3), np.uint8
+  )
+
+
+def _load(samples, seed=0, size=SIZE, **options):
+  dataset = manifest.Dataset(samples, manifest.EMPTY, manifest.EMPTY)
+  truth = manifest.GroundTruth(
+    train_pids=np.arange(len(samples), dtype=np.int32)
+  )
+  return pipeline.load_splits(dataset, truth, size=size, seed=seed, **options)
+
+
+def _in_memory(images):
+  return manifest.in_memory([f'{i}' for i in range(len(images))], images)
+
+
+def _tracklets(lengths, seed=0):
+  starts = np.cumsum([0, *lengths])
+  images = _images(starts[-1], seed)
+  names = tuple(f't{i}' for i in range(len(lengths)))
+  return manifest.Samples(names, images.__getitem__, starts, None), images
+
+
+def _frames(split):
+  batches = split.frame_batches(4, 900)
+  rows = [parallel.unshard(x)[: len(owners)] for owners, _, x in batches]
+  return np.concatenate(rows)
 
 
 def test_order_depends_on_content_and_seed_alone():
-  rng = np.random.default_rng(0)
-  images = rng.integers(0, 256, (50, 4, 2, 3), np.uint8)
-  shuffle = rng.permutation(50)
-  order, digest = pipeline.content_order(images, 0)
-  order_shuffled, digest_shuffled = pipeline.content_order(images[shuffle], 0)
-  np.testing.assert_array_equal(images[order], images[shuffle][order_shuffled])
-  assert digest == digest_shuffled
+  images = _images(50)
+  shuffle = np.random.default_rng(1).permutation(50)
+  given = _load(_in_memory(images))
+  shuffled = _load(_in_memory(images[shuffle]))
+  np.testing.assert_array_equal(_frames(given.train), _frames(shuffled.train))
+  assert given.digest == shuffled.digest
+  # Truth and names stay with their images.
+  order = given.truth.train_pids
   assert sorted(order) == list(range(50))
-  other, other_digest = pipeline.content_order(images, 1)
-  assert (other != order).any() and other_digest != digest
+  np.testing.assert_array_equal(_frames(given.train), images[order])
+  assert given.train.names == [f'{i}' for i in order]
+  other = _load(_in_memory(images), seed=1)
+  assert (other.truth.train_pids != order).any()
+  assert other.digest != given.digest
 
 
 def test_digest_notices_one_pixel():
-  images = np.zeros((3, 4, 2, 3), np.uint8)
+  images = np.zeros((3, *SIZE, 3), np.uint8)
   changed = images.copy()
   changed[1, 0, 0, 0] = 1
-  assert (
-    pipeline.content_order(images, 0)[1]
-    != pipeline.content_order(changed, 0)[1]
-  )
+  assert _load(_in_memory(images)).digest != _load(_in_memory(changed)).digest
 
 
 def test_order_is_uncorrelated_with_the_given_one():
   images = np.arange(400, dtype=np.uint16).view(np.uint8).reshape(400, 1, 1, 2)
-  order, _ = pipeline.content_order(np.repeat(images, 3, axis=-1), 0)
+  images = np.repeat(images, 3, axis=-1)[..., :3]
+  loaded = _load(_in_memory(images), size=(1, 1))
+  order = loaded.truth.train_pids
   correlation = np.corrcoef(order, np.arange(400))[0, 1]
   assert abs(correlation) < 0.2  # 4 standard deviations
+
+
+@pytest.mark.parametrize('num_devices', [1, 4])
+@pytest.mark.parametrize('device_memory', [False, True])
+def test_kept_and_streamed_images_give_the_same_batches(
+  tmp_path, monkeypatch, num_devices, device_memory
+):
+  """Files of other sizes than the stored one, decoded once or every time."""
+  devices = jax.local_devices()[:num_devices]
+  monkeypatch.setattr(parallel, 'devices', lambda: devices)
+  monkeypatch.setattr(parallel, 'host_is_device', lambda: not device_memory)
+  runs.write_market(tmp_path)
+  dataset, truth = load_dataset('market1501', tmp_path)
+  kept, streamed = (
+    pipeline.load_splits(
+      dataset, truth, size=(20, 16), seed=3, memory_budget_gb=budget
+    )
+    for budget in (1.0, NOTHING)
+  )
+  assert 'are kept in memory' in kept.decision
+  assert 'are decoded when needed' in streamed.decision
+  assert kept.digest == streamed.digest
+  order = np.random.default_rng(0).permutation(30)[:24].reshape(3, 8)
+  a, b = (
+    [*loaded.train.training_batches(order, 1, (0,))]
+    for loaded in (kept, streamed)
+  )
+  assert len(a) == len(b) == 3
+  for one, other in zip(a, b, strict=True):
+    assert one.shape == (num_devices, 8 // num_devices, 20, 16, 3)
+    assert one.dtype == np.uint8 and one.sharding == other.sharding
+    np.testing.assert_array_equal(one, other)
+  assert a[0].sharding.device_set == set(devices)
+  for name in ('train', 'query', 'gallery'):
+    np.testing.assert_array_equal(
+      _frames(getattr(kept, name)), _frames(getattr(streamed, name))
+    )
+
+
+def test_frames_of_tracklets():
+  lengths = (2, 4, 9, 30)
+  samples, images = _tracklets(lengths)
+  split, streamed = (
+    _load(samples, memory_budget_gb=budget).train for budget in (1.0, NOTHING)
+  )
+  assert split.is_video and len(split) == 4
+  tracklet_of = {image.tobytes(): i for i, image in enumerate(images)}
+  order = np.array([[0, 1, 2, 3], [3, 2, 1, 0]])
+  batches = [*split.training_batches(order, 8, (0, 1))]
+  for one, other in zip(
+    batches, streamed.training_batches(order, 8, (0, 1)), strict=True
+  ):
+    np.testing.assert_array_equal(one, other)
+  assert batches[0].shape == (4, 1, 8, *SIZE, 3)
+  for rows, batch in zip(order, batches, strict=True):
+    for sample, frames in zip(rows, parallel.unshard(batch), strict=True):
+      found = [tracklet_of[frame.tobytes()] for frame in frames]
+      name = int(split.names[sample][1:])
+      start = sum(lengths[:name])
+      assert all(start <= k < start + lengths[name] for k in found)
+      counts = np.bincount(np.array(found) - start, minlength=lengths[name])
+      assert counts.max() - counts.min() <= 1
+  other = [*split.training_batches(order, 8, (0, 2))]
+  assert any((a != b).any() for a, b in zip(batches, other, strict=True))
+
+
+def test_a_long_tracklet_is_thinned_evenly():
+  samples, images = _tracklets((3, 10))
+  split = _load(samples).train
+  owners, weights, rows = zip(*split.frame_batches(4, 5), strict=True)
+  rows = np.concatenate([parallel.unshard(x) for x in rows])
+  counts = np.bincount(np.concatenate(owners))
+  long = split.names.index('t1')
+  assert counts[long] == 5 and counts[1 - long] == 3
+  expected = {0: [0, 1, 2], 1: [3, 5, 7, 9, 11]}
+  chosen = np.concatenate([expected[int(name[1:])] for name in split.names])
+  np.testing.assert_array_equal(rows[:8], images[chosen])
+  total = np.bincount(np.concatenate(owners), np.concatenate(weights))
+  np.testing.assert_allclose(total, 1.0, rtol=1e-6)
+
+
+def test_unreadable_images_are_an_error_or_left_out(tmp_path):
+  runs.write_images(tmp_path, [f'{i}.png' for i in range(6)], _images(6))
+  (tmp_path / '2.png').write_bytes(b'no picture')
+  (tmp_path / '4.png').write_bytes(b'')
+  dataset, truth = load_dataset('folder', tmp_path)
+  with pytest.raises(ValueError, match=r'(?s)2 of 6 .*2\.png.*4\.png.*skip_un'):
+    pipeline.load_splits(dataset, truth, size=SIZE, seed=0)
+  truth = dataclasses.replace(truth, train_camids=np.arange(6))
+  loaded = pipeline.load_splits(
+    dataset, truth, size=SIZE, seed=0, skip_unreadable=True
+  )
+  assert len(loaded.left_out) == 2 and '2.png' in loaded.left_out[0]
+  assert sorted(loaded.train.names) == ['0.png', '1.png', '3.png', '5.png']
+  assert [f'{i}.png' for i in loaded.truth.train_camids] == loaded.train.names
+
+
+def test_unreadable_frames_leave_their_tracklet_shorter():
+  samples, images = _tracklets((2, 3, 1))
+
+  def read(frame):
+    if frame in (3, 5):
+      raise ValueError(f'{frame}: damaged')
+    return images[frame]
+
+  loaded = _load(dataclasses.replace(samples, read=read), skip_unreadable=True)
+  assert sorted(loaded.train.names) == ['t0', 't1']
+  assert len(_frames(loaded.train)) == 4
+
+
+def test_nothing_readable(tmp_path):
+  (tmp_path / 'a.png').write_bytes(b'')
+  dataset, truth = load_dataset('folder', tmp_path)
+  with pytest.raises(ValueError, match='train: none of its images'):
+    pipeline.load_splits(
+      dataset, truth, size=SIZE, seed=0, skip_unreadable=True
+    )

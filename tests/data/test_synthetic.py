@@ -112,13 +112,6 @@ def test_gallery_has_junk_and_distractors(truth) -> None:
     assert pids.min() > 0
 
 
-@pytest.mark.parametrize('total', [28, 60, 333, 2000])
-def test_long_tail_sums_to_the_total(total: int) -> None:
-  counts = synthetic._long_tail(total, np.random.default_rng(0))
-  assert sum(counts) == total
-  assert min(counts) >= 2
-
-
 @pytest.mark.parametrize(
   ('option', 'value'),
   [

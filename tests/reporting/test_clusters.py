@@ -89,13 +89,31 @@ def test_spread_positions_are_distinct_and_in_range(length):
 def test_sheets_read_only_the_images_they_show():
   read_indices = []
 
-  class Images:
-    def __getitem__(self, i):
-      read_indices.append(int(i))
-      return np.zeros((8, 4, 3), np.uint8)
+  def read_image(i):
+    read_indices.append(int(i))
+    return np.zeros((8, 4, 3), np.uint8)
 
   labels = np.zeros(1000, np.int32)
   names = [f'{i:04d}.jpg' for i in range(1000)]
-  page = ''.join(clusters.contact_sheets(names, labels, Images(), None))
+  page = ''.join(clusters.contact_sheets(names, labels, read_image, None))
   assert 'Cluster 0: 1000 images, 12 shown<' in page
   assert page.count('<img') == len(read_indices) == 12
+
+
+def test_unknown_identities_are_nobodys():
+  labels, names = np.zeros(4, np.int32), ['a', 'b', 'c', 'd']
+  image = np.zeros((8, 4, 3), np.uint8)
+  page = ''.join(
+    clusters.contact_sheets(
+      names, labels, lambda i: image, np.array([-1, 7, -1, 7])
+    )
+  )
+  assert 'Cluster 0: 4 images; 2 with an identity; one identity<' in page
+  assert 'class="other"' not in page
+  page = ''.join(
+    clusters.contact_sheets(
+      names, labels, lambda i: image, np.array([-1, 7, 8, 7])
+    )
+  )
+  assert '3 with an identity; 2 identities, the most frequent has 2<' in page
+  assert page.count('class="other"') == 1

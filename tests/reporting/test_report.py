@@ -62,7 +62,15 @@ def make_history(num_stages: int, **extra: float) -> list[dict]:
 
 
 def write(path, history, kept_stage=1, **options) -> str:
-  args = (history, kept_stage, 'best mAP', CONFIG, NAMES, LABELS, IMAGES)
+  args = (
+    history,
+    kept_stage,
+    'best mAP',
+    CONFIG,
+    NAMES,
+    LABELS,
+    IMAGES.__getitem__,
+  )
   report.write_report(path / 'report.html', *args, **options)
   return (path / 'report.html').read_text()
 
@@ -172,7 +180,7 @@ def test_one_stage_of_single_images_makes_a_report(tmp_path):
     {'data': {'name': 'folder'}, 'cluster': {'criterion': 'buc'}},
     NAMES,
     np.arange(26),
-    IMAGES,
+    IMAGES.__getitem__,
   )
   page = Page((tmp_path / 'report.html').read_text())
   assert 'folder clustered by buc' in page.text
@@ -191,6 +199,6 @@ def test_wrong_arguments_are_named(tmp_path):
       CONFIG,
       NAMES[:25],
       LABELS,
-      IMAGES,
+      IMAGES.__getitem__,
     )
   assert not list(tmp_path.iterdir())

@@ -1,0 +1,204 @@
+"""What decoding, streaming and augmentation cost.
+
+  python -m benchmarks.data [--root=DIR] [--parts=stream,augment]
+
+Parts:
+  manifest  reading the list of Market-1501's files, and preparing them
+  stream    batches of 64 x 128 JPEGs, decoded on threads, and kept on the
+            devices
+  augment   the augmentation beside a training step of ResNet-50 at 256 x 128
+  memory    peak memory of a data set that is kept
+
+DIR is Market-1501; without it as many files are written, with its names, from
+images of the demo.
+"""
+
+import itertools
+import json
+import pathlib
+import subprocess
+import sys
+import tempfile
+import time
+
+import cv2
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import app, flags
+
+from benchmarks.measuring import Peak, medians
+from dbc_jax import memory as memory_lib
+from dbc_jax import models, optim, parallel, train
+from dbc_jax.data import load_dataset, load_images, pipeline, transforms
+from dbc_jax.data.frames import ResidentFrames, StreamedFrames
+from dbc_jax.data.prepared import prepare
+
+PARTS = ('manifest', 'stream', 'augment', 'memory')
+# Pictures of Market-1501's three folders.
+SPLITS = {
+  'bounding_box_train': 12936,
+  'query': 3368,
+  'bounding_box_test': 19732,
+}
+BATCH, STEPS = 64, 200
+
+_PARTS = flags.DEFINE_list('parts', [*PARTS], 'What to run.')
+_ROOT = flags.DEFINE_string('root', '', 'Market-1501, or none.')
+_REPEATS = flags.DEFINE_integer('repeats', 3, 'Calls of which to take medians.')
+_STEP_BATCH = flags.DEFINE_integer('batch_size', 16, 'Of the training step.')
+_CHILD = flags.DEFINE_string('child', '', 'Used by the part `memory`.')
+
+
+def written_market(folder: pathlib.Path) -> pathlib.Path:
+  """As many JPEGs as Market-1501 has, of its size and names."""
+  images = load_images(load_dataset('demo')[0].train)
+  files = [
+    cv2.imencode('.jpg', image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])[1]
+    for image in images
+  ]
+  for split, count in SPLITS.items():
+    (folder / split).mkdir()
+    first = 0 if split == 'bounding_box_train' else 751
+    for i in range(count):
+      pid, camid = first + i % 750 + 1, i // 750 % 6 + 1
+      name = f'{pid:04d}_c{camid}s1_{i:06d}_00.jpg'
+      (folder / split / name).write_bytes(files[i % len(files)].tobytes())
+  return folder
+
+
+def manifest(root: pathlib.Path) -> None:
+  """Seconds until the files are known, decoded and prepared."""
+  seconds = medians(
+    {'read': lambda: load_dataset('market1501', root) and ()}, _REPEATS.value
+  )
+  print(f'\nmanifest of {root.name}: {seconds["read"]:.2f} s')
+  dataset, truth = load_dataset('market1501', root)
+  start = time.perf_counter()
+  loaded = pipeline.load_splits(dataset, truth, size=(128, 64), seed=0)
+  took = time.perf_counter() - start
+  print(f'decoded, hashed and kept: {took:.1f} s ({loaded.decision})')
+  with tempfile.TemporaryDirectory() as folder:
+    start = time.perf_counter()
+    prepare('market1501', root, pathlib.Path(folder))
+    print(f'prepared as array_record: {time.perf_counter() - start:.1f} s')
+
+
+def stream(root: pathlib.Path) -> None:
+  """Images a second, from files to devices and on the devices."""
+  samples = load_dataset('market1501', root)[0].train
+  order = np.random.default_rng(0).integers(len(samples), size=(STEPS, BATCH))
+  ways = {
+    'decoded in a loop': lambda: (
+      [samples.read(i) for i in order.ravel()] and ()
+    ),
+    'streamed': lambda: [*StreamedFrames(samples.read).batches(order)][-1],
+  }
+  resident = ResidentFrames(load_images(samples))
+  ways['kept'] = lambda: [*itertools.islice(resident.batches(order), STEPS)]
+  seconds = medians(ways, _REPEATS.value)
+  print(f'\n{STEPS} batches of {BATCH} JPEGs of 64 x 128')
+  print('| | images a second |\n|---|---|')
+  for name, value in seconds.items():
+    print(f'| {name} | {STEPS * BATCH / value:,.0f} |')
+
+
+def augment(root: pathlib.Path) -> None:
+  """The share of augmentation in a training step."""
+  del root
+  batch, size = _STEP_BATCH.value, (256, 128)
+  crops = {'crop_area': (0.64, 1.0), 'crop_aspect': (1.0, 1.5)}
+  encoder = models.create_encoder(axis_name=parallel.AXIS_NAME)
+  optimizer = optim.create_optimizer(
+    momentum=0.9, weight_decay=5e-4, backbone_multiplier=0.1
+  )
+  step = train.make_train_step(
+    encoder=encoder,
+    optimizer=optimizer,
+    image_size=size,
+    temperature=0.1,
+    memory_momentum=0.5,
+    **crops,
+  )
+  rows = memory_lib.init_memory(np.eye(100, 2048), np.arange(100), 100, 12936)
+  state = parallel.replicate(
+    train.create_train_state(
+      train.init_variables(encoder, jax.random.key(0), size),
+      optimizer,
+      rows,
+      100,
+      step=0,
+      rng=jax.random.key(0),
+    )
+  )
+  rng = np.random.default_rng(0)
+  images = rng.integers(0, 256, (batch, 128, 64, 3), np.uint8)
+  data = parallel.shard({'images': images, 'labels': np.arange(batch) % 100})
+  alone = jax.jit(
+    lambda key, images: transforms.augment(
+      key, jnp.arange(batch), images, size=size, **crops
+    )
+  )
+  on_device = jnp.asarray(images)
+  seconds = medians(
+    {
+      'step': lambda: step(state, data),
+      'augmentation': lambda: alone(jax.random.key(0), on_device),
+    },
+    _REPEATS.value,
+  )
+  share = seconds['augmentation'] / seconds['step']
+  print(
+    f'\nResNet-50 at 256 x 128, batch {batch}: step {seconds["step"]:.2f} s, '
+    f'augmentation alone {seconds["augmentation"]:.3f} s, {share:.1%} of it'
+  )
+
+
+def memory(root: pathlib.Path) -> None:
+  """Peak memory while a data set is decoded and kept."""
+  command = [sys.executable, '-m', 'benchmarks.data', f'--child={root}']
+  lines = subprocess.run(
+    command, check=True, capture_output=True, text=True
+  ).stdout.splitlines()
+  measured = json.loads(lines[-1])
+  print(
+    f'\n{measured["images"]:,} images of 128 x 64: peak '
+    f'+{measured["bytes"] / 1e9:.3f} GB, '
+    f'{measured["bytes"] / (measured["images"] * 128 * 64 * 3):.3f} of N H W 3'
+  )
+
+
+def measure(root: str) -> None:
+  """One load in this process; prints a JSON line."""
+  dataset, truth = load_dataset('market1501', root)
+  # What the first call brings with it is not the images'.
+  small = load_dataset('demo', num_train_images=20)
+  pipeline.load_splits(*small, size=(128, 64), seed=0)
+  peak = Peak()
+  loaded = pipeline.load_splits(
+    dataset, truth, size=(128, 64), seed=0, memory_budget_gb=10.0
+  )
+  batch = next(loaded.train.training_batches(np.arange(64)[None], 1, (0,)))
+  jax.block_until_ready(batch)
+  images = len(loaded.train) + len(loaded.query) + len(loaded.gallery)
+  print(json.dumps({'images': images, 'bytes': peak.increase()}))
+
+
+def main(argv: list[str]) -> None:
+  """Runs the parts that are asked for."""
+  del argv
+  if _CHILD.value:
+    measure(_CHILD.value)
+    return
+  print(f'jax {jax.__version__} on {jax.devices()}, OpenCV {cv2.__version__}')
+  with tempfile.TemporaryDirectory() as folder:
+    if _ROOT.value:
+      root = pathlib.Path(_ROOT.value)
+    else:
+      root = written_market(pathlib.Path(folder))
+    for part in _PARTS.value:
+      {p.__name__: p for p in (manifest, stream, augment, memory)}[part](root)
+
+
+if __name__ == '__main__':
+  app.run(main)

@@ -1,0 +1,1 @@
+"""Commands beside the training: `python -m dbc_jax.commands.NAME`."""

@@ -1,0 +1,59 @@
+"""Command line: writes a data set as TFDS records, for any program to read."""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+import tensorflow_datasets as tfds
+
+from dbc_jax.data.prepared import default_data_dir, prepare
+from dbc_jax.data.tfds_builders import BUILDERS
+
+
+def main(argv: list[str] | None = None) -> None:
+  """Prepares a data set, and prints how to read it."""
+  parser = argparse.ArgumentParser(
+    prog='python -m dbc_jax.commands.prepare_data', description=__doc__
+  )
+  parser.add_argument('--dataset', required=True, choices=BUILDERS)
+  parser.add_argument('--root', required=True, help='where its files are')
+  parser.add_argument(
+    '--data_dir',
+    help='what to write to; by default ROOT/tfds, or where that cannot be '
+    'written a folder in ~/.cache/dbc_jax/tfds',
+  )
+  args = parser.parse_args(argv)
+  root = Path(args.root).expanduser().absolute()
+  start = time.monotonic()
+  try:
+    if args.data_dir:
+      data_dir = Path(args.data_dir).expanduser().absolute()
+    else:
+      data_dir = default_data_dir(args.dataset, root)
+    folder, is_new = prepare(args.dataset, root, data_dir)
+  except ValueError as error:
+    sys.exit(f'Error: {error}')
+  except KeyboardInterrupt:
+    sys.exit('\nInterrupted. The same command begins anew.')
+
+  if is_new:
+    done = f'Written in {time.monotonic() - start:.0f} s'
+  else:
+    done = 'Already prepared, and no file has changed'
+  splits = tfds.builder_from_directory(folder).info.splits.values()
+  counts = ', '.join(f'{split.num_examples:,} {split.name}' for split in splits)
+  size = sum(split.num_bytes for split in splits) / 1e6
+  print(f"""{done}: {folder}
+{counts}; {size:.1f} MB
+
+To read it, with tensorflow-datasets, array_record and OpenCV alone:
+
+  import tensorflow_datasets as tfds
+  builder = tfds.builder_from_directory({str(folder)!r})
+  train = builder.as_data_source('train')
+  train[0]""")
+
+
+if __name__ == '__main__':
+  main()

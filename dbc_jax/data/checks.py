@@ -1,0 +1,74 @@
+"""Warnings of what is wrong with a data set as a whole, and lists of names.
+
+Called by the readers of this package.
+"""
+
+import os
+import warnings
+from collections.abc import Collection, Iterable, Mapping
+
+import numpy as np
+
+JUNK_PID = -1  # No person, or a part of one: every reader's -1.
+_NAMES_SHOWN = 10
+
+
+def warn_of_shared_identities(
+  name: str,
+  train_pids: np.ndarray,
+  test_pids: np.ndarray,
+  not_persons: Collection[int] = (JUNK_PID,),
+) -> None:
+  """Warns where a person is in the training set and in query or gallery.
+
+  Args:
+    name: what the warning is about: a title, a folder or a file.
+    train_pids: [N] integers.
+    test_pids: [M] integers, those of query and gallery together.
+    not_persons: pids that name nobody, which both sides may hold.
+  """
+  both = np.intersect1d(train_pids, test_pids).tolist()
+  shared = [pid for pid in both if pid not in not_persons]
+  if shared:
+    warnings.warn(
+      f'{name}: {len(shared):,} identities are both in training and in query '
+      f'or gallery: pid {listed(shared)}. Scores are too good where the same '
+      'persons were trained on; take them out of one of the two.',
+      stacklevel=2,
+    )
+
+
+def warn_of_other_sizes(
+  root: str | os.PathLike[str],
+  title: str,
+  found: Mapping[str, int],
+  official: Mapping[str, int],
+) -> None:
+  """Warns where a copy is not as large as the official release, naming how.
+
+  Args:
+    root: the folder that was read.
+    title: name of the data set, as its authors spell it.
+    found: number of each thing in `official`, such as 'training images';
+      other things are ignored.
+    official: the published numbers.
+  """
+  others = [
+    f'{found[what]:,} {what} (official: {number:,})'
+    for what, number in official.items()
+    if found[what] != number
+  ]
+  if others:
+    warnings.warn(
+      f'{os.fspath(root)} differs from the official {title}: '
+      f'{", ".join(others)}. Scores cannot be compared with published ones.',
+      stacklevel=2,
+    )
+
+
+def listed(names: Iterable[object]) -> str:
+  """The first ten names, and how many more there are; 'nothing' if none."""
+  names = list(names)
+  shown = ', '.join(map(str, names[:_NAMES_SHOWN])) or 'nothing'
+  more = len(names) - _NAMES_SHOWN
+  return f'{shown} and {more:,} more' if more > 0 else shown

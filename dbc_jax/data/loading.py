@@ -1,0 +1,158 @@
+"""Decodes whole splits on several threads, and counts what cannot be read.
+
+Called by `pipeline`, by commands, and by users as `load_images`.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from concurrent import futures
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from dbc_jax.data.manifest import Samples
+
+_NAMES_SHOWN = 10
+_PROGRESS_FROM = 2000
+_MAX_THREADS = 32
+# Frames that a thread takes at a time.
+_CHUNK = 16
+
+
+def load_images(
+  samples: Samples, size: tuple[int, int] | None = None
+) -> np.ndarray:
+  """Decodes all frames of a split into one array.
+
+  A frame of another size than `size` is resized as by `resize_image`.
+
+  Args:
+    samples: with F frames.
+    size: (height, width) in pixels of the result. None keeps the native size,
+      which all frames must then share.
+
+  Returns:
+    [F, height, width, 3] uint8 RGB. With no samples and no size, height and
+    width are 0.
+
+  Raises:
+    ValueError: frames that cannot be read (all are tried, one error tells
+      their number and the first ten), or of several sizes with `size=None`.
+  """
+  shapes: dict[int, tuple[int, ...]] = {}
+  native = (0, 0)
+  if size is None and len(samples):
+    unreadable = for_each_frame(
+      samples, None, lambda frame, image: shapes.update({frame: image.shape})
+    )
+    _raise_unreadable(unreadable, samples)
+    native = _only_size(shapes, samples)
+  images = np.zeros((samples.num_frames, *(size or native), 3), np.uint8)
+  unreadable = for_each_frame(samples, size, images.__setitem__)
+  _raise_unreadable(unreadable, samples)
+  return images
+
+
+def for_each_frame(
+  samples: Samples,
+  size: tuple[int, int] | None,
+  visit: Callable[[int, np.ndarray], None],
+) -> dict[int, str]:
+  """Decodes all frames; shows a progress bar on a terminal if they are many.
+
+  Args:
+    samples: with F frames.
+    size: (height, width) in pixels that frames are resized to, or None.
+    visit: called on several threads, with the number of a frame and its
+      pixels uint8 [H, W, 3].
+
+  Returns:
+    What is wrong with each frame that cannot be read, in order.
+
+  Raises:
+    ValueError: a size below 1.
+  """
+  if size is not None and (len(size) != 2 or min(size) < 1):
+    raise ValueError(f'size: expected (height, width) in pixels, got {size}.')
+
+  def read_chunk(start: int) -> dict[int, str]:
+    unreadable = {}
+    for frame in range(start, min(start + _CHUNK, samples.num_frames)):
+      try:
+        image = samples.read(frame)
+      except ValueError as error:
+        unreadable[frame] = str(error)
+        continue
+      visit(frame, image if size is None else resize_image(image, size))
+    return unreadable
+
+  unreadable = {}
+  count = samples.num_frames
+  threads = min(_MAX_THREADS, max(2, os.cpu_count() or 1))
+  with (
+    futures.ThreadPoolExecutor(threads) as executor,
+    tqdm(
+      total=count,
+      desc='Decoding',
+      unit='image',
+      disable=count <= _PROGRESS_FROM or not sys.stderr.isatty(),
+    ) as progress,
+  ):
+    for found in executor.map(read_chunk, range(0, count, _CHUNK)):
+      unreadable |= found
+      progress.update(min(_CHUNK, count - progress.n))
+  return unreadable
+
+
+def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+  """With OpenCV's INTER_AREA where neither side grows, else INTER_LINEAR.
+
+  The aspect ratio is not kept.
+  """
+  height, width = size
+  if image.shape[:2] == (height, width):
+    return image
+  grows = height > image.shape[0] or width > image.shape[1]
+  return cv2.resize(
+    image,
+    (width, height),
+    interpolation=cv2.INTER_LINEAR if grows else cv2.INTER_AREA,
+  )
+
+
+def unreadable_message(messages: Sequence[str], count: int) -> str:
+  """How many of how many images cannot be read, and which, up to ten."""
+  return f'{len(messages)} of {count} images cannot be read:{_lines(messages)}'
+
+
+def _raise_unreadable(unreadable: dict[int, str], samples: Samples) -> None:
+  if unreadable:
+    raise ValueError(
+      unreadable_message([*unreadable.values()], samples.num_frames)
+      + '\nCopy them again or remove them.'
+    )
+
+
+def _only_size(
+  shapes: dict[int, tuple[int, ...]], samples: Samples
+) -> tuple[int, int]:
+  first: dict[tuple[int, ...], int] = {}
+  for frame in sorted(shapes):
+    first.setdefault(shapes[frame][:2], frame)
+  if len(first) > 1:
+    found = [
+      f'{height} x {width}, as {samples.frame_name(frame)}'
+      for (height, width), frame in first.items()
+    ]
+    raise ValueError(
+      f'The images have {len(first)} sizes (height x width):{_lines(found)}'
+      '\nGive the size that all are to be resized to.'
+    )
+  return next(iter(first))
+
+
+def _lines(lines: Sequence[str]) -> str:
+  more = ['...'] if len(lines) > _NAMES_SHOWN else []
+  return ''.join(f'\n  {line}' for line in [*lines[:_NAMES_SHOWN], *more])
