@@ -30,6 +30,7 @@ def base(dataset: str) -> ml_collections.ConfigDict:
   config = ml_collections.ConfigDict()
   config.seed = 0
   config.camera_rule = True  # scores leave out a query's own camera
+  config.profile = False  # a trace of some steps, in WORKDIR/profile
   config.extract_batch_size = 64  # rows of a forward pass without gradient
 
   config.data = ml_collections.ConfigDict()
@@ -64,7 +65,9 @@ def base(dataset: str) -> ml_collections.ConfigDict:
   config.memory.init = 'centroid'  # or 'zeros', as BUC's corrected code
 
   config.train = ml_collections.ConfigDict()
-  config.train.batch_size = 16
+  config.train.batch_size = 16  # over all devices
+  config.train.reference_batch_size = 16  # that the rates are for
+  config.train.rate_warmup_epochs = 5  # of stage 0, with a larger batch
   config.train.stage0_epochs = 20
   config.train.stage_epochs = 2
   config.train.learning_rate = 0.1
@@ -103,6 +106,7 @@ def base(dataset: str) -> ml_collections.ConfigDict:
   if dataset == 'demo_video':
     config.data.num_frames = 4
     config.train.batch_size = 16
+    config.train.reference_batch_size = 16
   return config
 
 
@@ -138,6 +142,7 @@ def _demo(config: ml_collections.ConfigDict) -> None:
   config.model.head_layers = 0  # the feature itself meets the memory
   config.model.dropout = 0.0
   config.train.batch_size = 64
+  config.train.reference_batch_size = 64
   config.train.stage0_epochs = 10
   config.train.drop_epoch = 8
   config.train.learning_rate = 0.05

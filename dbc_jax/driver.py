@@ -9,6 +9,8 @@ import logging
 import pathlib
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
@@ -23,7 +25,7 @@ from dbc_jax import (
 )
 from dbc_jax import data as data_lib
 from dbc_jax.data import pipeline
-from dbc_jax.stage import RunState, StageRunner, choose_engine
+from dbc_jax.stage import RunState, StageRunner
 
 log = logging.getLogger('dbc_jax')
 
@@ -56,7 +58,7 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
   _check_workdir(workdir, config)
   if truth.can_evaluate:
     _check_matches(truth, config.camera_rule)
-  choose_engine(config, encoder, merger, len(dataset.train))
+  _choose_engine(config, encoder, merger, len(dataset.train))
   data = pipeline.load_splits(
     dataset,
     truth,
@@ -78,7 +80,10 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
   num_merges, num_stages = settings.num_merges_and_stages(
     len(data.train), config.cluster.merge_percent
   )
-  runner = StageRunner(config, encoder, merger, num_merges, num_stages)
+  profile_dir = workdir / 'profile' if config.profile else None
+  runner = StageRunner(
+    config, encoder, merger, num_merges, num_stages, profile_dir
+  )
   job = _Job(config, workdir, runner, num_stages, data)
   reporting.write_atomically(workdir / 'config.json', settings.as_json(config))
   devices = parallel.devices()
@@ -100,6 +105,26 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
       'cluster.merge_percent leaves a single stage: nothing will be merged'
     )
   job.run()
+
+
+def _choose_engine(
+  config: ml_collections.ConfigDict,
+  encoder: models.Encoder,
+  merger: merging.Merger,
+  num_samples: int,
+) -> None:
+  """Logs the engine of the first merges; raises now if none can be had."""
+  size = tuple(config.data.image_size)
+  embeddings, features = jax.eval_shape(
+    lambda: encoder.apply(
+      encoder.init(jax.random.key(0), jnp.zeros((1, *size, 3))),
+      jnp.zeros((1, *size, 3)),
+    )
+  )
+  chosen = features
+  if config.cluster.features == 'embedding':
+    chosen = embeddings
+  merger.choose_engine((num_samples, chosen.shape[1]), num_samples)
 
 
 def _check_workdir(

@@ -1,9 +1,11 @@
 """Command line: trains and clusters what a config describes."""
 
 import logging
+import os
 import pathlib
 import sys
 
+import jax
 from absl import app, flags
 from absl import logging as absl_logging
 from ml_collections import config_flags
@@ -35,6 +37,12 @@ def main(argv: list[str]) -> None:
   log.addHandler(handler)
   log.setLevel(logging.INFO)
   log.propagate = False
+
+  if not jax.config.jax_compilation_cache_dir:
+    cache = os.environ.get('XDG_CACHE_HOME') or pathlib.Path.home() / '.cache'
+    jax.config.update(
+      'jax_compilation_cache_dir', str(pathlib.Path(cache, 'dbc_jax', 'jax'))
+    )
 
   config = _CONFIG.value
   workdir = _WORKDIR.value

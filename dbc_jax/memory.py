@@ -38,12 +38,32 @@ def memory_loss(
 
   Source: E-cluster, Eq. 2; DBC, Eq. 2.
   """
-  memory = jax.lax.stop_gradient(memory)
-  logits = embeddings @ memory.T / temperature
-  live = jnp.arange(memory.shape[0]) < num_clusters
-  log_probs = jax.nn.log_softmax(jnp.where(live, logits, -jnp.inf))
+  logits = _similarities(memory, embeddings, num_clusters) / temperature
+  log_probs = jax.nn.log_softmax(logits)
   picked = jnp.take_along_axis(log_probs, labels[:, None], axis=1)
   return -jnp.mean(picked)
+
+
+def memory_accuracy(
+  memory: jax.Array,
+  embeddings: jax.Array,
+  labels: jax.Array,
+  *,
+  num_clusters: jax.Array | int,
+) -> jax.Array:
+  """Share of the batch whose nearest live row is its own; as `memory_loss`."""
+  nearest = jnp.argmax(_similarities(memory, embeddings, num_clusters), axis=1)
+  return jnp.mean(nearest == labels)
+
+
+def _similarities(
+  memory: jax.Array, embeddings: jax.Array, num_clusters: jax.Array | int
+) -> jax.Array:
+  similarities = jnp.matmul(
+    embeddings, jax.lax.stop_gradient(memory).T, precision='highest'
+  )
+  live = jnp.arange(memory.shape[0]) < num_clusters
+  return jnp.where(live, similarities, -jnp.inf)
 
 
 def update_memory(
@@ -72,12 +92,20 @@ def update_memory(
   """
   memory, embeddings, labels = map(jnp.asarray, (memory, embeddings, labels))
 
-  def update_one(i: jax.Array, memory: jax.Array) -> jax.Array:
-    row = momentum * memory[labels[i]] + (1.0 - momentum) * embeddings[i]
-    norm = jnp.sqrt(jnp.sum(jnp.square(row)))
-    return memory.at[labels[i]].set(row / jnp.maximum(norm, _EPSILON))
+  # How often a sample's label came before in the batch. Samples of one round
+  # name different rows, so that a round is a single gather and scatter.
+  earlier = jnp.tril(labels[:, None] == labels, -1)
+  rounds = jnp.sum(earlier, axis=1)
 
-  return jax.lax.fori_loop(0, embeddings.shape[0], update_one, memory)
+  def update_round(k: jax.Array, memory: jax.Array) -> jax.Array:
+    rows = momentum * memory[labels] + (1.0 - momentum) * embeddings
+    norms = jnp.sqrt(jnp.sum(jnp.square(rows), axis=1, keepdims=True))
+    target = jnp.where(rounds == k, labels, memory.shape[0])
+    return memory.at[target].set(
+      rows / jnp.maximum(norms, _EPSILON), mode='drop'
+    )
+
+  return jax.lax.fori_loop(0, jnp.max(rounds) + 1, update_round, memory)
 
 
 def init_memory(

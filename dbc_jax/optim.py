@@ -55,7 +55,7 @@ def create_optimizer(
   )
 
 
-def learning_rate(
+def learning_rates(
   stage: int,
   epoch: int,
   *,
@@ -63,8 +63,10 @@ def learning_rate(
   dropped: float,
   drop_epoch: int,
   later: float,
-) -> float:
-  """Rate of one epoch.
+  scale: float = 1.0,
+  warmup_epochs: int = 0,
+) -> tuple[float, float]:
+  """Rates of one epoch: of its first step, and at its end; linear between.
 
   Args:
     stage: 0 for the first.
@@ -72,9 +74,20 @@ def learning_rate(
     initial, dropped: in stage 0, before and from `drop_epoch` on.
     drop_epoch: 15 in the papers (16 in BUC's public code).
     later: in every later stage.
+    scale: of the global batch over the one that these rates are for; they are
+      multiplied by it.
+    warmup_epochs: of stage 0, in which the rate rises to that if scale > 1.
 
-  Source: E-cluster, sec. 4.2; DBC, sec. IV-B.
+  Source: E-cluster, sec. 4.2; DBC, sec. IV-B. The linear rule and its warm-up
+    are those of Goyal et al., Accurate, Large Minibatch SGD (2017).
   """
   if stage > 0:
-    return later
-  return initial if epoch < drop_epoch else dropped
+    return scale * later, scale * later
+  rate = initial if epoch < drop_epoch else dropped
+  if scale <= 1.0 or epoch >= warmup_epochs:
+    return scale * rate, scale * rate
+  start, end = (
+    1.0 + (scale - 1.0) * passed / warmup_epochs
+    for passed in (epoch, epoch + 1)
+  )
+  return start * rate, end * rate

@@ -50,19 +50,20 @@ def replicate(tree: Any) -> Any:
   return jax.device_put(tree, _sharding())
 
 
-def shard(batch: Any) -> Any:
+def shard(batch: Any, axis: int = 0) -> Any:
   """Places a batch on the devices, each with its share of the rows.
 
   Args:
     batch: tree of NumPy arrays [B, ...], B a multiple of the n devices.
+    axis: which one B is.
 
   Returns:
-    Tree of [n, B/n, ...], as the functions below take it. The transfer may
-    still go on.
+    Tree of [n, B/n, ...], as the functions below take it; with `axis` 1 of
+    [n, A, B/n, ...]. The transfer may still go on.
   """
   count = len(devices())
   rows = jax.tree.map(
-    lambda x: np.reshape(x, (count, x.shape[0] // count, *x.shape[1:])), batch
+    lambda x: np.stack(np.split(np.asarray(x), count, axis=axis)), batch
   )
   return jax.device_put(rows, _sharding(AXIS_NAME))
 
@@ -94,6 +95,29 @@ def parallel_update(
     axis_name=AXIS_NAME,
     in_axes=(None, 0),
     out_axes=(None, None),
+    devices=devices(),
+  )
+
+
+def parallel_epoch(
+  epoch: Callable[..., tuple[Any, Any]],
+) -> Callable[..., tuple[Any, Any]]:
+  """Compiles `epoch(state, data, index) -> (state, metrics)` for all devices.
+
+  Args:
+    epoch: of one device, as the step of `parallel_update`; the state's buffers
+      are taken over.
+
+  Returns:
+    The same signature; `data` is the same on all devices, `index` is what
+    `shard` returns.
+  """
+  return jax.pmap(
+    epoch,
+    axis_name=AXIS_NAME,
+    in_axes=(None, None, 0),
+    out_axes=(None, None),
+    donate_argnums=0,
     devices=devices(),
   )
 

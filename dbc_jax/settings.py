@@ -65,6 +65,7 @@ def check_config(config: ml_collections.ConfigDict) -> None:
   positive = {
     'train.stage0_epochs': train.stage0_epochs,
     'train.stage_epochs': train.stage_epochs,
+    'train.reference_batch_size': train.reference_batch_size,
     'train.learning_rate': train.learning_rate,
     'train.dropped_learning_rate': train.dropped_learning_rate,
     'train.later_learning_rate': train.later_learning_rate,
@@ -82,6 +83,7 @@ def check_config(config: ml_collections.ConfigDict) -> None:
     'train.weight_decay': train.weight_decay,
     'train.backbone_multiplier': train.backbone_multiplier,
     'train.drop_epoch': train.drop_epoch,
+    'train.rate_warmup_epochs': train.rate_warmup_epochs,
   }
   shares = {
     'train.momentum': train.momentum,

@@ -6,6 +6,7 @@ names, cameras or identities.
 
 import functools
 import logging
+import pathlib
 import time
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
+from dbc_jax import epoch as epoch_lib
 from dbc_jax import (
   evaluation,
   extract,
@@ -21,6 +23,7 @@ from dbc_jax import (
   merging,
   models,
   optim,
+  profiling,
   reporting,
 )
 from dbc_jax import train as train_lib
@@ -56,6 +59,7 @@ class StageRunner:
     merger: merging.Merger,
     num_merges: int,
     num_stages: int,
+    profile_dir: pathlib.Path | None = None,
   ):
     """Compiles nothing yet.
 
@@ -65,12 +69,14 @@ class StageRunner:
       merger: merges after each stage but the last.
       num_merges: how many at a time.
       num_stages: in the whole run.
+      profile_dir: for a trace of some training steps, or None.
     """
     self._config = config
     self._encoder = encoder
     self.merger = merger
     self._num_merges = num_merges
     self._num_stages = num_stages
+    self._profiler = profiling.Profiler(profile_dir)
     self._image_size = tuple(config.data.image_size)
     self._optimizer = optim.create_optimizer(
       momentum=config.train.momentum,
@@ -78,15 +84,17 @@ class StageRunner:
       backbone_multiplier=config.train.backbone_multiplier,
       frozen=models.frozen_prefixes(config.model.frozen_stages),
     )
-    self._step_fn = train_lib.make_train_step(
-      encoder=encoder,
-      optimizer=self._optimizer,
-      image_size=self._image_size,
-      crop_area=tuple(config.data.crop_area),
-      crop_aspect=tuple(config.data.crop_aspect),
-      temperature=config.memory.temperature,
-      memory_momentum=config.memory.momentum,
-    )
+    fields = {
+      'encoder': encoder,
+      'optimizer': self._optimizer,
+      'image_size': self._image_size,
+      'crop_area': tuple(config.data.crop_area),
+      'crop_aspect': tuple(config.data.crop_aspect),
+      'temperature': config.memory.temperature,
+      'memory_momentum': config.memory.momentum,
+    }
+    self._step_fn = train_lib.make_train_step(**fields)
+    self._epoch_fn = epoch_lib.make_epoch(**fields)
     self.extract = extract.make_extractor(
       encoder,
       image_size=self._image_size,
@@ -124,9 +132,8 @@ class StageRunner:
     num_clusters = int(state.labels.max()) + 1
     record: dict[str, Any] = {'stage': stage, 'num_clusters': num_clusters}
     clock = time.perf_counter()
-    variables, record['loss'] = self._train(
-      stage, num_clusters, state, data.train
-    )
+    variables, metrics = self._train(stage, num_clusters, state, data.train)
+    record |= metrics
     seconds = {'train': time.perf_counter() - clock}
 
     clock = time.perf_counter()
@@ -156,8 +163,8 @@ class StageRunner:
 
   def _train(
     self, stage: int, num_clusters: int, state: RunState, split: Split
-  ) -> tuple[dict[str, Any], float]:
-    """Trains one stage; returns the variables and the last epoch's loss."""
+  ) -> tuple[dict[str, Any], dict[str, float]]:
+    """Trains one stage; returns the variables and the last epoch's metrics."""
     train, seed = self._config.train, self._config.seed
     epochs = train.stage_epochs if stage else train.stage0_epochs
     epochs_before = 0
@@ -185,45 +192,57 @@ class StageRunner:
       stage, self._num_stages, epochs, steps, images_a_step
     ) as progress:
       for epoch in range(epochs):
-        rate = optim.learning_rate(
+        rates = optim.learning_rates(
           stage,
           epoch,
           initial=train.learning_rate,
           dropped=train.dropped_learning_rate,
           drop_epoch=train.drop_epoch,
           later=train.later_learning_rate,
+          scale=train.batch_size / train.reference_batch_size,
+          warmup_epochs=train.rate_warmup_epochs,
         )
         try:
-          train_state = train_lib.train_epoch(
+          train_state = epoch_lib.train_epoch(
             self._step_fn,
+            # A trace of a whole epoch would be too long to look at.
+            None if self._profiler.wanted else self._epoch_fn,
             train_state,
             split,
             state.labels,
-            learning_rate=rate,
+            rates=rates,
             batch_size=train.batch_size,
             num_frames=self._config.data.num_frames,
             seed=(seed, epochs_before + epoch),
-            on_step=functools.partial(progress.update, epoch),
+            on_step=self._profiler.watch(
+              functools.partial(progress.update, epoch)
+            ),
           )
+          self._profiler.finish()
         except FloatingPointError as error:
           raise FloatingPointError(
             f'stage {stage}, epoch {epoch}, {error}. {_advice(stage)}'
           ) from error
         if not progress.enabled:
           log.info(
-            'stage %d epoch %d/%d: loss %.2f, %.0f images/s',
+            'stage %d epoch %d/%d: loss %.2f, accuracy %.0f %%, %.0f images/s',
             stage,
             epoch + 1,
             epochs,
             progress.epoch_loss,
+            100 * progress.epoch_accuracy,
             progress.images_per_second,
           )
-      mean_loss = progress.epoch_loss
+      metrics = {
+        'loss': progress.epoch_loss,
+        'accuracy': progress.epoch_accuracy,
+        'images_per_second': progress.images_per_second,
+      }
     variables = {
       'params': train_state.params,
       'batch_stats': train_state.batch_stats,
     }
-    return variables, mean_loss
+    return variables, metrics
 
   def evaluate(
     self,
@@ -248,30 +267,6 @@ class StageRunner:
     if truth.train_pids is not None:
       scores |= evaluation.clustering_scores(labels, truth.train_pids)
     return scores
-
-
-def choose_engine(
-  config: ml_collections.ConfigDict,
-  encoder: models.Encoder,
-  merger: merging.Merger,
-  num_samples: int,
-) -> None:
-  """Chooses, and logs, the engine of the first merges; a dry run.
-
-  Raises:
-    ValueError: the memory budget is too small for what the config asks.
-  """
-  size = tuple(config.data.image_size)
-  embeddings, features = jax.eval_shape(
-    lambda: encoder.apply(
-      encoder.init(jax.random.key(0), jnp.zeros((1, *size, 3))),
-      jnp.zeros((1, *size, 3)),
-    )
-  )
-  chosen = features
-  if config.cluster.features == 'embedding':
-    chosen = embeddings
-  merger.choose_engine((num_samples, chosen.shape[1]), num_samples)
 
 
 def _advice(stage: int) -> str:

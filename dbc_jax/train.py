@@ -1,6 +1,6 @@
-"""One training step and one epoch of it, as pure functions of a TrainState.
+"""One training step, as a pure function of a TrainState.
 
-Called by the driver. The step knows an axis name; what maps it over devices
+Called by the epochs. The step knows an axis name; what maps it over devices
 is in `parallel`.
 """
 
@@ -10,13 +10,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 from dbc_jax import memory as memory_lib
 from dbc_jax import parallel
 from dbc_jax.data import transforms
-from dbc_jax.data.split import Split
 from dbc_jax.models import Encoder
 
 
@@ -28,7 +26,8 @@ class TrainState(NamedTuple):
     opt_state: of the optimiser; fresh in each stage.
     memory: [capacity, E] float32.
     num_clusters: int32 scalar, live rows of the memory.
-    learning_rate: float32 scalar of this epoch.
+    learning_rate: float32 scalar of the coming step.
+    rate_increment: float32 scalar, what it grows by with each step.
     step: int32 scalar, counts through the whole run.
     rng: key of the run; a step uses fold_in(rng, step).
   """
@@ -39,11 +38,24 @@ class TrainState(NamedTuple):
   memory: jax.Array
   num_clusters: jax.Array
   learning_rate: jax.Array
+  rate_increment: jax.Array
   step: jax.Array
   rng: jax.Array
 
 
-StepFn = Callable[[TrainState, dict[str, Any]], tuple[TrainState, Any]]
+class StepMetrics(NamedTuple):
+  """Of the global batch, before the update.
+
+  Attributes:
+    loss: NaN if the update is not finite.
+    accuracy: share of samples that are nearest to their own cluster's row.
+  """
+
+  loss: Any
+  accuracy: Any
+
+
+StepFn = Callable[[TrainState, dict[str, Any]], tuple[TrainState, StepMetrics]]
 
 
 def init_variables(
@@ -71,6 +83,7 @@ def create_train_state(
     memory=memory,
     num_clusters=jnp.int32(num_clusters),
     learning_rate=jnp.float32(0.0),
+    rate_increment=jnp.float32(0.0),
     step=jnp.int32(step),
     rng=rng,
   )
@@ -88,7 +101,7 @@ def train_step(
   temperature: float,
   memory_momentum: float,
   axis_name: str,
-) -> tuple[TrainState, jax.Array]:
+) -> tuple[TrainState, StepMetrics]:
   """One update of the network, then of the memory, on one device's share.
 
   Args:
@@ -101,8 +114,7 @@ def train_step(
       over it, embeddings gathered in the order of the global batch.
 
   Returns:
-    The new state and the loss (scalar, mean of the global batch; NaN if the
-    update is not finite), equal on all devices.
+    The new state and the metrics, equal on all devices.
   """
   images, labels = batch['images'], batch['labels']
   augment_rng, dropout_rng = jax.random.split(
@@ -140,8 +152,11 @@ def train_step(
   (loss, (embeddings, batch_stats)), grads = jax.value_and_grad(
     loss_fn, has_aux=True
   )(state.params)
-  grads, batch_stats, loss = jax.lax.pmean(
-    (grads, batch_stats, loss), axis_name
+  accuracy = memory_lib.memory_accuracy(
+    state.memory, embeddings, labels, num_clusters=state.num_clusters
+  )
+  grads, batch_stats, loss, accuracy = jax.lax.pmean(
+    (grads, batch_stats, loss, accuracy), axis_name
   )
   updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
   updates = jax.tree.map(lambda u: -state.learning_rate * u, updates)
@@ -162,75 +177,17 @@ def train_step(
     batch_stats=batch_stats,
     opt_state=opt_state,
     memory=memory,
+    learning_rate=state.learning_rate + state.rate_increment,
     step=state.step + 1,
   )
-  return state, loss
+  return state, StepMetrics(loss, accuracy)
 
 
-def make_train_step(
-  **fields: Any,
-) -> StepFn:
+def make_train_step(**fields: Any) -> StepFn:
   """`train_step` with its static fields bound, over all local devices."""
-  return parallel.parallel_update(
-    functools.partial(train_step, axis_name=parallel.AXIS_NAME, **fields)
-  )
+  return parallel.parallel_update(bound_step(**fields))
 
 
-def train_epoch(
-  step_fn: StepFn,
-  state: TrainState,
-  split: Split,
-  labels: np.ndarray,
-  *,
-  learning_rate: float,
-  batch_size: int,
-  num_frames: int,
-  seed: tuple[int, ...],
-  on_step: Callable[[float], None],
-) -> TrainState:
-  """Steps once over the shuffled samples; an incomplete last batch is dropped.
-
-  The loss of a step is fetched only after the next one is dispatched, so that
-  the device never waits for the host.
-
-  Args:
-    step_fn: from `make_train_step`.
-    state: at the start of the epoch.
-    split: N training samples.
-    labels: [N] int32.
-    learning_rate: of this epoch.
-    batch_size: of the global batch, <= N.
-    num_frames: drawn of each tracklet.
-    seed: of this epoch's permutation and of the frames.
-    on_step: called with the loss of every step, in order.
-
-  Returns:
-    The state after the last step.
-
-  Raises:
-    FloatingPointError: a loss is NaN or infinite; names the step.
-  """
-  state = parallel.replicate(
-    state._replace(learning_rate=jnp.float32(learning_rate))
-  )
-  first_step = int(state.step)
-  order = np.random.default_rng(seed).permutation(len(split))
-  steps = len(order) // batch_size
-  order = order[: steps * batch_size].reshape(steps, batch_size)
-  batches = split.training_batches(order, num_frames, seed)
-  pending = None
-  for step, images in enumerate(batches):
-    batch = {'images': images, 'labels': parallel.shard(labels[order[step]])}
-    state, loss = step_fn(state, batch)
-    if pending is not None:
-      on_step(_finite(pending, first_step + step - 1))
-    pending = loss
-  on_step(_finite(pending, first_step + step))
-  return state
-
-
-def _finite(loss: jax.Array, step: int) -> float:
-  value = float(loss)
-  if not np.isfinite(value):
-    raise FloatingPointError(f'step {step}: the loss is {value}')
-  return value
+def bound_step(**fields: Any) -> StepFn:
+  """`train_step` of one device with its static fields bound."""
+  return functools.partial(train_step, axis_name=parallel.AXIS_NAME, **fields)

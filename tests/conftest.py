@@ -1,4 +1,4 @@
-"""Four fake CPU devices, and a compilation cache that tests share."""
+"""Eight fake CPU devices, and a compilation cache that tests share."""
 
 import os
 
@@ -6,7 +6,7 @@ import pytest
 
 # Before JAX starts.
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
-_FLAG = '--xla_force_host_platform_device_count=4'
+_FLAG = '--xla_force_host_platform_device_count=8'
 os.environ['XLA_FLAGS'] = f'{os.environ.get("XLA_FLAGS", "")} {_FLAG}'.strip()
 
 

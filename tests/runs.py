@@ -74,6 +74,7 @@ def small_config(
   config.data.image_size = SHAPE
   config.extract_batch_size = 16
   config.train.batch_size = 8
+  config.train.reference_batch_size = 8
   config.train.stage0_epochs = 2
   config.train.drop_epoch = 1
   config.train.stage_epochs = 1

@@ -13,6 +13,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 def _command(*arguments, cwd):
   environment = {k: v for k, v in os.environ.items() if k != 'XLA_FLAGS'}
   environment['PYTHONPATH'] = str(ROOT)
+  environment['XDG_CACHE_HOME'] = str(cwd / 'cache')
   return subprocess.run(
     [sys.executable, '-m', 'dbc_jax.main', *arguments],
     cwd=cwd,
@@ -45,6 +46,8 @@ def test_folder_run_by_its_default_workdir(tmp_path):
   workdir = tmp_path / 'runs' / 'ecluster-folder-small'
   assert (workdir / 'clusters.csv').exists()
   assert 'kept stage 1 (last stage)' in result.stdout
+  # Programs that took long to compile, for the next run.
+  assert any((tmp_path / 'cache' / 'dbc_jax' / 'jax').iterdir())
   # Not on a terminal: log lines and no bar.
   assert '\r' not in result.stderr and '%|' not in result.stderr
 

@@ -57,7 +57,34 @@ def test_frozen_parts_stay_although_weights_decay():
   [(0, 0, 0.1), (0, 14, 0.1), (0, 15, 0.01), (0, 19, 0.01), (1, 0, 0.02)],
 )
 def test_schedule(stage, epoch, expected):
-  rate = optim.learning_rate(
-    stage, epoch, initial=0.1, dropped=0.01, drop_epoch=15, later=0.02
+  fields = {'initial': 0.1, 'dropped': 0.01, 'drop_epoch': 15, 'later': 0.02}
+  rates = optim.learning_rates(stage, epoch, **fields)
+  assert rates == (expected, expected)
+  # A batch four times as large, after five epochs; a smaller one at once.
+  rates = optim.learning_rates(
+    stage, epoch + 5, **fields, scale=4.0, warmup_epochs=5
   )
-  assert rate == expected
+  assert rates[0] == rates[1]
+  assert rates[0] / optim.learning_rates(stage, epoch + 5, **fields)[0] == 4.0
+  rates = optim.learning_rates(
+    stage, epoch, **fields, scale=0.5, warmup_epochs=5
+  )
+  assert rates == (expected / 2, expected / 2)
+
+
+def test_the_rate_of_a_large_batch_rises_linearly():
+  rates = [
+    optim.learning_rates(
+      0,
+      epoch,
+      initial=0.1,
+      dropped=0.01,
+      drop_epoch=15,
+      later=0.02,
+      scale=4.0,
+      warmup_epochs=3,
+    )
+    for epoch in range(4)
+  ]
+  expected = [(0.1, 0.2), (0.2, 0.3), (0.3, 0.4), (0.4, 0.4)]
+  np.testing.assert_allclose(rates, expected, rtol=1e-12)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dbc_jax import extract, memory, models, optim, parallel, train
+from dbc_jax import epoch, extract, memory, models, optim, parallel, train
 from dbc_jax.data.frames import ResidentFrames
 from dbc_jax.data.split import Split
 
@@ -42,33 +42,108 @@ def setup():
   return encoder, optimizer, state, images, labels
 
 
-def test_one_step_on_one_device_equals_one_on_four(setup, monkeypatch):
+def _train(setup, num_devices, steps, monkeypatch, compiled_epoch=False):
+  """The state after some steps of 16 images, and their metrics."""
   encoder, optimizer, state, images, labels = setup
-  batch = {'images': images[:16], 'labels': labels[:16]}
+  devices = jax.local_devices()[:num_devices]
+  monkeypatch.setattr(parallel, 'devices', lambda: devices)
+  monkeypatch.setattr(parallel, 'host_is_device', lambda: not compiled_epoch)
+  fields = {'encoder': encoder, 'optimizer': optimizer, **_FIELDS}
+  count = 16 * steps
+  split = Split(
+    [''] * count,
+    ResidentFrames(np.resize(images, (count, *_SIZE, 3))),
+    np.arange(count),
+  )
+  metrics = []
+  # The compiled epoch takes over the buffers of what it is given.
+  state = jax.tree.map(jnp.copy, state)
+  state = epoch.train_epoch(
+    None if compiled_epoch else train.make_train_step(**fields),
+    epoch.make_epoch(**fields) if compiled_epoch else None,
+    state,
+    split,
+    np.resize(labels, count),
+    rates=(0.1, 0.02),
+    batch_size=16,
+    num_frames=1,
+    seed=(0, 1),
+    on_step=lambda loss, accuracy: metrics.append((loss, accuracy)),
+  )
+  return jax.device_get(state._replace(rng=None)), metrics
 
-  def step_on(num_devices):
-    devices = jax.local_devices()[:num_devices]
-    monkeypatch.setattr(parallel, 'devices', lambda: devices)
-    step_fn = train.make_train_step(
-      encoder=encoder, optimizer=optimizer, **_FIELDS
-    )
-    return step_fn(state, parallel.shard(batch))
 
-  one, loss_one = step_on(1)
-  four, loss_four = step_on(4)
-  np.testing.assert_allclose(loss_one, loss_four, rtol=1e-5)
-  for field in ('params', 'batch_stats', 'opt_state', 'memory'):
+_TREES = ('params', 'batch_stats', 'opt_state', 'memory')
+
+
+def _assert_close(one, other, rtol, atol):
+  for field in _TREES:
     jax.tree.map(
-      lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=2e-5),
+      lambda a, b: np.testing.assert_allclose(a, b, rtol=rtol, atol=atol),
       getattr(one, field),
-      getattr(four, field),
+      getattr(other, field),
     )
-  assert int(one.step) == int(four.step) == 6
-  # The step did something, everywhere.
-  for field in ('params', 'batch_stats', 'opt_state', 'memory'):
-    old, new = getattr(state, field), getattr(one, field)
-    moved = jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()), old, new)
+
+
+@pytest.fixture(scope='module')
+def on_one(setup):
+  """One step and three on one device, step by step."""
+  with pytest.MonkeyPatch.context() as monkeypatch:
+    return {steps: _train(setup, 1, steps, monkeypatch) for steps in (1, 3)}
+
+
+@pytest.mark.parametrize('num_devices', [2, 4, 8])
+@pytest.mark.parametrize('steps', [1, 3])
+def test_steps_on_one_device_equal_those_on_several(
+  setup, on_one, num_devices, steps, monkeypatch
+):
+  one, metrics_one = on_one[steps]
+  several, metrics = _train(setup, num_devices, steps, monkeypatch)
+  np.testing.assert_allclose(
+    metrics_one, metrics, rtol=1e-5 * 10 ** (steps - 1)
+  )
+  # The velocities of the optimiser are, after one step, the gradients.
+  _assert_close(one, several, rtol=1e-3, atol=2e-5 * 20 ** (steps - 1))
+  assert one.step == several.step == 5 + steps
+
+
+def test_a_step_moves_everything(setup, on_one):
+  old, (new, _) = setup[2], on_one[1]
+  for field in _TREES:
+    moved = jax.tree.map(
+      lambda a, b: float(jnp.abs(a - b).max()),
+      getattr(old, field),
+      getattr(new, field),
+    )
     assert min(jax.tree.leaves(moved)) > 0.0
+
+
+@pytest.mark.parametrize('num_devices', [1, 4])
+def test_a_compiled_epoch_equals_its_steps(
+  setup, on_one, num_devices, monkeypatch
+):
+  """Without any transfer between host and devices inside."""
+  one, metrics_one = on_one[3]
+  make = parallel.parallel_epoch
+
+  def guarded(epoch):
+    compiled = make(epoch)
+
+    def call(*args):
+      with jax.transfer_guard('disallow'):
+        return compiled(*args)
+
+    return call
+
+  monkeypatch.setattr(parallel, 'parallel_epoch', guarded)
+  whole, metrics = _train(
+    setup, num_devices, 3, monkeypatch, compiled_epoch=True
+  )
+  np.testing.assert_allclose(metrics_one, metrics, rtol=1e-3)
+  _assert_close(one, whole, rtol=1e-3, atol=8e-3)
+  assert whole.step == 8
+  # The rate fell linearly over the epoch.
+  np.testing.assert_allclose(whole.learning_rate, 0.02, rtol=1e-5)
 
 
 def test_one_compilation_for_all_stages_and_epochs(setup):
@@ -100,17 +175,18 @@ def test_one_compilation_for_all_stages_and_epochs(setup):
       stage_state = train.create_train_state(
         variables, optimizer, rows, num_clusters, step=0, rng=jax.random.key(1)
       )
-      for epoch in range(2):
-        stage_state = train.train_epoch(
+      for k in range(2):
+        stage_state = epoch.train_epoch(
           step_fn,
+          None,
           stage_state,
           split,
           current,
-          learning_rate=0.1 / (epoch + 1),
+          rates=(0.1 / (k + 1), 0.05),
           batch_size=8,
           num_frames=1,
-          seed=(stage, epoch),
-          on_step=lambda loss: None,
+          seed=(stage, k),
+          on_step=lambda loss, accuracy: None,
         )
       variables = {
         'params': stage_state.params,

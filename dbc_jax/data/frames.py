@@ -26,6 +26,9 @@ class Frames(Protocol):
   def read(self, frame: int) -> np.ndarray:
     """One frame, uint8 [H, W, 3], on the host."""
 
+  def on_devices(self) -> jax.Array | None:
+    """All frames [F, H, W, 3] on every device, if they are kept there."""
+
   def batches(self, index: np.ndarray) -> Iterator[jax.Array]:
     """Batch after batch, on the devices.
 
@@ -52,6 +55,9 @@ class ResidentFrames:
   def read(self, frame: int) -> np.ndarray:
     return np.asarray(self._images[frame])
 
+  def on_devices(self) -> jax.Array | None:
+    return None if self._on_host else self._images
+
   def batches(self, index: np.ndarray) -> Iterator[jax.Array]:
     for rows in index:
       if self._on_host:
@@ -66,6 +72,9 @@ class StreamedFrames:
   def __init__(self, read: Callable[[int], np.ndarray]):
     """Takes a function from the number of a frame to uint8 [H, W, 3]."""
     self.read = read
+
+  def on_devices(self) -> None:
+    return None
 
   def batches(self, index: np.ndarray) -> Iterator[jax.Array]:
     order = index.reshape(-1)

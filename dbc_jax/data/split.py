@@ -49,23 +49,22 @@ class Split:
     middle = (self._starts[sample] + self._starts[sample + 1]) // 2
     return self._frames.read(int(self._order[middle]))
 
-  def training_batches(
+  def draw_frames(
     self, samples: np.ndarray, num_frames: int, seed: Sequence[int]
-  ) -> Iterator[jax.Array]:
-    """The images of batches, on the devices.
+  ) -> np.ndarray:
+    """The frames of batches.
 
     Args:
       samples: [S, B] int, the samples of each batch.
       num_frames: T, frames drawn of each tracklet; without effect on images.
       seed: of what is drawn.
 
-    Yields:
-      S times uint8 [n, B/n, H, W, 3], or [n, B/n, T, H, W, 3] of tracklets: T
-      different frames, or, if there are fewer, each as often as another, or
-      once more.
+    Returns:
+      [S, B] int, or [S, B, T] of tracklets: T different frames, or, if there
+      are fewer, each as often as another, or once more.
     """
     if not self.is_video:
-      return self._frames.batches(self._order[samples])
+      return self._order[samples]
     rng = np.random.default_rng([*seed, 1])
     chosen = np.zeros((*samples.shape, num_frames), np.int64)
     for place in np.ndindex(samples.shape):
@@ -73,7 +72,22 @@ class Split:
       rounds = -(-num_frames // (end - start))
       drawn = [rng.permutation(end - start) for _ in range(rounds)]
       chosen[place] = start + np.concatenate(drawn)[:num_frames]
-    return self._frames.batches(self._order[chosen])
+    return self._order[chosen]
+
+  def batches(self, frames: np.ndarray) -> Iterator[jax.Array]:
+    """The images of frames from `draw_frames`, on the devices.
+
+    Yields:
+      S times uint8 [n, B/n, H, W, 3], or [n, B/n, T, H, W, 3] of tracklets.
+    """
+    return self._frames.batches(frames)
+
+  def resident_images(self) -> jax.Array | None:
+    """All frames [F, H, W, 3] on every device, if devices keep them.
+
+    None where they are streamed, or the device is the host itself.
+    """
+    return self._frames.on_devices()
 
   def frame_batches(
     self, batch_size: int, max_frames: int

@@ -16,7 +16,8 @@ class StageProgress:
 
   Attributes:
     enabled: whether there is a bar.
-    epoch_loss: mean loss of the current epoch so far; NaN before any step.
+    epoch_loss, epoch_accuracy: means of the current epoch so far; NaN before
+      any step.
     images_per_second: since the stage began, compilation included; 0 before
       any step.
   """
@@ -51,7 +52,7 @@ class StageProgress:
     self._steps = 0
     self._epoch = -1
     self._epoch_steps = 0
-    self._loss_sum = 0.0
+    self._sums = [0.0, 0.0]
 
   def __enter__(self) -> Self:
     self._start = self._last = time.monotonic()
@@ -77,18 +78,19 @@ class StageProgress:
     if self._bar is not None:
       self._bar.close()
 
-  def update(self, epoch: int, loss: float) -> None:
+  def update(self, epoch: int, loss: float, accuracy: float) -> None:
     """Counts one step.
 
     Args:
       epoch: within the stage, from 0.
-      loss: of the step.
+      loss, accuracy: of the step.
     """
     if epoch != self._epoch:
-      self._epoch, self._epoch_steps, self._loss_sum = epoch, 0, 0.0
+      self._epoch, self._epoch_steps, self._sums = epoch, 0, [0.0, 0.0]
     self._steps += 1
     self._epoch_steps += 1
-    self._loss_sum += float(loss)
+    self._sums[0] += loss
+    self._sums[1] += accuracy
     self._last = time.monotonic()
     if self._bar is not None:
       # tqdm draws at most ten times a second, by itself, within update().
@@ -103,9 +105,16 @@ class StageProgress:
 
   @property
   def epoch_loss(self) -> float:
+    return self._mean(0)
+
+  @property
+  def epoch_accuracy(self) -> float:
+    return self._mean(1)
+
+  def _mean(self, which: int) -> float:
     if not self._epoch_steps:
       return float('nan')
-    return self._loss_sum / self._epoch_steps
+    return self._sums[which] / self._epoch_steps
 
   @property
   def images_per_second(self) -> float:

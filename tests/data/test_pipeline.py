@@ -101,7 +101,7 @@ def test_kept_and_streamed_images_give_the_same_batches(
   assert kept.digest == streamed.digest
   order = np.random.default_rng(0).permutation(30)[:24].reshape(3, 8)
   a, b = (
-    [*loaded.train.training_batches(order, 1, (0,))]
+    [*loaded.train.batches(loaded.train.draw_frames(order, 1, (0,)))]
     for loaded in (kept, streamed)
   )
   assert len(a) == len(b) == 3
@@ -125,10 +125,9 @@ def test_frames_of_tracklets():
   assert split.is_video and len(split) == 4
   tracklet_of = {image.tobytes(): i for i, image in enumerate(images)}
   order = np.array([[0, 1, 2, 3], [3, 2, 1, 0]])
-  batches = [*split.training_batches(order, 8, (0, 1))]
-  for one, other in zip(
-    batches, streamed.training_batches(order, 8, (0, 1)), strict=True
-  ):
+  batches = [*split.batches(split.draw_frames(order, 8, (0, 1)))]
+  again = streamed.batches(streamed.draw_frames(order, 8, (0, 1)))
+  for one, other in zip(batches, again, strict=True):
     np.testing.assert_array_equal(one, other)
   assert batches[0].shape == (4, 1, 8, *SIZE, 3)
   for rows, batch in zip(order, batches, strict=True):
@@ -139,7 +138,7 @@ def test_frames_of_tracklets():
       assert all(start <= k < start + lengths[name] for k in found)
       counts = np.bincount(np.array(found) - start, minlength=lengths[name])
       assert counts.max() - counts.min() <= 1
-  other = [*split.training_batches(order, 8, (0, 2))]
+  other = [*split.batches(split.draw_frames(order, 8, (0, 2)))]
   assert any((a != b).any() for a, b in zip(batches, other, strict=True))
 
 

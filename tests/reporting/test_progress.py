@@ -18,7 +18,7 @@ def run(**options) -> progress.StageProgress:
   """Two epochs of two steps of stage 3 of 19."""
   with progress.StageProgress(3, 19, 2, 2, 16, **options) as bar:
     for step, loss in enumerate([4.0, 2.0, 1.0, 0.5]):
-      bar.update(step // 2, loss)
+      bar.update(step // 2, loss, 0.5)
   return bar
 
 
@@ -42,7 +42,7 @@ def test_on_a_terminal_one_bar_covers_the_stage(monkeypatch):
   with bar:
     bar._bar.mininterval = 0
     for step, loss in enumerate([4.0, 2.0, 1.0, 0.5]):
-      bar.update(step // 2, loss)
+      bar.update(step // 2, loss, 0.5)
   text = stderr.getvalue()
   assert 'stage 3/18 epoch 1/2' in text
   assert 'stage 3/18 epoch 2/2' in text
@@ -63,10 +63,10 @@ def test_enabled_overrules_the_terminal(monkeypatch):
 def test_the_mean_loss_starts_anew_with_each_epoch():
   bar = progress.StageProgress(0, 2, 2, 3, 8, enabled=False)
   assert math.isnan(bar.epoch_loss)
-  bar.update(0, 4.0)
-  bar.update(0, 2.0)
+  bar.update(0, 4.0, 0.5)
+  bar.update(0, 2.0, 1.0)
   assert bar.epoch_loss == 3.0
-  bar.update(1, 1.0)
+  bar.update(1, 1.0, 0.25)
   assert bar.epoch_loss == 1.0
 
 
@@ -76,8 +76,8 @@ def test_speed_counts_images_since_the_stage_began(monkeypatch):
   with progress.StageProgress(0, 2, 1, 3, 8, enabled=False) as bar:
     assert bar.images_per_second == 0.0
     now[0] += 2.0
-    bar.update(0, 1.0)
-    bar.update(0, 1.0)
+    bar.update(0, 1.0, 0.0)
+    bar.update(0, 1.0, 0.0)
     # What follows the last step, such as the evaluation, is not counted.
     now[0] += 50.0
   assert bar.images_per_second == pytest.approx(8.0)

@@ -1,0 +1,261 @@
+"""Command line: checks a data set and prints what it found."""
+
+import argparse
+import sys
+import warnings
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+
+from dbc_jax.data import inspection, load_dataset, loading
+from dbc_jax.data.checks import listed
+from dbc_jax.reporting.identities import write_identities
+
+# Of images with equal pixels: groups, and names of each.
+_GROUPS_SHOWN = 5
+_NAMES_SHOWN = 3
+
+
+class _Parser(argparse.ArgumentParser):
+  def error(self, message: str) -> NoReturn:
+    self.exit(2, f'Error: {message}; --help lists the arguments\n')
+
+
+def main(argv: list[str] | None = None) -> int:
+  """Checks a data set; what it found goes to standard output.
+
+  Args:
+    argv: the arguments; None takes those of the process.
+
+  Returns:
+    0 if it is fine, 1 if something is wrong with it, 2 if it could not be
+    checked: bad arguments, or files that its reader does not know.
+  """
+  args = _parse(argv)
+  options = {
+    name: value
+    for name, value in (('csv', args.csv), ('tracklets', args.tracklets))
+    if value
+  }
+  try:
+    return _check(args, options)
+  except (ValueError, OSError) as error:
+    print(f'Error: {error}', file=sys.stderr)
+    return 2
+  except KeyboardInterrupt:
+    print('\nInterrupted.', file=sys.stderr)
+    return 2
+
+
+def _parse(argv: list[str] | None) -> argparse.Namespace:
+  parser = _Parser(
+    prog='python -m dbc_jax.commands.check_data',
+    description='Checks a data set and prints what it found. Exit status: 0 '
+    'fine, 1 something is wrong, 2 it could not be checked.',
+    allow_abbrev=False,
+  )
+  parser.add_argument('--dataset', required=True, help='such as market1501')
+  parser.add_argument('--root', help='folder of its files')
+  parser.add_argument('--csv', help='folder: list of its images')
+  parser.add_argument(
+    '--tracklets',
+    type=_boolean,
+    nargs='?',
+    const=True,
+    default=False,
+    help='folder: each sub-folder is one tracklet',
+  )
+  parser.add_argument(
+    '--out',
+    type=_folder,
+    default=Path(),
+    help='folder of the figure DATASET_identities.png; default: this one',
+  )
+  parser.add_argument(
+    '--decode',
+    type=_boolean,
+    default=True,
+    help='whether all images are read; default: True',
+  )
+  return parser.parse_args(argv)
+
+
+def _folder(text: str) -> Path:
+  path = Path(text).expanduser()
+  if path.exists() and not path.is_dir():
+    raise argparse.ArgumentTypeError(f'expected a folder, {text} is a file')
+  return path
+
+
+def _boolean(text: str) -> bool:
+  if text not in ('True', 'False'):
+    raise argparse.ArgumentTypeError(f'expected True or False, got {text!r}')
+  return text == 'True'
+
+
+def _check(args: argparse.Namespace, options: dict[str, Any]) -> int:
+  with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter('always', UserWarning)
+    dataset, truth = load_dataset(args.dataset, args.root, **options)
+  args.out.mkdir(parents=True, exist_ok=True)
+  faults = []
+  print(f'{args.dataset} in {args.root}' if args.root else args.dataset)
+  for warning in caught:
+    if issubclass(warning.category, UserWarning):
+      print(f'Warning: {warning.message}')
+      faults.append('see the warning above')
+  facts = inspection.inspect_lists(dataset, truth)
+  print()
+  _print_table(_split_rows(facts))
+  print()
+  if args.dataset in inspection.OFFICIAL_SIZES:
+    official = inspection.OFFICIAL_SIZES[args.dataset]
+    _print_table(_size_rows(inspection.compare_sizes(facts, official)))
+    print()
+  _print_identities(facts)
+  if facts.per_person:
+    path = args.out / f'{args.dataset}_identities.png'
+    write_identities(path, args.dataset, facts.unit, facts.per_person)
+    print(f'Figure of {facts.unit} per identity: {path}')
+  if facts.queries:
+    print(_describe_queries(facts.queries))
+    if not facts.queries.matched:
+      faults.append('no query has a match')
+  if args.decode:
+    pixels = inspection.inspect_pixels(dataset)
+    _print_pixels(pixels)
+    if pixels.unreadable:
+      faults.append(f'unreadable images: {len(pixels.unreadable):,}')
+  print()
+  if faults:
+    print(f'Wrong: {"; ".join(dict.fromkeys(faults))}')
+    return 1
+  print('OK' if args.decode else 'OK, but for the pixels: nothing was decoded')
+  return 0
+
+
+def _split_rows(facts: inspection.ListFacts) -> Iterator[list[str]]:
+  """The table of the splits, one a column."""
+  splits = list(facts.splits.values())
+  yield ['', *facts.splits]
+  yield _row(facts.unit, [split.samples for split in splits])
+  for name, field in (
+    ('unknown (pid -1)', 'unknown'),
+    ('junk (pid -1)', 'junk'),
+    ('distractors (pid 0)', 'distractors'),
+    ('without a query', 'unqueried'),
+  ):
+    counts = [getattr(split, field) for split in splits]
+    if any(counts):
+      yield _row(f'  {name}', counts)
+  persons = [split.persons for split in splits]
+  yield _row('identities', [None if p is None else len(p) for p in persons])
+  if facts.unit == 'tracklets':
+    lengths = [split.lengths for split in splits]
+    yield _row('frames', [each.sum() for each in lengths])
+    yield _row('  shortest tracklet', [each.min() for each in lengths])
+    yield _row('  median', [np.median(each) for each in lengths])
+    yield _row('  longest', [each.max() for each in lengths])
+  cameras = [split.cameras for split in splits]
+  yield _row('cameras', [None if c is None else len(c) for c in cameras])
+  for camid in sorted(set().union(*(c or () for c in cameras))):
+    yield _row(f'  camera {camid}', [c.get(camid, 0) for c in cameras])
+
+
+def _row(name: str, numbers: Iterable[float | None]) -> list[str]:
+  return [name, *('unknown' if n is None else f'{n:,}' for n in numbers)]
+
+
+def _print_identities(facts: inspection.ListFacts) -> None:
+  if not facts.per_person:
+    print('No identities: it can be trained on, and nothing is scored.')
+  for name, counts in facts.per_person.items():
+    print(
+      f'{name.capitalize()} {facts.unit} per identity: {counts.min():,} to '
+      f'{counts.max():,}, median {np.median(counts):g}, mean '
+      f'{counts.mean():.1f}; identities with only one: {(counts == 1).sum():,}'
+    )
+  if len(facts.per_person) == 2:
+    shared = f'{len(facts.shared):,}, pid {listed(facts.shared)}'
+    print(
+      'Identities both in training and in test: '
+      f'{shared if facts.shared else "none"}'
+    )
+
+
+def _size_rows(sizes: dict[str, tuple[int, int]]) -> Iterator[list[str]]:
+  yield ['', 'here', 'official', '']
+  for what, (found, official) in sizes.items():
+    mark = '' if found == official else 'differs'
+    yield [what, f'{found:,}', f'{official:,}', mark]
+
+
+def _describe_queries(facts: inspection.QueryFacts) -> str:
+  line = (
+    f'Queries with a match in the gallery: {facts.matched:,} of '
+    f'{facts.queries:,}.'
+  )
+  if facts.absent:
+    line += f' Person not in the gallery: {facts.absent:,}.'
+  if facts.same_camera:
+    line += (
+      ' Person there only under the camera of the query: '
+      f'{facts.same_camera:,}. The camera rule leaves these out; to count '
+      'them, score with --config.camera_rule=False.'
+    )
+  if not facts.has_cameras:
+    line += ' Cameras are unknown: score with --config.camera_rule=False.'
+  return line
+
+
+def _print_pixels(facts: inspection.PixelFacts) -> None:
+  if facts.unreadable:
+    print(loading.unreadable_message(facts.unreadable, facts.files))
+  else:
+    print(f'All {facts.files:,} images can be read.')
+  if facts.sizes:
+    print(_describe_sizes(facts.sizes))
+  if not facts.duplicates:
+    print('Groups of images with equal pixels: none')
+    return
+  print(
+    f'Groups of images with equal pixels: {len(facts.duplicates):,} '
+    f'({sum(map(len, facts.duplicates)):,} images)'
+  )
+  for group in facts.duplicates[:_GROUPS_SHOWN]:
+    more = len(group) - _NAMES_SHOWN
+    end = f' and {more:,} more' if more > 0 else ''
+    print(f'  {" = ".join(group[:_NAMES_SHOWN])}{end}')
+  if len(facts.duplicates) > _GROUPS_SHOWN:
+    print('  ...')
+
+
+def _describe_sizes(sizes: dict[tuple[int, int], int]) -> str:
+  (height, width), number = next(iter(sizes.items()))
+  line = f'Size (height x width): {height} x {width}'
+  if len(sizes) == 1:
+    return f'{line}, all'
+  by_area = sorted(sizes, key=lambda size: (size[0] * size[1], size))
+  (low, thin), (high, wide) = by_area[0], by_area[-1]
+  share = number / sum(sizes.values())
+  return (
+    f'{line} is the most frequent of {len(sizes):,}, {share:.1%}; smallest '
+    f'{low} x {thin}, largest {high} x {wide}'
+  )
+
+
+def _print_table(rows: Iterator[list[str]]) -> None:
+  """First column to the left, the others to the right."""
+  rows = list(rows)
+  widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+  for first, *others in rows:
+    cells = [
+      cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True)
+    ]
+    print('  '.join([first.ljust(widths[0]), *cells]).rstrip())
+
+
+if __name__ == '__main__':
+  sys.exit(main())

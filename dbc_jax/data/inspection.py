@@ -1,0 +1,286 @@
+"""Facts about a data set, from its lists and from its pixels.
+
+Called by the command `check_data`.
+"""
+
+import collections
+import dataclasses
+import hashlib
+import itertools
+from collections.abc import Iterator
+
+import numpy as np
+
+from dbc_jax.data import (
+  dukemtmc_reid,
+  dukemtmc_videoreid,
+  loading,
+  market1501,
+  mars,
+  msmt17,
+)
+from dbc_jax.data.checks import JUNK_PID
+from dbc_jax.data.manifest import Dataset, GroundTruth, Samples
+
+OFFICIAL_SIZES = {
+  'market1501': market1501.OFFICIAL_SIZES,
+  'dukemtmc_reid': dukemtmc_reid.OFFICIAL_SIZES,
+  'msmt17': msmt17.OFFICIAL_SIZES,
+  'mars': mars.OFFICIAL_SIZES,
+  'dukemtmc_videoreid': dukemtmc_videoreid.OFFICIAL_SIZES,
+}
+_DISTRACTOR_PID = 0
+# The word of the official sizes for each split.
+_WORDS = {'train': 'training', 'query': 'query', 'gallery': 'gallery'}
+
+
+@dataclasses.dataclass(frozen=True)
+class SplitFacts:
+  """What the lists say of one split.
+
+  Attributes:
+    samples: number of images or tracklets.
+    lengths: [samples] int, frames of each tracklet; None for images.
+    persons: pids that name somebody, in order; None without identities.
+    unknown: training samples with pid -1.
+    junk: samples with pid -1 of query and gallery.
+    distractors: samples with pid 0, where only the gallery has that pid.
+    unqueried: samples of persons who are no query's; 0 but in the gallery.
+    cameras: samples of each camera, by camid; None without cameras.
+  """
+
+  samples: int
+  lengths: np.ndarray | None
+  persons: list[int] | None
+  unknown: int
+  junk: int
+  distractors: int
+  unqueried: int
+  cameras: dict[int, int] | None
+
+
+@dataclasses.dataclass(frozen=True)
+class QueryFacts:
+  """Which queries can be scored.
+
+  Attributes:
+    queries: how many there are.
+    absent: those whose person is not in the gallery.
+    same_camera: those whose person is there from their own camera alone; the
+      camera rule leaves nothing of them. 0 without cameras.
+    has_cameras: whether the camera rule can be applied at all.
+  """
+
+  queries: int
+  absent: int
+  same_camera: int
+  has_cameras: bool
+
+  @property
+  def matched(self) -> int:
+    return self.queries - self.absent - self.same_camera
+
+
+@dataclasses.dataclass(frozen=True)
+class ListFacts:
+  """What is known before anything is decoded.
+
+  Attributes:
+    splits: by name, 'train' first; empty ones are left out.
+    shared: pids of persons both in training and in query or gallery.
+    per_person: 'training' and 'test' (query and gallery) to the number of
+      samples of each of their persons, in order of pid; only where there are
+      identities. Junk and distractors are no persons, and a sample that is
+      both a query and in the gallery counts once.
+    queries: None where there is nothing to score.
+  """
+
+  splits: dict[str, SplitFacts]
+  shared: list[int]
+  per_person: dict[str, np.ndarray]
+  queries: QueryFacts | None
+
+  @property
+  def unit(self) -> str:
+    is_video = any(facts.lengths is not None for facts in self.splits.values())
+    return 'tracklets' if is_video else 'images'
+
+
+@dataclasses.dataclass(frozen=True)
+class PixelFacts:
+  """What is known after everything is decoded.
+
+  Attributes:
+    files: how many were decoded; one that is in two splits counts once.
+    unreadable: what is wrong with each file that cannot be read.
+    sizes: number of files by (height, width), the most frequent first.
+    duplicates: names of files with equal pixels, group by group.
+  """
+
+  files: int
+  unreadable: list[str]
+  sizes: dict[tuple[int, int], int]
+  duplicates: list[list[str]]
+
+
+def inspect_lists(dataset: Dataset, truth: GroundTruth) -> ListFacts:
+  """Counts samples, persons and cameras; decodes nothing.
+
+  Args:
+    dataset, truth: from `load_dataset`.
+  """
+  given = {
+    name: samples for name in _WORDS if len(samples := getattr(dataset, name))
+  }
+  pids = {name: getattr(truth, f'{name}_pids') for name in given}
+  known = {name: set(p.tolist()) for name, p in pids.items() if p is not None}
+  not_persons = {JUNK_PID}
+  if not any(_DISTRACTOR_PID in known.get(s, ()) for s in ('train', 'query')):
+    not_persons.add(_DISTRACTOR_PID)
+  splits = {}
+  for name, samples in given.items():
+    column, camids = pids[name], getattr(truth, f'{name}_camids')
+    persons, strangers = None, set()
+    if name in known:
+      persons = sorted(known[name] - not_persons)
+      if name == 'gallery':
+        strangers = set(persons) - known['query']
+    splits[name] = SplitFacts(
+      samples=len(samples),
+      lengths=None if samples.starts is None else np.diff(samples.starts),
+      persons=persons,
+      unknown=_count(column, {JUNK_PID}) if name == 'train' else 0,
+      junk=_count(column, {JUNK_PID}) if name != 'train' else 0,
+      distractors=_count(column, not_persons - {JUNK_PID}),
+      unqueried=_count(column, strangers),
+      cameras=None if camids is None else _sizes(camids),
+    )
+  return ListFacts(
+    splits=splits,
+    shared=_shared(splits),
+    per_person=_per_person(given, pids, not_persons),
+    queries=_inspect_queries(truth) if truth.can_evaluate else None,
+  )
+
+
+def inspect_pixels(dataset: Dataset) -> PixelFacts:
+  """Decodes every file once, on several threads, with one progress bar.
+
+  Args:
+    dataset: from `load_dataset`.
+  """
+  places: dict[str, tuple[Samples, int]] = {}
+  for name in _WORDS:
+    samples = getattr(dataset, name)
+    for frame in range(samples.num_frames):
+      places.setdefault(samples.frame_name(frame), (samples, frame))
+  where = list(places.values())
+
+  def read(index: int) -> np.ndarray:
+    samples, frame = where[index]
+    return samples.read(frame)
+
+  shapes: dict[int, tuple[int, int]] = {}
+  digests: dict[int, bytes] = {}
+
+  def visit(index: int, image: np.ndarray) -> None:
+    shapes[index] = image.shape[:2]
+    digest = hashlib.blake2b(repr(image.shape).encode(), digest_size=16)
+    digest.update(np.ascontiguousarray(image))
+    digests[index] = digest.digest()
+
+  files = Samples(tuple(places), read)
+  unreadable = loading.for_each_frame(files, None, visit)
+  sizes = collections.Counter(shapes[index] for index in sorted(shapes))
+  groups = collections.defaultdict(list)
+  for index in sorted(digests):
+    groups[digests[index]].append(files.names[index])
+  return PixelFacts(
+    files=len(files),
+    unreadable=[*unreadable.values()],
+    sizes=dict(sizes.most_common()),
+    duplicates=[group for group in groups.values() if len(group) > 1],
+  )
+
+
+def compare_sizes(
+  facts: ListFacts, official: dict[str, int]
+) -> dict[str, tuple[int, int]]:
+  """Sets what was found beside what was published.
+
+  Args:
+    facts: of a data set that has all three splits.
+    official: its entry in `OFFICIAL_SIZES`.
+
+  Returns:
+    Each key of `official` to (found, official).
+  """
+  found = {}
+  for name, split in facts.splits.items():
+    found[f'{_WORDS[name]} {facts.unit}'] = split.samples
+    found[f'{_WORDS[name]} identities'] = len(split.persons or ())
+    found[f'junk {facts.unit} in the {name}'] = split.junk
+  return {what: (found[what], number) for what, number in official.items()}
+
+
+def _count(column: np.ndarray | None, values: set[int]) -> int:
+  """How many entries are one of the values."""
+  return 0 if column is None else int(np.isin(column, [*values]).sum())
+
+
+def _sizes(column: np.ndarray) -> dict[int, int]:
+  values, counts = np.unique(column, return_counts=True)
+  return dict(zip(values.tolist(), counts.tolist(), strict=True))
+
+
+def _shared(splits: dict[str, SplitFacts]) -> list[int]:
+  persons = {name: set(facts.persons or ()) for name, facts in splits.items()}
+  train = persons.pop('train', set())
+  return sorted(train & set().union(*persons.values()))
+
+
+def _per_person(
+  given: dict[str, Samples],
+  pids: dict[str, np.ndarray | None],
+  not_persons: set[int],
+) -> dict[str, np.ndarray]:
+  counts = {}
+  for group, names in (('training', ['train']), ('test', ['query', 'gallery'])):
+    of_sample = {
+      _first_frame(given[name], sample): pid
+      for name in names
+      if pids.get(name) is not None
+      for sample, pid in enumerate(pids[name].tolist())
+      if pid not in not_persons
+    }
+    if of_sample:
+      counts[group] = np.unique([*of_sample.values()], return_counts=True)[1]
+  return counts
+
+
+def _first_frame(samples: Samples, sample: int) -> str:
+  starts = samples.starts
+  return samples.frame_name(sample if starts is None else int(starts[sample]))
+
+
+def _inspect_queries(truth: GroundTruth) -> QueryFacts:
+  has_cameras = (
+    truth.query_camids is not None and truth.gallery_camids is not None
+  )
+  cameras_of = collections.defaultdict(set)
+  for pid, camid in _pairs(truth.gallery_pids, truth.gallery_camids):
+    if pid != JUNK_PID:
+      cameras_of[pid].add(camid)
+  absent = same_camera = 0
+  for pid, camid in _pairs(truth.query_pids, truth.query_camids):
+    absent += pid not in cameras_of
+    same_camera += has_cameras and cameras_of.get(pid) == {camid}
+  return QueryFacts(len(truth.query_pids), absent, same_camera, has_cameras)
+
+
+def _pairs(
+  pids: np.ndarray, camids: np.ndarray | None
+) -> Iterator[tuple[int, int | None]]:
+  if camids is None:
+    return zip(pids.tolist(), itertools.repeat(None), strict=False)
+  return zip(pids.tolist(), camids.tolist(), strict=True)
