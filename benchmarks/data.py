@@ -178,9 +178,9 @@ def measure(root: str) -> None:
   loaded = pipeline.load_splits(
     dataset, truth, size=(128, 64), seed=0, memory_budget_gb=10.0
   )
-  batch = next(loaded.train.batches(
-      loaded.train.draw_frames(np.arange(64)[None], 1, (0,))
-    ))
+  batch = next(
+    loaded.train.batches(loaded.train.draw_frames(np.arange(64)[None], 1, (0,)))
+  )
   jax.block_until_ready(batch)
   images = len(loaded.train) + len(loaded.query) + len(loaded.gallery)
   print(json.dumps({'images': images, 'bytes': peak.increase()}))
