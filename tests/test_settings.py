@@ -104,10 +104,10 @@ def test_squares_of_jaccard_distances_are_refused(tmp_path):
 
 
 def test_batch_that_the_devices_cannot_share(tmp_path):
-  assert len(parallel.devices()) == 4
+  assert len(parallel.devices()) == 8
   config = runs.small_config('folder', tmp_path)
   config.train.batch_size = 6
-  with pytest.raises(ValueError, match=r'got 6, .*multiple of the 4 local'):
+  with pytest.raises(ValueError, match=r'got 6, .*multiple of the 8 local'):
     driver.run(config, tmp_path / 'run')
 
 
