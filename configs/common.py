@@ -65,6 +65,10 @@ def base(dataset: str) -> ml_collections.ConfigDict:
   config.memory.init = 'centroid'  # or 'zeros', as BUC's corrected code
 
   config.train = ml_collections.ConfigDict()
+  # Or 'self_supervised', a warm-up first; or a file of weights; or
+  # hf:OWNER/NAME.
+  config.train.init = 'random'
+  config.train.warmup_epochs = 20  # two views of each image in each
   config.train.batch_size = 16  # over all devices
   config.train.reference_batch_size = 16  # that the rates are for
   config.train.rate_warmup_epochs = 5  # of stage 0, with a larger batch

@@ -9,22 +9,22 @@ import logging
 import pathlib
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
 from dbc_jax import (
   checkpoint,
-  evaluation,
   merging,
   models,
   parallel,
+  preflight,
+  processes,
   reporting,
   settings,
 )
 from dbc_jax import data as data_lib
 from dbc_jax.data import pipeline
+from dbc_jax.outputs import Outputs
 from dbc_jax.stage import RunState, StageRunner
 
 log = logging.getLogger('dbc_jax')
@@ -45,6 +45,7 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
       last complete stage stays.
   """
   settings.check_config(config)
+  processes.check_same('config', settings.as_json(config))
   parallel.check_batch_size(config.train.batch_size)
   merger = merging.Merger(config.cluster)
   encoder = models.create_encoder(**config.model, axis_name=parallel.AXIS_NAME)
@@ -55,10 +56,11 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
       'cameras of the training images; set it to False'
     )
   settings.check_num_samples(config, len(dataset.train))
-  _check_workdir(workdir, config)
+  preflight.check_workdir(workdir, config)
   if truth.can_evaluate:
-    _check_matches(truth, config.camera_rule)
-  _choose_engine(config, encoder, merger, len(dataset.train))
+    preflight.check_matches(truth, config.camera_rule)
+  preflight.choose_engine(config, encoder, merger, len(dataset.train))
+  weights = preflight.given_weights(config, encoder, workdir)
   data = pipeline.load_splits(
     dataset,
     truth,
@@ -67,6 +69,7 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
     memory_budget_gb=config.data.memory_budget_gb,
     skip_unreadable=config.data.skip_unreadable,
   )
+  processes.check_same('data', data.fingerprint())
   log.info(data.decision)
   if data.left_out:
     log.warning(
@@ -76,7 +79,7 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
     )
     settings.check_num_samples(config, len(data.train))
     if data.truth.can_evaluate:
-      _check_matches(data.truth, config.camera_rule)
+      preflight.check_matches(data.truth, config.camera_rule)
   num_merges, num_stages = settings.num_merges_and_stages(
     len(data.train), config.cluster.merge_percent
   )
@@ -84,8 +87,7 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
   runner = StageRunner(
     config, encoder, merger, num_merges, num_stages, profile_dir
   )
-  job = _Job(config, workdir, runner, num_stages, data)
-  reporting.write_atomically(workdir / 'config.json', settings.as_json(config))
+  job = _Job(config, workdir, runner, num_stages, data, weights)
   devices = parallel.devices()
   log.info(
     '%s on %s: %d training images, %d stages, %d merges after each but the '
@@ -107,56 +109,6 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
   job.run()
 
 
-def _choose_engine(
-  config: ml_collections.ConfigDict,
-  encoder: models.Encoder,
-  merger: merging.Merger,
-  num_samples: int,
-) -> None:
-  """Logs the engine of the first merges; raises now if none can be had."""
-  size = tuple(config.data.image_size)
-  embeddings, features = jax.eval_shape(
-    lambda: encoder.apply(
-      encoder.init(jax.random.key(0), jnp.zeros((1, *size, 3))),
-      jnp.zeros((1, *size, 3)),
-    )
-  )
-  chosen = features
-  if config.cluster.features == 'embedding':
-    chosen = embeddings
-  merger.choose_engine((num_samples, chosen.shape[1]), num_samples)
-
-
-def _check_workdir(
-  workdir: pathlib.Path, config: ml_collections.ConfigDict
-) -> None:
-  """A workdir without a complete stage may be used by any config."""
-  if workdir.exists() and not workdir.is_dir():
-    raise ValueError(f'workdir: {workdir} is a file; choose another --workdir')
-  checkpoints = workdir / 'checkpoints'
-  if not checkpoints.exists():
-    return
-  if checkpoint.CheckpointStore(checkpoints).latest_stage() is not None:
-    settings.check_workdir(workdir, config)
-
-
-def _check_matches(truth: data_lib.GroundTruth, camera_rule: bool) -> None:
-  """Raises now, and not after stage 0, if no query can have a match."""
-  try:
-    evaluation.rank_features(
-      np.ones((len(truth.query_pids), 1)),
-      np.ones((len(truth.gallery_pids), 1)),
-      truth.query_pids,
-      truth.gallery_pids,
-      truth.query_camids,
-      truth.gallery_camids,
-      camera_rule=camera_rule,
-    )
-  except ValueError as error:
-    how = ' (--config.camera_rule=False)' if 'camera_rule' in str(error) else ''
-    raise ValueError(f'{error}{how}') from error
-
-
 def kept_stage(history: list[dict[str, Any]]) -> tuple[int, str]:
   """The stage whose model and clusters are the result so far, and why."""
   evaluated = [record for record in history if 'map' in record]
@@ -176,12 +128,15 @@ class _Job:
     runner: StageRunner,
     num_stages: int,
     data: pipeline.LoadedDataset,
+    weights: dict[str, Any] | None,
   ):
     self._config = config
     self._workdir = workdir
     self._runner = runner
     self._num_stages = num_stages
     self._data = data
+    self._weights = weights
+    self._outputs = Outputs(config, workdir, data)
 
   def run(self) -> None:
     """All stages that are still to be done, then the outputs."""
@@ -190,32 +145,46 @@ class _Job:
         'no identities of queries and gallery in this data set: retrieval is '
         'not evaluated, and the last stage is the result'
       )
-    self._store = checkpoint.CheckpointStore(self._workdir / 'checkpoints')
+    self._outputs.write_config()
+    self._store = checkpoint.CheckpointStore(
+      self._workdir / preflight.CHECKPOINTS
+    )
     done = self._store.latest_stage()
     if done == self._num_stages - 1:
       log.info('this run was finished before; its summary:')
-      self._write_outputs(self._read_record(done)['history'])
+      self._write_result(self._read_record(self._store, done)['history'])
       return
     if done is None:
-      first, state = 0, self._runner.first_state(self._data.train)
-      events = reporting.EventWriter(self._workdir, None)
+      first, state = 0, self._first_state()
     else:
       first, state = done + 1, self._restore(done)
-      # Its point is written again: the kill may have come just before it.
-      events = reporting.EventWriter(self._workdir, done - 1)
-      events.write_stage(state.history[-1])
+    self._outputs.start(state.history)
     for stage in range(first, self._num_stages):
       trained_on = state.labels
       state = self._runner.run(stage, state, self._data)
       self._save(stage, state, trained_on)
-      reporting.write_metrics(self._workdir, state.history)
-      events.write_stage(state.history[-1])
+      self._outputs.write_stage(state.history)
       log.info(reporting.format_record(state.history[-1]))
-    events.close()
-    self._write_outputs(state.history)
+    self._outputs.close()
+    self._write_result(state.history)
 
-  def _read_record(self, stage: int) -> dict[str, Any]:
-    record = self._store.read_record(stage)
+  def _first_state(self) -> RunState:
+    """From a random network, given weights, or a warm-up's, which is kept."""
+    runner, train = self._runner, self._data.train
+    if self._config.train.init != 'self_supervised':
+      return runner.first_state(train, self._weights)
+    store = checkpoint.CheckpointStore(self._workdir / preflight.WARMUP)
+    if store.latest_stage() is None:
+      store.save(0, runner.warm_up(train), {'digest': self._data.digest})
+    else:
+      log.info('resuming after the warm-up')
+    self._read_record(store, 0)
+    return runner.first_state(train, store.restore(0, runner.init_variables()))
+
+  def _read_record(
+    self, store: checkpoint.CheckpointStore, stage: int
+  ) -> dict[str, Any]:
+    record = store.read_record(stage)
     if record['digest'] != self._data.digest:
       raise ValueError(
         f'workdir: {self._workdir} holds a run on other training images; '
@@ -224,7 +193,7 @@ class _Job:
     return record
 
   def _restore(self, stage: int) -> RunState:
-    record = self._read_record(stage)
+    record = self._read_record(self._store, stage)
     arrays = self._read_arrays(stage)
     log.info('resuming after stage %d of %d', stage, self._num_stages - 1)
     variables = {key: arrays[key] for key in ('params', 'batch_stats')}
@@ -246,31 +215,12 @@ class _Job:
     template = _arrays(self._runner.init_variables(), blank, blank)
     return self._store.restore(stage, template)
 
-  def _write_outputs(self, history: list[dict[str, Any]]) -> None:
-    """What people look at, with the kept stage's clusters."""
+  def _write_result(self, history: list[dict[str, Any]]) -> None:
+    """With the kept stage's clusters."""
     kept, reason = kept_stage(history)
-    train, truth = self._data.train, self._data.truth
     labels = self._read_arrays(kept)['labels']
-    reporting.write_metrics(self._workdir, history)
-    reporting.write_clusters(
-      self._workdir / 'clusters.csv',
-      train.names,
-      labels,
-      pids=truth.train_pids,
-      camids=truth.train_camids,
-    )
-    reporting.write_report(
-      self._workdir / 'report.html',
-      history,
-      kept,
-      reason,
-      self._config.to_dict(),
-      train.names,
-      labels,
-      train.image,
-      pids=truth.train_pids,
-    )
-    print(reporting.format_summary(history, kept, reason, self._workdir))
+    self._outputs.write_result(history, kept, reason, labels)
+    processes.wait_for_all()
 
 
 def _arrays(

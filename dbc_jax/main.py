@@ -10,7 +10,7 @@ from absl import app, flags
 from absl import logging as absl_logging
 from ml_collections import config_flags
 
-from dbc_jax import driver
+from dbc_jax import driver, processes
 
 _CONFIG = config_flags.DEFINE_config_file(
   'config',
@@ -21,7 +21,22 @@ _CONFIG = config_flags.DEFINE_config_file(
 _WORKDIR = flags.DEFINE_string(
   'workdir',
   None,
-  'Where everything is written and resumed from; default runs/CONFIG-DATASET.',
+  'Where everything is written and resumed from; default runs/CONFIG-DATASET. '
+  'Several processes must all see it.',
+)
+_DISTRIBUTED = flags.DEFINE_bool(
+  'distributed',
+  False,
+  'One of several processes, started by SLURM, Open MPI or on a TPU pod.',
+)
+_COORDINATOR = flags.DEFINE_string(
+  'coordinator', None, 'Elsewhere: HOST:PORT of process 0, on a free port.'
+)
+_NUM_PROCESSES = flags.DEFINE_integer(
+  'num_processes', None, 'Elsewhere: how many processes there are.'
+)
+_PROCESS_ID = flags.DEFINE_integer(
+  'process_id', None, 'Elsewhere: which one this is, from 0.'
 )
 
 
@@ -52,9 +67,30 @@ def main(argv: list[str]) -> None:
     dataset = dataset.replace(',', '-') or config.data.name
     workdir = f'runs/{pathlib.Path(path).stem}-{dataset}'
   try:
+    processes.start(
+      _COORDINATOR.value,
+      _NUM_PROCESSES.value,
+      _PROCESS_ID.value,
+      detect=_DISTRIBUTED.value,
+    )
+    if not processes.is_first():
+      log.setLevel(logging.WARNING)
+    if processes.count() > 1:
+      log.info(
+        '%d processes: should one die, the others end within a minute; the '
+        'same commands go on after the last complete stage',
+        processes.count(),
+      )
     driver.run(config, pathlib.Path(workdir))
   except (ValueError, FloatingPointError) as error:
     sys.exit(f'Error: {error}')
+  except jax.errors.JaxRuntimeError as error:
+    if processes.count() > 1:
+      error.add_note(
+        'Perhaps another process has ended. The same commands go on after the '
+        'last complete stage.'
+      )
+    raise
   except KeyboardInterrupt:
     sys.exit(
       '\nInterrupted. The same command goes on after the last complete stage.'

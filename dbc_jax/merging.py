@@ -9,7 +9,7 @@ import logging
 import ml_collections
 import numpy as np
 
-from dbc_jax import cluster, parallel
+from dbc_jax import cluster, parallel, processes
 
 log = logging.getLogger('dbc_jax')
 
@@ -85,7 +85,7 @@ class Merger:
     num_merges: int,
     camids: np.ndarray | None = None,
   ) -> np.ndarray:
-    """Labels [N] after the merges.
+    """Labels [N] after the merges, as the first process computes them.
 
     Args:
       features: [N, D].
@@ -94,6 +94,18 @@ class Merger:
       num_merges: how many.
       camids: [N], where their centring is on.
     """
+    if processes.is_first():
+      labels = self._merge(features, embeddings, labels, num_merges, camids)
+    return processes.from_first(labels)
+
+  def _merge(
+    self,
+    features: np.ndarray,
+    embeddings: np.ndarray,
+    labels: np.ndarray,
+    num_merges: int,
+    camids: np.ndarray | None,
+  ) -> np.ndarray:
     fields = self._fields
     chosen = embeddings if fields.features == 'embedding' else features
     self.choose_engine(chosen.shape, int(labels.max()) + 1)

@@ -1,7 +1,8 @@
-"""Local devices: the only file that knows pmap.
+"""Devices of all processes: the only file that knows pmap.
 
 State stays unstacked: it goes in and comes out once, not once per device, and
 every returned value of it must have been averaged or gathered over the axis.
+Each process holds a copy of the state and its own rows of a batch.
 """
 
 import functools
@@ -12,17 +13,29 @@ from typing import Any, Protocol
 import jax
 import numpy as np
 
+from dbc_jax import processes
+
 AXIS_NAME = 'devices'
 
 
 def devices() -> list[jax.Device]:
-  """Devices that a batch is split over: all local ones."""
-  return jax.local_devices()
+  """Devices that a batch is split over, process after process."""
+  return [
+    device
+    for process in range(processes.count())
+    for device in jax.local_devices(process)
+  ]
+
+
+def local_devices() -> list[jax.Device]:
+  """Those of them that belong to this process."""
+  own = jax.process_index()
+  return [device for device in devices() if device.process_index == own]
 
 
 def device_memory() -> int | None:
-  """Bytes that the first device has in all; None where that is not known."""
-  stats = devices()[0].memory_stats()
+  """Bytes that the first local device has in all; None if unknown."""
+  stats = local_devices()[0].memory_stats()
   if stats:
     return stats['bytes_limit']
   try:
@@ -34,54 +47,78 @@ def device_memory() -> int | None:
 def check_batch_size(batch_size: int) -> None:
   """Raises ValueError unless the batch can be split over the devices."""
   count = len(devices())
+  found = f'{count} local devices'
+  if processes.count() > 1:
+    found = f'{count} devices of {processes.count()} processes'
   if batch_size < 1 or batch_size % count:
     raise ValueError(
       f'train.batch_size: got {batch_size}, expected a positive multiple of '
-      f'the {count} local devices; choose another batch size, or '
+      f'the {found}; choose another batch size, or '
       'fewer devices (CUDA_VISIBLE_DEVICES)'
     )
 
 
 def replicate(tree: Any) -> Any:
-  """Places a tree where a compiled step puts what it returns: on every device.
+  """Places a tree where a compiled step puts what it returns.
+
+  That is on every local device; other processes do the same with theirs.
 
   A state that comes from elsewhere would compile the same step once more.
   """
   return jax.device_put(tree, _sharding())
 
 
-def shard(batch: Any, axis: int = 0) -> Any:
-  """Places a batch on the devices, each with its share of the rows.
+def own_rows(batch: Any, axis: int = 0) -> Any:
+  """This process's rows of a global batch: a tree of NumPy views.
 
   Args:
-    batch: tree of NumPy arrays [B, ...], B a multiple of the n devices.
-    axis: which one B is.
+    batch: tree of NumPy arrays, B rows along `axis`, B a multiple of the n
+      devices, of which every process has as many.
+    axis: which one is split.
+  """
+  own = local_devices()
+  count = len(devices()) // len(own)
+  which = devices().index(own[0]) // len(own)
+  return jax.tree.map(lambda x: np.split(x, count, axis=axis)[which], batch)
+
+
+def shard_own(rows: Any, axis: int = 0) -> Any:
+  """Places what `own_rows` returns, each local device with its share.
+
+  Args:
+    rows: tree of NumPy arrays [b, ...], b a multiple of the m local devices.
+    axis: which one b is.
 
   Returns:
-    Tree of [n, B/n, ...], as the functions below take it; with `axis` 1 of
-    [n, A, B/n, ...]. The transfer may still go on.
+    Tree of [m, b/m, ...], as the functions below take it; with `axis` 1 of
+    [m, A, b/m, ...]. The transfer may still go on.
   """
-  count = len(devices())
-  rows = jax.tree.map(
-    lambda x: np.stack(np.split(np.asarray(x), count, axis=axis)), batch
+  count = len(local_devices())
+  stacked = jax.tree.map(
+    lambda x: np.stack(np.split(np.asarray(x), count, axis=axis)), rows
   )
-  return jax.device_put(rows, _sharding(AXIS_NAME))
+  return jax.device_put(stacked, _sharding(AXIS_NAME))
+
+
+def shard(batch: Any, axis: int = 0) -> Any:
+  """Both in one: a global batch of which every process has all rows."""
+  return shard_own(own_rows(batch, axis), axis)
 
 
 def _sharding(*axes: str) -> jax.sharding.NamedSharding:
-  mesh = jax.sharding.Mesh(devices(), (AXIS_NAME,))
+  mesh = jax.sharding.Mesh(local_devices(), (AXIS_NAME,))
   return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*axes))
 
 
 def host_is_device() -> bool:
   """Whether arrays of the devices lie in the host's memory."""
-  return devices()[0].platform == 'cpu'
+  return local_devices()[0].platform == 'cpu'
 
 
 def parallel_update(
   step: Callable[..., tuple[Any, Any]],
 ) -> Callable[..., tuple[Any, Any]]:
-  """Compiles `step(state, batch) -> (state, metrics)` for all local devices.
+  """Compiles `step(state, batch) -> (state, metrics)` for all devices.
 
   Args:
     step: the step of one device; sees the axis `AXIS_NAME`. What it returns
@@ -144,9 +181,9 @@ def parallel_map(
 
 
 def unshard(outputs: Any) -> Any:
-  """Tree of [n, B/n, ...] on the devices to NumPy arrays [B, ...]."""
+  """What `parallel_map` returns as NumPy arrays [B, ...], in every process."""
   return jax.tree.map(
-    lambda x: x.reshape((-1, *x.shape[2:])), jax.device_get(outputs)
+    lambda x: x.reshape((-1, *x.shape[2:])), processes.gather(outputs)
   )
 
 
@@ -178,7 +215,7 @@ def fold_blocks(
     The last carry, on the first device. The number of devices does not change
     it: a result depends on its item alone.
   """
-  local = devices()
+  local = local_devices()
   if len(local) == 1:
     return _fold(block_pass, carry, shared, items)
   compute = _compute_on(block_pass, tuple(local))

@@ -7,6 +7,9 @@ from typing import Any
 
 import ml_collections
 
+# Values of train.init; any other is a file of weights.
+INITS = ('random', 'self_supervised')
+
 
 def num_merges_and_stages(
   num_samples: int, merge_percent: float
@@ -65,6 +68,7 @@ def check_config(config: ml_collections.ConfigDict) -> None:
   positive = {
     'train.stage0_epochs': train.stage0_epochs,
     'train.stage_epochs': train.stage_epochs,
+    'train.warmup_epochs': train.warmup_epochs,
     'train.reference_batch_size': train.reference_batch_size,
     'train.learning_rate': train.learning_rate,
     'train.dropped_learning_rate': train.dropped_learning_rate,
@@ -126,6 +130,14 @@ def check_config(config: ml_collections.ConfigDict) -> None:
       raise ValueError(
         f'{field}: got {value!r}, expected one of {list(allowed)}'
       )
+  init = train.init
+  if init not in INITS and '.' not in init and not init.startswith('hf:'):
+    raise ValueError(
+      f'train.init: got {init!r}, expected one of {list(INITS)}, or a file of '
+      'weights (.safetensors, .pth, .npz), or hf:OWNER/NAME'
+    )
+  if train.init == 'self_supervised':
+    _check_warmup(train.batch_size, config.model.frozen_stages)
   if cluster.jaccard_k2 > cluster.jaccard_k1 + 1:
     raise ValueError(
       f'cluster.jaccard_k2: got {cluster.jaccard_k2}, expected at most '
@@ -136,6 +148,19 @@ def check_config(config: ml_collections.ConfigDict) -> None:
     raise ValueError(
       "cluster.squared: got True with cluster.distance='jaccard', expected "
       'False: it squares the Euclidean distance; leave one of the two out'
+    )
+
+
+def _check_warmup(batch_size: int, frozen_stages: int) -> None:
+  if batch_size < 2:
+    raise ValueError(
+      f"train.batch_size: got {batch_size} with train.init='self_supervised', "
+      'expected at least 2: an image is told from the others of its batch'
+    )
+  if frozen_stages:
+    raise ValueError(
+      f'model.frozen_stages: got {frozen_stages} with train.init='
+      "'self_supervised', expected 0: they would stay random; set it to 0"
     )
 
 

@@ -25,6 +25,7 @@ from dbc_jax import (
   optim,
   profiling,
   reporting,
+  warmup,
 )
 from dbc_jax import train as train_lib
 from dbc_jax.data.pipeline import LoadedDataset
@@ -108,9 +109,29 @@ class StageRunner:
       self._encoder, jax.random.key(self._config.seed), self._image_size
     )
 
-  def first_state(self, split: Split) -> RunState:
-    """A random network, and every sample a cluster of its own."""
-    variables = self.init_variables()
+  def warm_up(self, split: Split) -> dict[str, Any]:
+    """The random network after a warm-up on a split's images alone."""
+    train = self._config.train
+    scale = train.batch_size / train.reference_batch_size
+    return warmup.warm_up(
+      self._encoder,
+      self.init_variables(),
+      split,
+      epochs=train.warmup_epochs,
+      batch_size=train.batch_size,
+      learning_rate=scale * train.learning_rate,
+      momentum=train.momentum,
+      weight_decay=train.weight_decay,
+      image_size=self._image_size,
+      num_frames=self._config.data.num_frames,
+      seed=self._config.seed,
+    )
+
+  def first_state(
+    self, split: Split, variables: dict[str, Any] | None = None
+  ) -> RunState:
+    """Every sample a cluster of its own; the network random unless given."""
+    variables = variables or self.init_variables()
     labels = np.arange(len(split), dtype=np.int32)
     return RunState(variables, labels, self.extract(variables, split)[1], [])
 

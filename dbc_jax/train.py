@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import optax
 
 from dbc_jax import memory as memory_lib
-from dbc_jax import parallel
+from dbc_jax import parallel, processes
 from dbc_jax.data import transforms
 from dbc_jax.models import Encoder
 
@@ -75,7 +75,12 @@ def create_train_state(
   step: int,
   rng: jax.Array,
 ) -> TrainState:
-  """The state at the start of a stage: fresh optimiser, given memory."""
+  """The state at the start of a stage: fresh optimiser, given memory.
+
+  Several processes take both from the first: what each computed by itself may
+  differ in rounding, and would go on to differ.
+  """
+  variables, memory = processes.from_first((variables, memory))
   return TrainState(
     params=variables['params'],
     batch_stats=variables['batch_stats'],

@@ -14,24 +14,50 @@ MAX_LINES = 300
 # and the rooms named here; a room that is not a key of this table may not
 # exist. docs/design.md shows the same table.
 MAY_IMPORT: dict[str, set[str]] = {
-  'main': {'driver'},
+  'main': {'driver', 'processes'},
   'settings': set(),
-  'train': {'models', 'memory', 'optim', 'data', 'parallel'},
+  'train': {'models', 'memory', 'optim', 'data', 'parallel', 'processes'},
   'epoch': {'train', 'data', 'parallel'},
+  'warmup': {
+    'models',
+    'optim',
+    'data',
+    'parallel',
+    'processes',
+    'train',
+    'epoch',
+  },
   'extract': {'models', 'data', 'parallel'},
   'reporting': set(),
   'models': set(),
   'memory': set(),
   'optim': set(),
   'cluster': {'parallel'},
-  'evaluation': set(),
-  'data': {'parallel'},
+  'evaluation': {'cluster'},
+  'data': {'parallel', 'processes'},
   'checkpoint': set(),
-  'parallel': set(),
+  'parallel': {'processes'},
+  'processes': set(),
+  'outputs': {'data', 'processes', 'reporting', 'settings'},
+  'preflight': {
+    'checkpoint',
+    'data',
+    'evaluation',
+    'merging',
+    'models',
+    'settings',
+    'train',
+  },
   'profiling': set(),
-  'merging': {'cluster', 'parallel'},
+  'merging': {'cluster', 'parallel', 'processes'},
 }
-MAY_IMPORT['stage'] = set(MAY_IMPORT) - {'main', 'settings', 'checkpoint'}
+MAY_IMPORT['stage'] = set(MAY_IMPORT) - {
+  'main',
+  'settings',
+  'checkpoint',
+  'outputs',
+  'preflight',
+}
 MAY_IMPORT['driver'] = set(MAY_IMPORT) - {'main'}
 MAY_IMPORT['commands'] = set(MAY_IMPORT) | {'commands'}
 
@@ -88,17 +114,19 @@ def edge_faults(path: str, tree: ast.Module) -> Iterator[str]:
 
 
 def keeper_faults(path: str, tree: ast.Module) -> Iterator[str]:
-  """Uses of orbax and of pmap outside the one file that keeps each."""
+  """Uses of orbax, pmap and processes outside the file that keeps each."""
   modules = list(imported_modules(path, tree))
   if path != 'dbc_jax/checkpoint.py':
     for name in modules:
       if name.split('.')[0] == 'orbax':
         yield f'{path}: imports {name}; only checkpoint.py knows orbax'
-  if path != 'dbc_jax/parallel.py':
-    used = {n.attr for n in ast.walk(tree) if isinstance(n, ast.Attribute)}
-    imported = {m.split('.')[-1] for m in modules if m.startswith('jax.')}
-    if 'pmap' in used | imported:
-      yield f'{path}: uses pmap; only parallel.py knows it'
+  used = {n.attr for n in ast.walk(tree) if isinstance(n, ast.Attribute)}
+  used |= {m.split('.')[-1] for m in modules if m.startswith('jax.')}
+  if path != 'dbc_jax/parallel.py' and 'pmap' in used:
+    yield f'{path}: uses pmap; only parallel.py knows it'
+  if path != 'dbc_jax/processes.py':
+    for name in used & {'distributed', 'multihost_utils'}:
+      yield f'{path}: uses {name}; only processes.py knows it'
 
 
 def purity_faults(path: str, tree: ast.Module) -> Iterator[str]:
@@ -161,6 +189,8 @@ def test_every_room_of_the_table_exists():
     ('driver.py', 'from orbax import checkpoint', 'knows orbax'),
     ('train.py', 'import jax\nf = jax.pmap(g)', 'uses pmap'),
     ('train.py', 'from jax import pmap', 'uses pmap'),
+    ('main.py', 'import jax\njax.distributed.initialize()', 'distributed'),
+    ('data/x.py', 'from jax.experimental import multihost_utils', 'multihost'),
     ('cluster/x.py', 'import logging', 'imports logging'),
     ('cluster/x.py', 'from absl import flags', 'imports absl'),
     ('models/x.py', 'import ml_collections as c', 'imports ml_collections'),

@@ -11,15 +11,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from scipy import sparse
 
 from dbc_jax import parallel
 from dbc_jax.cluster import checks
 from dbc_jax.cluster.panels import TILE
+from dbc_jax.cluster.reciprocal import distances_of_row, neighbourhoods
 from dbc_jax.cluster.sources import FeatureSource, feature_source
 
 _BLOCK_SIZE = 128  # rows
-_PAIRS_AT_ONCE = 4096
 
 
 def _check_count(field: str, value: int, most: float, expected: str) -> int:
@@ -97,69 +96,6 @@ def _nearest(features: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
   return np.asarray(ranks)[first_equal], np.asarray(furthest)[first_equal]
 
 
-def _indicator(ranks: np.ndarray) -> sparse.csr_array:
-  """[N, N] with ones at (i, j) for each j in ranks[i]."""
-  n, count = ranks.shape
-  offsets = np.arange(0, n * count + 1, count)
-  return sparse.csr_array((np.ones(n * count), ranks.ravel(), offsets), (n, n))
-
-
-def _reciprocal(ranks: np.ndarray) -> sparse.csr_array:
-  """[N, N] with ones where i and j are among the neighbours of each other."""
-  near = _indicator(ranks)
-  return near.multiply(near.T).tocsr()
-
-
-def _extended(ranks: np.ndarray, half: int) -> sparse.csr_array:
-  """R(i, k1) and the sets R(c, half) of its members c that it mostly covers."""
-  wide, narrow = _reciprocal(ranks), _reciprocal(ranks[:, : half + 1])
-  shared = (wide @ narrow.T).multiply(wide).tocoo()
-  covered = 3 * shared.data > 2 * narrow.sum(axis=1)[shared.col]
-  members = sparse.csr_array(
-    (shared.data[covered], (shared.row[covered], shared.col[covered])),
-    wide.shape,
-  )
-  return (wide + members @ narrow).tocsr()
-
-
-def _weights(
-  features: np.ndarray, furthest: np.ndarray, sets: sparse.csr_array
-) -> sparse.csr_array:
-  """V: exp(-d) at the members of each row's set, scaled to sum 1."""
-  pairs = sets.tocoo()
-  values = np.empty(pairs.nnz)
-  for i in range(0, pairs.nnz, _PAIRS_AT_ONCE):
-    block = slice(i, i + _PAIRS_AT_ONCE)
-    x, y = features[pairs.row[block]], features[pairs.col[block]]
-    gaps = np.subtract(x, y, dtype=np.float64)
-    values[block] = np.einsum('pd,pd->p', gaps, gaps)
-  # Where all samples are equal the furthest is at 0, as is every other.
-  values = np.exp(-values / np.where(furthest > 0, furthest, 1)[pairs.row])
-  sums = np.bincount(pairs.row, values, len(features))
-  return sparse.csr_array(
-    (values / sums[pairs.row], (pairs.row, pairs.col)), sets.shape
-  )
-
-
-def _distances_of_row(
-  i: int, rows: sparse.csr_array, columns: sparse.csc_array
-) -> np.ndarray:
-  """Row i [N] float32, from V by rows and by columns, both sorted."""
-  own = slice(rows.indptr[i], rows.indptr[i + 1])
-  members = rows.indices[own]
-  starts = columns.indptr[members]
-  counts = columns.indptr[members + 1] - starts
-  ends = np.cumsum(counts)
-  # Entries of all these columns, one column after the other.
-  entries = np.arange(ends[-1]) + np.repeat(starts - ends + counts, counts)
-  smaller = np.minimum(np.repeat(rows.data[own], counts), columns.data[entries])
-  # Added in the order of the members, so that (i, j) and (j, i) round alike.
-  # The sum of a row with itself is 1 but for rounding, which float32 removes.
-  shared = np.bincount(columns.indices[entries], smaller, rows.shape[0])
-  shared = np.minimum(shared, 1).astype(np.float32)
-  return 1 - shared / (2 - shared)
-
-
 @functools.partial(jax.jit, donate_argnames='out')
 def _put_rows(out: jax.Array, rows: jax.Array, start: int) -> jax.Array:
   return lax.dynamic_update_slice_in_dim(out, rows, start, axis=0)
@@ -203,14 +139,11 @@ def jaccard_distances(
   k2 = _check_count('k2', k2, k1 + 1, f'in 1..{k1 + 1}, k1 + 1 at most')
   n = len(features)
   ranks, furthest = _nearest(features, min(k1 + 1, n))
-  weights = _weights(features, furthest, _extended(ranks, round(k1 / 2)))
-  ranks = ranks[:, :k2]
-  weights = (_indicator(ranks) @ weights / ranks.shape[1]).tocsr()
-  weights.sort_indices()
+  weights = neighbourhoods(features, ranks, furthest, k1, k2)
   columns = weights.tocsc()
   out = jnp.zeros((n, n), jnp.float32)
   for i in range(0, n, _BLOCK_SIZE):
     rows = range(i, min(i + _BLOCK_SIZE, n))
-    block = np.stack([_distances_of_row(row, weights, columns) for row in rows])
+    block = np.stack([distances_of_row(row, weights, columns) for row in rows])
     out = _put_rows(out, block, i)
   return out

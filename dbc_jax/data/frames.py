@@ -37,7 +37,8 @@ class Frames(Protocol):
 
     Yields:
       S times uint8 [n, B/n, H, W, 3] or [n, B/n, T, H, W, 3], as
-      `parallel.shard` would place it.
+      `parallel.shard` would place it: of several processes, each reads and
+      holds only its own rows.
     """
 
 
@@ -61,7 +62,7 @@ class ResidentFrames:
   def batches(self, index: np.ndarray) -> Iterator[jax.Array]:
     for rows in index:
       if self._on_host:
-        yield parallel.shard(self._images[rows])
+        yield parallel.shard_own(self._images[parallel.own_rows(rows)])
       else:
         yield self._gather(self._images, parallel.shard(rows))
 
@@ -77,6 +78,7 @@ class StreamedFrames:
     return None
 
   def batches(self, index: np.ndarray) -> Iterator[jax.Array]:
+    index = parallel.own_rows(index, axis=1)
     order = index.reshape(-1)
     decoded = (
       grain.MapDataset.range(len(order))
@@ -92,7 +94,7 @@ class StreamedFrames:
     on_the_way: list[jax.Array] = []
     for images in decoded:
       images = images.reshape((*index.shape[1:], *images.shape[1:]))
-      on_the_way.append(parallel.shard(images))
+      on_the_way.append(parallel.shard_own(images))
       if len(on_the_way) > _BATCHES_AHEAD:
         yield on_the_way.pop(0)
     yield from on_the_way

@@ -9,7 +9,7 @@ import itertools
 
 import numpy as np
 
-from dbc_jax import parallel
+from dbc_jax import parallel, processes
 from dbc_jax.data import loading
 from dbc_jax.data.frames import Frames, ResidentFrames, StreamedFrames
 from dbc_jax.data.manifest import Dataset, GroundTruth, Samples
@@ -40,6 +40,13 @@ class LoadedDataset:
   digest: str
   decision: str
   left_out: list[str]
+
+  def fingerprint(self) -> str:
+    """What processes have to agree on to go through it together."""
+    sizes = [
+      split and len(split) for split in (self.train, self.query, self.gallery)
+    ]
+    return f'{self.digest} {sizes}'
 
 
 def load_splits(
@@ -73,6 +80,8 @@ def load_splits(
   num_frames = sum(samples.num_frames for samples in given.values())
   needed = num_frames * size[0] * size[1] * 3
   resident, decision = _decide(num_frames, needed, memory_budget_gb)
+  # Kept and streamed images are trained on by different compiled programs.
+  resident = bool(processes.from_first(np.array(resident)))
   scans = {
     name: _Scan(samples, size, resident, seed if name == 'train' else None)
     for name, samples in given.items()

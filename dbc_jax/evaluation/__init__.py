@@ -1,9 +1,19 @@
-"""How good features and clusters are, given identities: pure NumPy.
+"""How good features and clusters are, given identities: NumPy and SciPy.
 
 Called by the driver and the commands, never by training code.
 """
 
-from dbc_jax.evaluation.clustering import clustering_scores
+from dbc_jax.evaluation.averages import expand_queries, pool_queries
+from dbc_jax.evaluation.clustering import cluster_sizes, clustering_scores
 from dbc_jax.evaluation.ranking import evaluate_ranking, rank_features
+from dbc_jax.evaluation.rerank import rerank_distances
 
-__all__ = ['clustering_scores', 'evaluate_ranking', 'rank_features']
+__all__ = [
+  'cluster_sizes',
+  'clustering_scores',
+  'evaluate_ranking',
+  'expand_queries',
+  'pool_queries',
+  'rank_features',
+  'rerank_distances',
+]

@@ -1,7 +1,9 @@
-"""How well clusters agree with identities: pair counts, ARI and NMI.
+"""How well clusters agree with identities, and how large they are.
 
 Called by the driver after each stage and by the evaluation command.
 """
+
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -20,64 +22,129 @@ def clustering_scores(labels: ArrayLike, pids: ArrayLike) -> dict[str, float]:
       pair_precision = T / P     pair_recall = T / A     pair_f = 2 T / (P + A)
       ari = (T - P A / S) / ((P + A) / 2 - P A / S)
       nmi = 2 I(c; p) / (H(c) + H(p))
+      homogeneity = I(c; p) / H(p)     completeness = I(c; p) / H(c)
+      purity = (1/N) sum_c max_p n[c, p]
+
+  `v_measure`, the harmonic mean of homogeneity and completeness, is the same
+  number as `nmi`. `identities_split` counts identities in more than one
+  cluster, `clusters_merged` clusters of more than one identity.
 
   Where the quotient is 0 / 0: pair precision is 0 if no two samples share a
   cluster, pair recall is 0 if no two share an identity, and pair F is 0 if
-  both hold. `ari` and `nmi` are then 1 if clusters equal identities.
+  both hold. `ari` and `nmi` are then 1 if clusters equal identities, and
+  homogeneity (completeness) is 1 if all are of one identity (cluster).
 
   Args:
     labels: [N] integers >= 0, the cluster of each sample.
     pids: [N] integers. Samples of pid -1 (junk) are left out.
 
   Returns:
-    pair_precision, pair_recall, pair_f, ari and nmi.
+    pair_precision, pair_recall, pair_f, ari, nmi, v_measure, homogeneity,
+    completeness and purity, in [0, 1] (ari also below); identities_split and
+    clusters_merged, whole numbers.
 
   Raises:
     ValueError: shapes that disagree, labels below 0, or nothing to score.
 
   Source: Hubert and Arabie, Comparing Partitions (1985), for the adjusted
-    Rand index; NMI is normalised by the arithmetic mean of the entropies.
+    Rand index; Rosenberg and Hirschberg, V-Measure (2007), which is NMI
+    normalised by the arithmetic mean of the entropies.
   """
-  labels, pids = np.asarray(labels), np.asarray(pids)
-  for name, ids in (('labels', labels), ('pids', pids)):
-    if ids.ndim != 1 or not np.issubdtype(ids.dtype, np.integer):
-      raise ValueError(
-        f'{name}: expected [N] integers, got {ids.shape} {ids.dtype}.'
-      )
+  labels, pids = _checked(labels, 'labels'), _checked(pids, 'pids')
   if len(labels) != len(pids):
     raise ValueError(f'Got {len(labels)} labels, but {len(pids)} pids.')
-  if (labels < 0).any():
-    raise ValueError(
-      f'labels: {(labels < 0).sum()} are below 0. A sample that belongs to no '
-      'cluster needs a label of its own.'
-    )
   known = pids != JUNK_PID
   if not known.any():
     raise ValueError(f'None of the {len(pids)} samples has an identity.')
 
-  cells, clusters, identities = _table(labels[known], pids[known])
-  right, together, alike = map(_pairs, (cells, clusters, identities))
+  table = _Table.of(labels[known], pids[known])
+  right, together, alike = map(
+    _pairs, (table.cells, table.clusters, table.identities)
+  )
+  nmi, homogeneity, completeness = _information(table)
+  largest = np.zeros(len(table.clusters), np.int64)
+  np.maximum.at(largest, table.cluster_of_cell, table.cells)
   return {
     'pair_precision': right / together if together else 0.0,
     'pair_recall': right / alike if alike else 0.0,
     'pair_f': 2 * right / (together + alike) if together + alike else 0.0,
     'ari': _adjusted_rand(right, together, alike, int(known.sum())),
-    'nmi': _normalized_information(cells, clusters, identities),
+    'nmi': nmi,
+    'v_measure': nmi,
+    'homogeneity': homogeneity,
+    'completeness': completeness,
+    'purity': int(largest.sum()) / int(known.sum()),
+    'identities_split': _num_repeated(table.identity_of_cell),
+    'clusters_merged': _num_repeated(table.cluster_of_cell),
   }
 
 
-def _table(
-  labels: np.ndarray, pids: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def cluster_sizes(labels: ArrayLike) -> dict[str, float]:
+  """What sizes alone tell of clusters, without identities.
+
+  Args:
+    labels: [N] integers >= 0, the cluster of each sample.
+
+  Returns:
+    num_clusters; singletons, the number of clusters of one sample;
+    median_size, in samples; largest_share, of all samples in the largest
+    cluster, in (0, 1].
+
+  Raises:
+    ValueError: labels below 0 or not [N] integers, or none at all.
+  """
+  labels = _checked(labels, 'labels')
+  if not len(labels):
+    raise ValueError('labels: there are none.')
+  _, sizes = np.unique(labels, return_counts=True)
+  return {
+    'num_clusters': len(sizes),
+    'singletons': int((sizes == 1).sum()),
+    'median_size': float(np.median(sizes)),
+    'largest_share': int(sizes.max()) / len(labels),
+  }
+
+
+def _checked(ids: ArrayLike, name: str) -> np.ndarray:
+  ids = np.asarray(ids)
+  if ids.ndim != 1 or not np.issubdtype(ids.dtype, np.integer):
+    raise ValueError(
+      f'{name}: expected [N] integers, got {ids.shape} {ids.dtype}.'
+    )
+  if name == 'labels' and (ids < 0).any():
+    raise ValueError(
+      f'labels: {(ids < 0).sum()} are below 0. A sample that belongs to no '
+      'cluster needs a label of its own.'
+    )
+  return ids
+
+
+class _Table(NamedTuple):
   """Counts of the non-empty cells, of the clusters and of the identities."""
-  _, labels, clusters = np.unique(
-    labels, return_inverse=True, return_counts=True
-  )
-  _, pids, identities = np.unique(pids, return_inverse=True, return_counts=True)
-  # The full table would have K x P cells; at most N of them hold anything.
-  keys = labels.astype(np.int64) * len(identities) + pids
-  _, cells = np.unique(keys, return_counts=True)
-  return cells, clusters, identities
+
+  cells: np.ndarray
+  clusters: np.ndarray
+  identities: np.ndarray
+  cluster_of_cell: np.ndarray
+  identity_of_cell: np.ndarray
+
+  @classmethod
+  def of(cls, labels: np.ndarray, pids: np.ndarray) -> '_Table':
+    _, labels, clusters = np.unique(
+      labels, return_inverse=True, return_counts=True
+    )
+    _, pids, identities = np.unique(
+      pids, return_inverse=True, return_counts=True
+    )
+    # The full table would have K x P cells; at most N of them hold anything.
+    keys = labels.astype(np.int64) * len(identities) + pids
+    keys, cells = np.unique(keys, return_counts=True)
+    return cls(cells, clusters, identities, *np.divmod(keys, len(identities)))
+
+
+def _num_repeated(ids: np.ndarray) -> int:
+  """How many numbers occur more than once."""
+  return int((np.bincount(ids) > 1).sum())
 
 
 def _pairs(counts: np.ndarray) -> int:
@@ -97,14 +164,20 @@ def _adjusted_rand(right: int, together: int, alike: int, size: int) -> float:
   )
 
 
-def _normalized_information(
-  cells: np.ndarray, clusters: np.ndarray, identities: np.ndarray
-) -> float:
-  joint, first, second = map(_entropy, (cells, clusters, identities))
-  if len(clusters) == len(identities) == len(cells):
-    return 1.0  # Equal partitions, among them the 0 / 0 case.
-  # I = H(c) + H(p) - H(c, p) can come out a rounding error below 0.
-  return max(0.0, 2 * (first + second - joint) / (first + second))
+def _information(table: _Table) -> tuple[float, float, float]:
+  """NMI, homogeneity and completeness."""
+  joint, first, second = map(
+    _entropy, (table.cells, table.clusters, table.identities)
+  )
+  if len(table.clusters) == len(table.identities) == len(table.cells):
+    return 1.0, 1.0, 1.0  # Equal partitions, among them the 0 / 0 case.
+  # I = H(c) + H(p) - H(c, p) can come out a rounding error beyond its bounds.
+  shared = min(max(0.0, first + second - joint), first, second)
+  return (
+    2 * shared / (first + second),
+    shared / second if len(table.identities) > 1 else 1.0,
+    shared / first if len(table.clusters) > 1 else 1.0,
+  )
 
 
 def _entropy(counts: np.ndarray) -> float:

@@ -1,4 +1,4 @@
-"""CMC and both mean average precisions of the single-query re-ID protocol.
+"""CMC, both mean average precisions and mINP of re-ID protocols.
 
 Called by the driver after each stage and by the evaluation command.
 """
@@ -8,17 +8,23 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
+from dbc_jax.evaluation import similarity
+from dbc_jax.evaluation.measures import (
+  Collector,
+  GalleryDraws,
+  Scores,
+  places,
+  places_without,
+)
+from dbc_jax.evaluation.similarity import Features
 from dbc_jax.evaluation.truth import (
   Truth,
+  check_protocol,
   checked_ranks,
   checked_truth,
-  why_no_match,
 )
 
-# Similarities are rounded to this many decimals, so that equal features tie
-# exactly, whatever the order in which BLAS happened to sum them up.
-_DECIMALS = 12
-# A chunk of similarities holds at most this many float64 values (64 MiB).
+# A chunk of similarities holds at most this many values (32 MiB of float32).
 _CHUNK_VALUES = 2**23
 
 
@@ -29,12 +35,13 @@ def evaluate_ranking(
   query_camids: ArrayLike | None,
   gallery_camids: ArrayLike | None,
   *,
-  ranks: Sequence[int] = (1, 5, 10, 20),
+  ranks: Sequence[int] | None = None,
   camera_rule: bool = True,
   protocol: str = 'market1501',
   seed: int = 0,
-) -> dict[str, float]:
-  """CMC and mAP of a distance matrix under the single-query protocol.
+  per_query: bool = False,
+) -> Scores:
+  """CMC, mAP and mINP of a distance matrix.
 
   For each query the gallery is sorted by distance, ties by gallery index.
   Entries of junk (pid -1) are dropped, and so are entries of the query's own
@@ -43,14 +50,25 @@ def evaluate_ranking(
   without a match counts nowhere. With the R matches of a query at the ranks
   r_1 < ... < r_R,
 
-      rank-k     = share of queries with r_1 <= k
       map        = mean over queries of (1/R) sum_i i / r_i
       map_trapz  = mean over queries of (1/R) sum_i (p_i + i / r_i) / 2
+      minp       = mean over queries of R / r_R
 
   where p_i = (i - 1) / (r_i - 1) is the precision one rank earlier, and 1 at
   the top. `map` is the step sum that newer papers report, `map_trapz` the
   trapezoid of the official Market-1501 code, BUC and DBC. The two differ by
-  up to a point: never compare one with the other.
+  up to a point: never compare one with the other. Rank-k depends on the
+  protocol:
+
+      market1501  share of queries with r_1 <= k
+      allshots    mean over queries of the share of matches with
+                  r_i - i + 1 <= k: each match is sought as if it were the
+                  only one, the others taken out of its way
+      cuhk03      share of r <= k in 100 galleries that hold one entry of each
+                  identity, drawn at random; r is the rank of the match drawn
+                  for the query. The same galleries serve all queries
+
+  Only rank-k depends on it: the averages are of the whole gallery throughout.
 
   Args:
     distances: [Q, G] real, no NaN. Smaller is nearer, in any unit.
@@ -58,33 +76,41 @@ def evaluate_ranking(
     gallery_pids: [G] integers, -1 for junk.
     query_camids: [Q] integers; may be None if `camera_rule` is False.
     gallery_camids: [G] integers, or None likewise.
-    ranks: where to read the CMC curve. Beyond the end of the gallery it stays
-      at its last value.
+    ranks: where to read the CMC curve, none beyond the gallery. None takes 1,
+      5, 10 and 20, where the curve of a smaller gallery stays at its last
+      value.
     camera_rule: whether to apply the camera rule. Switch it off for data of
       a single camera.
-    protocol: 'market1501'.
-    seed: of protocols that draw a gallery at random; 'market1501' does not.
+    protocol: 'market1501', 'cuhk03' or 'allshots'.
+    seed: of the galleries of 'cuhk03'; the others draw nothing.
+    per_query: whether to return the measures of each query as well.
 
   Returns:
-    'rank1' and so on for each of `ranks`, 'map' and 'map_trapz', as fractions
-    in [0, 1], and 'num_valid_queries', the number of queries with a match.
+    'rank1' and so on for each of `ranks`, 'map', 'map_trapz' and 'minp', as
+    fractions in [0, 1], and 'num_valid_queries', V, of queries with a match.
+    With `per_query` also arrays [V] of these: 'query_index', 'first_rank'
+    (r_1, in the whole gallery), 'ap' (of `map`) and 'inp'.
 
   Raises:
-    ValueError: shapes that disagree, NaN, an unknown protocol, or no query
-      with a match.
+    ValueError: shapes that disagree, NaN, an unknown protocol, a rank beyond
+      the gallery, or no query with a match.
 
   Source: Zheng et al., Scalable Person Re-identification (ICCV 2015), sec. 4;
-    the evaluation code published with it for `map_trapz`.
+    the evaluation code published with it for `map_trapz`; Li et al., DeepReID
+    (CVPR 2014), sec. 6, for single shots, with the camera rule and the mAP of
+    torchreid; Open-ReID's `cmc` without `first_match_break` for all shots; Ye
+    et al., Deep Learning for Person Re-identification (TPAMI 2021), for mINP.
   """
+  check_protocol(protocol)
   distances = np.asarray(distances)
   if distances.ndim != 2:
     raise ValueError(f'distances: expected [Q, G], got {distances.shape}.')
-  ranks = checked_ranks(ranks, protocol)
   truth = checked_truth(
     distances.shape,
     (query_pids, gallery_pids),
     (query_camids, gallery_camids) if camera_rule else None,
   )
+  ranks = checked_ranks(ranks, protocol, truth)
 
   def rows() -> Iterator[np.ndarray]:
     for query, row in enumerate(distances):
@@ -94,7 +120,9 @@ def evaluate_ranking(
         )
       yield row[truth.kept]
 
-  return _scores(rows(), truth, ranks)
+  collector = Collector(protocol, ranks)
+  _collect_rows(collector, rows(), truth, protocol, seed)
+  return collector.scores(truth, per_query)
 
 
 def rank_features(
@@ -106,18 +134,21 @@ def rank_features(
   gallery_camids: ArrayLike | None,
   *,
   chunk_size: int | None = None,
-  ranks: Sequence[int] = (1, 5, 10, 20),
+  ranks: Sequence[int] | None = None,
   camera_rule: bool = True,
   protocol: str = 'market1501',
   seed: int = 0,
-) -> dict[str, float]:
+  per_query: bool = False,
+) -> Scores:
   """`evaluate_ranking` of features, without ever holding Q x G distances.
 
   Features are L2-normalised here, so that ||x - y||^2 = 2 - 2 x.y: the order
   by Euclidean distance is the order by falling dot product, and no distance
-  is computed. Products are float64 and rounded to 12 decimals, so equal
-  features tie exactly (the lower gallery index comes first) and the result
-  does not depend on `chunk_size`.
+  is computed. Products are float32; what comes closer to an entry of the
+  query's identity than these can tell is computed again in float64 and
+  rounded to 12 decimals. So the order is that of float64, equal features tie
+  exactly (the lower gallery index comes first), and the result does not
+  depend on `chunk_size`.
 
   Args:
     query_features: [Q, D] real and finite. A row of zeros stays zero: it is
@@ -125,8 +156,8 @@ def rank_features(
     gallery_features: [G, D] likewise.
     query_pids, gallery_pids, query_camids, gallery_camids: as in
       `evaluate_ranking`.
-    chunk_size: queries per product; None takes what fits into 64 MiB.
-    ranks, camera_rule, protocol, seed: as in `evaluate_ranking`.
+    chunk_size: queries per product; None takes what fits into 32 MiB.
+    ranks, camera_rule, protocol, seed, per_query: as in `evaluate_ranking`.
 
   Returns:
     As `evaluate_ranking`.
@@ -135,86 +166,86 @@ def rank_features(
     ValueError: as `evaluate_ranking`, and for features that are not finite or
       differ in dimension.
   """
-  queries = _normalized(query_features, 'query_features')
-  gallery = _normalized(gallery_features, 'gallery_features')
-  if queries.shape[1] != gallery.shape[1]:
-    raise ValueError(
-      f'query_features have {queries.shape[1]} dimensions, '
-      f'gallery_features {gallery.shape[1]}; they must agree.'
-    )
-  ranks = checked_ranks(ranks, protocol)
+  check_protocol(protocol)
+  queries = similarity.checked_features(query_features, 'query_features')
+  gallery = similarity.checked_features(gallery_features, 'gallery_features')
+  similarity.check_dimensions(queries, gallery)
   truth = checked_truth(
     (len(queries), len(gallery)),
     (query_pids, gallery_pids),
     (query_camids, gallery_camids) if camera_rule else None,
   )
-  gallery = gallery[truth.kept]
+  ranks = checked_ranks(ranks, protocol, truth)
+  gallery = gallery.take(truth.kept)
   if chunk_size is None:
     chunk_size = max(1, _CHUNK_VALUES // len(gallery))
   elif chunk_size < 1:
     raise ValueError(f'chunk_size: expected at least 1, got {chunk_size}.')
+  collector = Collector(protocol, ranks)
+  if protocol == 'cuhk03':
+    rows = _exact_rows(queries, gallery, chunk_size)
+    _collect_rows(collector, rows, truth, protocol, seed)
+  else:
+    _collect_products(collector, queries, gallery, truth, chunk_size)
+  return collector.scores(truth, per_query)
 
-  def rows() -> Iterator[np.ndarray]:
-    for start in range(0, len(queries), chunk_size):
-      similarity = queries[start : start + chunk_size] @ gallery.T
-      yield from -np.round(similarity, _DECIMALS)
 
-  return _scores(rows(), truth, ranks)
-
-
-def _scores(
-  rows: Iterable[np.ndarray], truth: Truth, ranks: Sequence[int]
-) -> dict[str, float]:
-  """Scores from one row of distances to the kept gallery for each query."""
-  first_hits, step_sums, trapezoids = [], [], []
+def _collect_rows(
+  collector: Collector,
+  rows: Iterable[np.ndarray],
+  truth: Truth,
+  protocol: str,
+  seed: int,
+) -> None:
+  """Collects from one row of distances to the kept gallery for each query."""
+  draws = GalleryDraws(truth, seed) if protocol == 'cuhk03' else None
   for query, row in enumerate(rows):
-    matches = truth.gallery_pids == truth.query_pids[query]
-    if truth.query_camids is not None:
-      same_camera = truth.gallery_camids == truth.query_camids[query]
-      candidates = ~(matches & same_camera)
-      row, matches = row[candidates], matches[candidates]
-    if not matches.any():
+    own, removed = truth.own(query)
+    if removed.all():
       continue
-    position = _positions(row, np.flatnonzero(matches))
-    found = np.arange(1, len(position) + 1)
-    precision = found / (position + 1)
-    before = np.where(position, (found - 1) / np.maximum(position, 1), 1.0)
-    first_hits.append(position[0])
-    step_sums.append(precision.mean())
-    trapezoids.append((precision + before).mean() / 2)
-  if not first_hits:
-    raise ValueError(why_no_match(truth))
-  first_hits = np.array(first_hits)
-  return {
-    **{f'rank{k}': float((first_hits < k).mean()) for k in ranks},
-    'map': float(np.mean(step_sums)),
-    'map_trapz': float(np.mean(trapezoids)),
-    'num_valid_queries': len(first_hits),
-  }
+    hits = draws.hits(query, row, own[~removed]) if draws else None
+    collector.add(query, places_without(places(row, own), removed), hits)
 
 
-def _positions(row: np.ndarray, matches: np.ndarray) -> np.ndarray:
-  """0-based places of `matches` in the stable order of `row`, ascending."""
-  # Sorting values alone is several times faster than a stable argsort; the
-  # rare ties are then settled by counting equals of lower index.
-  ordered = np.sort(row)
-  values = row[matches]
-  places = np.searchsorted(ordered, values)
-  equals = np.searchsorted(ordered, values, side='right') - places
-  for i in np.flatnonzero(equals > 1):
-    places[i] += np.count_nonzero(row[: matches[i]] == values[i])
-  return np.sort(places)
+def _exact_rows(
+  queries: Features, gallery: Features, chunk_size: int
+) -> Iterator[np.ndarray]:
+  for start in range(0, len(queries), chunk_size):
+    block = slice(start, start + chunk_size)
+    yield from -similarity.exact_block(queries, block, gallery)
 
 
-def _normalized(features: ArrayLike, name: str) -> np.ndarray:
-  features = np.asarray(features, np.float64)
-  if features.ndim != 2:
-    raise ValueError(f'{name}: expected [N, D], got {features.shape}.')
-  bad = np.flatnonzero(~np.isfinite(features).all(axis=1))
-  if len(bad):
-    raise ValueError(
-      f'{name}: {len(bad)} of {len(features)} rows hold NaN or infinity, '
-      f'the first is row {bad[0]}; the network that made them has diverged.'
-    )
-  norms = np.linalg.norm(features, axis=1, keepdims=True)
-  return features / np.where(norms > 0, norms, 1)
+def _collect_products(
+  collector: Collector,
+  queries: Features,
+  gallery: Features,
+  truth: Truth,
+  chunk_size: int,
+) -> None:
+  """The same from features, in float32 as far as that is sure."""
+  margin = similarity.tolerance(queries)
+  for start in range(0, len(queries), chunk_size):
+    block = slice(start, start + chunk_size)
+    rows = queries.unit[block] @ gallery.unit.T
+    np.negative(rows, out=rows)
+    exact = None
+    for i, row in enumerate(rows):
+      own, removed = truth.own(start + i)
+      if removed.all():
+        continue
+      order, values = np.argsort(row), row[own]
+      ordered = row[order]
+      first = np.searchsorted(ordered, values - margin)
+      end = np.searchsorted(ordered, values + margin, side='right')
+      unsure = np.flatnonzero(end - first > 1)
+      if similarity.many((end - first)[unsure].sum(), len(row)):
+        if exact is None:
+          exact = -similarity.exact_block(queries, block, gallery)
+        first = places(exact[i], own)
+      elif len(unsure):
+        # Between the exact ones the others stay where they are.
+        close = np.concatenate([order[first[j] : end[j]] for j in unsure])
+        row = row.astype(np.float64)
+        row[close] = -similarity.exact_pairs(queries, start + i, gallery, close)
+        first = places(row, own)
+      collector.add(start + i, places_without(first, removed))

@@ -25,8 +25,28 @@ COLUMNS = {
   'ari': 'ARI',
   'nmi': 'NMI',
 }
-RETRIEVAL_KEYS = ('rank1', 'rank5', 'rank10', 'rank20', 'map', 'map_trapz')
-QUALITY_KEYS = ('pair_f', 'pair_precision', 'pair_recall', 'ari', 'nmi')
+RETRIEVAL_KEYS = (
+  'rank1',
+  'rank5',
+  'rank10',
+  'rank20',
+  'map',
+  'map_trapz',
+  'minp',
+)
+QUALITY_KEYS = (
+  'pair_f',
+  'pair_precision',
+  'pair_recall',
+  'ari',
+  'nmi',
+  'v_measure',
+  'homogeneity',
+  'completeness',
+  'purity',
+  'identities_split',
+  'clusters_merged',
+)
 
 _PHASES = ('train', 'embed', 'evaluate', 'cluster')
 _OUTPUTS = {

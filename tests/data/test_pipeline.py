@@ -15,6 +15,11 @@ SIZE = (4, 2)
 NOTHING = 1e-9
 
 
+@pytest.fixture(autouse=True)
+def _one_device(monkeypatch):
+  runs.one_device(monkeypatch)
+
+
 def _images(count, seed=0):
   return np.random.default_rng(seed).integers(
     0, 256, (count, *SIZE, 3), np.uint8
@@ -129,7 +134,7 @@ def test_frames_of_tracklets():
   again = streamed.batches(streamed.draw_frames(order, 8, (0, 1)))
   for one, other in zip(batches, again, strict=True):
     np.testing.assert_array_equal(one, other)
-  assert batches[0].shape == (4, 1, 8, *SIZE, 3)
+  assert batches[0].shape == (1, 4, 8, *SIZE, 3)
   for rows, batch in zip(order, batches, strict=True):
     for sample, frames in zip(rows, parallel.unshard(batch), strict=True):
       found = [tracklet_of[frame.tobytes()] for frame in frames]

@@ -2,22 +2,47 @@
 
 import numpy as np
 import pytest
-from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
+from sklearn import metrics
 from sklearn.metrics.cluster import pair_confusion_matrix
 
-from dbc_jax.evaluation import clustering_scores
+from dbc_jax.evaluation import cluster_sizes, clustering_scores
 
-KEYS = {'pair_precision', 'pair_recall', 'pair_f', 'ari', 'nmi'}
+PERFECT = dict.fromkeys(
+  (
+    'pair_precision',
+    'pair_recall',
+    'pair_f',
+    'ari',
+    'nmi',
+    'v_measure',
+    'homogeneity',
+    'completeness',
+    'purity',
+  ),
+  1.0,
+) | {'identities_split': 0, 'clusters_merged': 0}
 
 
 def expected_scores(labels, pids):
   (_, false), (missed, right) = pair_confusion_matrix(pids, labels)
+  table = np.array(
+    [
+      [np.sum((labels == c) & (pids == p)) for p in set(pids)]
+      for c in set(labels)
+    ]
+  )
   return {
     'pair_precision': right / (right + false),
     'pair_recall': right / (right + missed),
     'pair_f': 2 * right / (2 * right + false + missed),
-    'ari': adjusted_rand_score(pids, labels),
-    'nmi': normalized_mutual_info_score(pids, labels),
+    'ari': metrics.adjusted_rand_score(pids, labels),
+    'nmi': metrics.normalized_mutual_info_score(pids, labels),
+    'v_measure': metrics.v_measure_score(pids, labels),
+    'homogeneity': metrics.homogeneity_score(pids, labels),
+    'completeness': metrics.completeness_score(pids, labels),
+    'purity': table.max(axis=1).sum() / len(labels),
+    'identities_split': ((table > 0).sum(axis=0) > 1).sum(),
+    'clusters_merged': ((table > 0).sum(axis=1) > 1).sum(),
   }
 
 
@@ -39,6 +64,8 @@ def test_closed_form():
   assert scores['pair_recall'] == pytest.approx(1 / 2)
   assert scores['pair_f'] == pytest.approx(2 / 5)
   assert scores['ari'] == pytest.approx((1 - 3 * 2 / 6) / (5 / 2 - 1))
+  assert scores['purity'] == pytest.approx(3 / 4)
+  assert scores['identities_split'] == scores['clusters_merged'] == 1
 
 
 def test_names_of_clusters_and_identities_play_no_part():
@@ -52,7 +79,7 @@ def test_names_of_clusters_and_identities_play_no_part():
 
 def test_junk_is_left_out():
   scores = clustering_scores([0, 0, 1, 1, 0], [3, 3, 4, 4, -1])
-  assert scores == dict.fromkeys(KEYS, 1.0)
+  assert scores == PERFECT
 
 
 def test_all_singletons_predict_no_pair():
@@ -60,28 +87,29 @@ def test_all_singletons_predict_no_pair():
   assert scores['pair_precision'] == scores['pair_recall'] == 0
   assert scores['pair_f'] == scores['ari'] == 0
   assert 0 < scores['nmi'] < 1
+  assert scores['purity'] == scores['homogeneity'] == 1
+  assert (scores['identities_split'], scores['clusters_merged']) == (3, 0)
 
 
 @pytest.mark.parametrize('labels', [[0], [0, 1, 2]])
 def test_equal_partitions_of_singletons(labels):
   scores = clustering_scores(labels, labels)
-  assert scores == {
+  assert scores == PERFECT | {
     'pair_precision': 0,
     'pair_recall': 0,
     'pair_f': 0,
-    'ari': 1,
-    'nmi': 1,
   }
 
 
 def test_one_cluster_of_one_identity():
-  assert clustering_scores([4] * 5, [2] * 5) == dict.fromkeys(KEYS, 1.0)
+  assert clustering_scores([4] * 5, [2] * 5) == PERFECT
 
 
 def test_one_cluster_of_everything_tells_nothing():
   scores = clustering_scores([0] * 6, [1, 1, 1, 2, 2, 2])
   assert scores['pair_recall'] == 1
-  assert scores['ari'] == scores['nmi'] == 0
+  assert scores['ari'] == scores['nmi'] == scores['homogeneity'] == 0
+  assert scores['completeness'] == 1 and scores['purity'] == 1 / 2
 
 
 def test_hundred_thousand_samples_do_not_overflow():
@@ -95,7 +123,9 @@ def test_hundred_thousand_samples_do_not_overflow():
   scores = clustering_scores(labels, pids)
   assert scores['pair_precision'] == right / together
   assert scores['pair_recall'] == right / alike
-  assert scores['ari'] == pytest.approx(adjusted_rand_score(pids, labels))
+  assert scores['ari'] == pytest.approx(
+    metrics.adjusted_rand_score(pids, labels)
+  )
 
 
 @pytest.mark.parametrize(
@@ -111,3 +141,26 @@ def test_hundred_thousand_samples_do_not_overflow():
 def test_errors(labels, pids, message):
   with pytest.raises(ValueError, match=message):
     clustering_scores(labels, pids)
+
+
+def test_sizes_alone():
+  assert cluster_sizes([7, 3, 7, 7, 0, 3, 9, 7]) == {
+    'num_clusters': 4,
+    'singletons': 2,
+    'median_size': 1.5,
+    'largest_share': 1 / 2,
+  }
+  assert cluster_sizes(np.arange(5))['singletons'] == 5
+
+
+@pytest.mark.parametrize(
+  'labels, message',
+  [
+    (np.zeros(0, int), 'labels: there are none'),
+    ([0, -1], 'labels: 1 are below 0'),
+    ([0.5], r'labels: expected \[N\] integers'),
+  ],
+)
+def test_sizes_check_labels(labels, message):
+  with pytest.raises(ValueError, match=message):
+    cluster_sizes(labels)

@@ -15,7 +15,7 @@ def protocol_in_loops(
   distances, query_pids, gallery_pids, query_camids, gallery_camids, rule=True
 ):
   """The protocol read aloud, one gallery entry after another."""
-  cmc, step, trapezoid = [], [], []
+  cmc, step, trapezoid, inp = [], [], [], []
   for q, row in enumerate(distances):
     order = sorted(range(len(row)), key=lambda g: (row[g], g))
     hits = []
@@ -39,12 +39,14 @@ def protocol_in_loops(
     cmc.append([any(hits[:k]) for k in RANKS])
     step.append(ap)
     trapezoid.append(ap_trapz)
+    inp.append(good / (max(np.flatnonzero(hits)) + 1))
   scores = dict(
     zip([f'rank{k}' for k in RANKS], np.mean(cmc, axis=0), strict=True)
   )
   return scores | {
     'map': np.mean(step),
     'map_trapz': np.mean(trapezoid),
+    'minp': np.mean(inp),
     'num_valid_queries': len(step),
   }
 
@@ -105,9 +107,12 @@ def test_two_averages_in_closed_form():
   assert perfect['map'] == perfect['map_trapz'] == perfect['rank1'] == 1
 
 
-def test_ranks_read_the_curve_also_beyond_the_gallery():
-  scores = one_query([0, 0, 1], ranks=(1, 2, 3, 50))
-  assert [scores[f'rank{k}'] for k in (1, 2, 3, 50)] == [0, 0, 1, 1]
+def test_default_ranks_may_lie_beyond_the_gallery_and_given_ones_not():
+  assert [one_query([0, 0, 1])[f'rank{k}'] for k in RANKS] == [0, 1, 1, 1]
+  scores = one_query([0, 0, 1], ranks=(1, 2, 3))
+  assert [scores[f'rank{k}'] for k in (1, 2, 3)] == [0, 0, 1]
+  with pytest.raises(ValueError, match=r'ranks: got 5, but .* 3 entries'):
+    one_query([0, 0, 1], ranks=(1, 5))
 
 
 def test_tie_goes_to_the_lower_gallery_index():
@@ -236,8 +241,9 @@ def test_settings_are_checked():
   case = random_case(0)
   with pytest.raises(ValueError, match=r"'duke', known are: market1501"):
     evaluate_ranking(*case, protocol='duke')
-  with pytest.raises(ValueError, match='ranks: they count from 1'):
-    evaluate_ranking(*case, ranks=(0, 1))
+  for ranks in ((0, 1), ()):
+    with pytest.raises(ValueError, match=r'ranks: expected some, .* from 1'):
+      evaluate_ranking(*case, ranks=ranks)
 
 
 def test_features_are_checked():

@@ -1,0 +1,131 @@
+"""Steps, features and merges of one of several processes, for comparison.
+
+A script for launch/multiprocess_cpu.sh; test_processes.py calls `compute` in
+its own process as well.
+"""
+
+import argparse
+import pathlib
+
+import jax
+import ml_collections
+import numpy as np
+
+from configs import common
+from dbc_jax import (
+  epoch,
+  extract,
+  merging,
+  models,
+  optim,
+  parallel,
+  processes,
+  train,
+)
+from dbc_jax.data.frames import ResidentFrames, StreamedFrames
+from dbc_jax.data.split import Split
+from dbc_jax.memory import init_memory
+
+_SIZE = (24, 12)
+_COUNT = 26  # not a multiple of the batch: the last one is padded
+
+
+def compute() -> dict[str, np.ndarray]:
+  """Three steps on kept and on streamed images, and what follows them."""
+  images = np.random.default_rng(0).integers(
+    0, 256, (_COUNT, *_SIZE, 3), np.uint8
+  )
+  labels = np.random.default_rng(1).permutation(_COUNT).astype(np.int32)
+  encoder = models.create_encoder(
+    'resnet_tiny', embedding_dim=16, axis_name=parallel.AXIS_NAME
+  )
+  optimizer = optim.create_optimizer(
+    momentum=0.9, weight_decay=5e-4, backbone_multiplier=0.5
+  )
+  step_fn = train.make_train_step(
+    encoder=encoder,
+    optimizer=optimizer,
+    image_size=_SIZE,
+    crop_area=(0.64, 1.0),
+    crop_aspect=(1.0, 1.5),
+    temperature=0.1,
+    memory_momentum=0.5,
+  )
+  extractor = extract.make_extractor(
+    encoder, image_size=_SIZE, batch_size=8, max_frames=1
+  )
+  read: list[int] = []
+
+  def decode(frame: int) -> np.ndarray:
+    read.append(frame)
+    return images[frame]
+
+  variables = train.init_variables(encoder, jax.random.key(0), _SIZE)
+  results: dict[str, np.ndarray] = {}
+  for kind, frames in {
+    'kept': ResidentFrames(images),
+    'streamed': StreamedFrames(decode),
+  }.items():
+    split = Split([''] * _COUNT, frames, np.arange(_COUNT))
+    features, embeddings = extractor(variables, split)
+    results[f'{kind}/read to extract'] = np.array(len(read))
+    metrics: list[tuple[float, float]] = []
+    state = epoch.train_epoch(
+      step_fn,
+      None,
+      train.create_train_state(
+        variables,
+        optimizer,
+        init_memory(embeddings, labels, _COUNT, _COUNT),
+        _COUNT,
+        step=5,
+        rng=jax.random.key(1),
+      ),
+      split,
+      labels,
+      rates=(0.1, 0.02),
+      batch_size=8,
+      num_frames=1,
+      seed=(0, 1),
+      on_step=lambda *values: metrics.append(values),  # noqa: B023
+    )
+    results[f'{kind}/features'] = features
+    results[f'{kind}/metrics'] = np.array(metrics)
+    for field in ('params', 'batch_stats', 'memory'):
+      leaves = jax.tree.leaves(jax.device_get(getattr(state, field)))
+      results[f'{kind}/{field}'] = np.concatenate([x.ravel() for x in leaves])
+  results['merges'] = _merges(results['kept/features'], labels)
+  return results
+
+
+def _merges(features: np.ndarray, labels: np.ndarray) -> np.ndarray:
+  fields: ml_collections.ConfigDict = common.base('demo').cluster
+  fields.criterion, fields.reg_weight = 'dbc', 0.1
+  return merging.Merger(fields)(features, features, labels, 15)
+
+
+def main() -> None:
+  """Writes what this process has computed, and what it made of a mismatch."""
+  parser = argparse.ArgumentParser()
+  parser.add_argument('folder', type=pathlib.Path)
+  parser.add_argument('--coordinator')
+  parser.add_argument('--num_processes', type=int)
+  parser.add_argument('--process_id', type=int)
+  args = parser.parse_args()
+  processes.start(
+    args.coordinator, args.num_processes, args.process_id, detect=False
+  )
+  processes.check_same('data', 'all alike')
+  try:
+    processes.check_same('data', f'that of {args.process_id}')
+    mismatch = ''
+  except ValueError as error:
+    mismatch = str(error)
+  np.savez(
+    args.folder / f'{args.process_id}.npz', mismatch=mismatch, **compute()
+  )
+  processes.wait_for_all()
+
+
+if __name__ == '__main__':
+  main()
