@@ -27,6 +27,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import app, flags
 
+from benchmarks.market_files import written_market
 from benchmarks.measuring import Peak, medians
 from dbc_jax import memory as memory_lib
 from dbc_jax import models, optim, parallel, train
@@ -35,12 +36,6 @@ from dbc_jax.data.frames import ResidentFrames, StreamedFrames
 from dbc_jax.data.prepared import prepare
 
 PARTS = ('manifest', 'stream', 'augment', 'memory')
-# Pictures of Market-1501's three folders.
-SPLITS = {
-  'bounding_box_train': 12936,
-  'query': 3368,
-  'bounding_box_test': 19732,
-}
 BATCH, STEPS = 64, 200
 
 _PARTS = flags.DEFINE_list('parts', [*PARTS], 'What to run.')
@@ -48,23 +43,6 @@ _ROOT = flags.DEFINE_string('root', '', 'Market-1501, or none.')
 _REPEATS = flags.DEFINE_integer('repeats', 3, 'Calls of which to take medians.')
 _STEP_BATCH = flags.DEFINE_integer('batch_size', 16, 'Of the training step.')
 _CHILD = flags.DEFINE_string('child', '', 'Used by the part `memory`.')
-
-
-def written_market(folder: pathlib.Path) -> pathlib.Path:
-  """As many JPEGs as Market-1501 has, of its size and names."""
-  images = load_images(load_dataset('demo')[0].train)
-  files = [
-    cv2.imencode('.jpg', image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])[1]
-    for image in images
-  ]
-  for split, count in SPLITS.items():
-    (folder / split).mkdir()
-    first = 0 if split == 'bounding_box_train' else 751
-    for i in range(count):
-      pid, camid = first + i % 750 + 1, i // 750 % 6 + 1
-      name = f'{pid:04d}_c{camid}s1_{i:06d}_00.jpg'
-      (folder / split / name).write_bytes(files[i % len(files)].tobytes())
-  return folder
 
 
 def manifest(root: pathlib.Path) -> None:

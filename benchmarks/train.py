@@ -29,7 +29,7 @@ import numpy as np
 import optax
 from absl import app, flags
 
-from benchmarks.data import written_market
+from benchmarks.market_files import written_market
 from benchmarks.measuring import medians
 from configs import ecluster
 from dbc_jax import driver, memory, models, optim, parallel, train
