@@ -31,7 +31,7 @@ def load(
     ValueError: if an option is out of its range.
   """
   return synthetic_splits.draw(
-    _PLAN, seed, num_train_images, num_test_identities
+    PLAN, seed, num_train_images, num_test_identities
   )
 
 
@@ -51,10 +51,11 @@ def _collect(name: str, images: list[np.ndarray]) -> manifest.Samples:
   return manifest.in_memory(names, np.stack(images))
 
 
-_PLAN = synthetic_splits.Plan(
+PLAN = synthetic_splits.Plan(
   unit='images',
   train_mean=9,
   train_limits=(3, 72),
+  train_skew=0.9,
   test_limits=(8, 16),
   num_distractors=25,
   distractor_samples=4,

@@ -15,9 +15,6 @@ from dbc_jax.data.world import PIDS, TEST, TRAIN, Sighting, World
 
 _DISTRACTOR_PID = 0
 _MAX_PID = 1500
-# Spread (of the logarithm) of samples per training identity; real sets are
-# skewed likewise (Market-1501: 2 to 72 images, mean 17).
-_SKEW = 0.9
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +25,8 @@ class Plan:
     unit: 'images' or 'tracklets': the options are named by it.
     train_mean: mean number of samples per training identity.
     train_limits: fewest and most of one identity.
+    train_skew: standard deviation of the logarithm of their number, before the
+      limits; real sets are skewed (Market-1501: 2 to 72 images, mean 17).
     test_limits: fewest and most per test identity; at least 4.
     num_distractors: persons without a query.
     distractor_samples: samples of each of them.
@@ -44,6 +43,7 @@ class Plan:
   unit: str
   train_mean: int
   train_limits: tuple[int, int]
+  train_skew: float
   test_limits: tuple[int, int]
   num_distractors: int
   distractor_samples: int
@@ -98,7 +98,11 @@ def draw(
       raise ValueError(f'{name} is {value}; give at least {least}')
   world = World(seed)
   counts = long_tail(
-    num_train, plan.train_mean, *plan.train_limits, world.rng(TRAIN)
+    num_train,
+    plan.train_mean,
+    *plan.train_limits,
+    plan.train_skew,
+    world.rng(TRAIN),
   )
   num_train_identities = len(counts)
   if num_train_identities + num_test_identities > _MAX_PID:
@@ -146,7 +150,12 @@ def draw(
 
 
 def long_tail(
-  total: int, mean: int, fewest: int, most: int, rng: np.random.Generator
+  total: int,
+  mean: int,
+  fewest: int,
+  most: int,
+  skew: float,
+  rng: np.random.Generator,
 ) -> list[int]:
   """Samples of each identity: skewed, summing to `total`.
 
@@ -154,10 +163,11 @@ def long_tail(
     total: at least 2 `mean`.
     mean: samples per identity.
     fewest, most: samples of one identity.
-    rng: for the skew.
+    skew: standard deviation of the logarithm of their number.
+    rng: for their draw.
   """
   num_identities = max(round(total / mean), 2)
-  weights = np.exp(_SKEW * rng.standard_normal(num_identities))
+  weights = np.exp(skew * rng.standard_normal(num_identities))
   spare = total - fewest * num_identities
   counts = fewest + np.floor(spare * weights / weights.sum()).astype(int)
   counts = np.minimum(counts, most)

@@ -39,7 +39,7 @@ def load(
     ValueError: if an option is out of its range.
   """
   return synthetic_splits.draw(
-    _PLAN, seed, num_train_tracklets, num_test_identities
+    PLAN, seed, num_train_tracklets, num_test_identities
   )
 
 
@@ -66,10 +66,11 @@ def _collect(name: str, tracklets: list[np.ndarray]) -> manifest.Samples:
   return manifest.in_memory_tracklets(names, tracklets)
 
 
-_PLAN = synthetic_splits.Plan(
+PLAN = synthetic_splits.Plan(
   unit='tracklets',
   train_mean=5,
   train_limits=(2, 30),
+  train_skew=0.9,
   test_limits=(4, 8),
   num_distractors=20,
   distractor_samples=2,

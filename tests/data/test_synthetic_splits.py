@@ -17,7 +17,7 @@ def test_long_tail_sums_to_the_total(
   total: int, mean: int, fewest: int, most: int
 ) -> None:
   rng = np.random.default_rng(0)
-  counts = synthetic_splits.long_tail(total, mean, fewest, most, rng)
+  counts = synthetic_splits.long_tail(total, mean, fewest, most, 0.9, rng)
   assert sum(counts) == total
   assert fewest <= min(counts) and max(counts) <= most
   assert abs(len(counts) * mean - total) <= mean

@@ -1,0 +1,145 @@
+"""Runs whose every stage is kept on disk, for benchmarks.stage_selection.
+
+  python -m benchmarks.stage_runs --seeds=0,1,2
+  python -m benchmarks.stage_runs --sets=market1501 --root=DIR --seeds=0
+
+Sets of training images, each clustered as a config says:
+  demo          as it is: 111 identities of 3 to 36 images
+  few, many     50 and 200 identities in as many images
+  balanced      9 images of every identity
+  skewed        their numbers spread twice as far as the demo's
+  market1501    100 training and 100 test identities of the real set, ',small'
+
+A run is one file of --cache: of every stage its record and labels, the
+features of the training images, and of two random crops and flips of each.
+Runs that are there already are not done again.
+"""
+
+import dataclasses
+import importlib
+import json
+import pathlib
+import time
+
+import jax
+import ml_collections
+import numpy as np
+from absl import app, flags, logging
+
+from dbc_jax import merging, models, parallel, settings
+from dbc_jax.data import (
+  load_configured,
+  synthetic,
+  synthetic_splits,
+  transforms,
+)
+from dbc_jax.data.frames import ResidentFrames
+from dbc_jax.data.pipeline import LoadedDataset, load_splits
+from dbc_jax.data.split import Split
+from dbc_jax.stage import StageRunner
+
+# What each set of synthetic images changes in the demo's plan.
+SYNTHETIC = {
+  'demo': {},
+  'few': {'train_mean': 20},
+  'many': {'train_mean': 5},
+  'balanced': {'train_skew': 0.0},
+  'skewed': {'train_skew': 1.8},
+}
+
+_SETS = flags.DEFINE_list('sets', ['demo'], 'Sets of training images.')
+_CONFIG = flags.DEFINE_string('config', 'ecluster', 'Of configs/.')
+_SEEDS = flags.DEFINE_list('seeds', ['0'], 'Seeds of the runs.')
+_ROOT = flags.DEFINE_string('root', '', 'Folder of market1501.')
+_CACHE = flags.DEFINE_string('cache', 'runs/stages', 'Where the runs are kept.')
+
+
+def main(argv: list[str]) -> None:
+  """Does the runs that --cache lacks."""
+  del argv
+  logging.set_verbosity(logging.WARNING)
+  cache = pathlib.Path(_CACHE.value)
+  cache.mkdir(parents=True, exist_ok=True)
+  for seed in map(int, _SEEDS.value):
+    for name in _SETS.value:
+      path = cache / f'{name}-{_CONFIG.value}-{seed}.npz'
+      if not path.exists():
+        clock = time.perf_counter()
+        arrays = _run(name, seed)
+        partial = path.with_suffix('.tmp')
+        with partial.open('wb') as file:
+          np.savez(file, **arrays)
+        partial.rename(path)
+        print(path, f'{time.perf_counter() - clock:.0f} s', flush=True)
+
+
+def _run(name: str, seed: int) -> dict[str, np.ndarray]:
+  """A whole run; arrays of S stages of N images."""
+  config, data = _load(name, seed)
+  num_merges, num_stages = settings.num_merges_and_stages(
+    len(data.train), config.cluster.merge_percent
+  )
+  encoder = models.create_encoder(**config.model, axis_name=parallel.AXIS_NAME)
+  runner = StageRunner(
+    config, encoder, merging.Merger(config.cluster), num_merges, num_stages
+  )
+  plain = [data.train.image(i) for i in range(len(data.train))]
+  splits = {
+    'features': data.train,
+    'first_view': _augmented(np.stack(plain), config, 2 * seed),
+    'second_view': _augmented(np.stack(plain), config, 2 * seed + 1),
+  }
+  arrays = {key: [] for key in ('labels', *splits)}
+  state = runner.first_state(data.train)
+  for stage in range(num_stages):
+    arrays['labels'].append(state.labels)
+    state = runner.run(stage, state, data)
+    # Of the network after this stage, which is what a run would keep.
+    for key, split in splits.items():
+      arrays[key].append(runner.extract(state.variables, split)[0])
+  arrays = {key: np.stack(values) for key, values in arrays.items()}
+  arrays['history'] = np.array(json.dumps(state.history))
+  arrays['pids'] = data.truth.train_pids
+  return arrays
+
+
+def _load(
+  name: str, seed: int
+) -> tuple[ml_collections.ConfigDict, LoadedDataset]:
+  module = importlib.import_module(f'configs.{_CONFIG.value}')
+  if name in SYNTHETIC:
+    config = module.get_config('demo')
+    plan = dataclasses.replace(synthetic.PLAN, **SYNTHETIC[name])
+    dataset, truth = synthetic_splits.draw(plan, 0, 1000, 60)
+  else:
+    config = module.get_config(f'{name},small')
+    config.data.root = _ROOT.value
+    config.data.num_identities = 100
+    dataset, truth = load_configured(config.data)
+  config.seed = seed
+  settings.check_config(config)
+  return config, load_splits(
+    dataset, truth, size=tuple(config.data.stored_size), seed=seed
+  )
+
+
+def _augmented(
+  images: np.ndarray, config: ml_collections.ConfigDict, seed: int
+) -> Split:
+  """Each image as a training step would see it, back in 8 bits."""
+  seen = transforms.augment(
+    jax.random.key(seed),
+    jax.numpy.arange(len(images)),
+    images,
+    size=tuple(config.data.image_size),
+    crop_area=tuple(config.data.crop_area),
+    crop_aspect=tuple(config.data.crop_aspect),
+  )
+  seen = 255 * (np.asarray(seen) * transforms.STD + transforms.MEAN)
+  pixels = np.clip(np.rint(seen), 0, 255).astype(np.uint8)
+  names = [str(i) for i in range(len(images))]
+  return Split(names, ResidentFrames(pixels), np.arange(len(images)))
+
+
+if __name__ == '__main__':
+  app.run(main)
