@@ -182,6 +182,16 @@ class StageRunner:
       variables, next_labels, embeddings, [*state.history, record]
     )
 
+  def memory_rows(self, state: RunState) -> jax.Array:
+    """The memory [capacity, E] that a stage starts with."""
+    capacity, dimension = state.embeddings.shape
+    if self._config.memory.init == 'zeros':
+      return jnp.zeros((capacity, dimension))
+    num_clusters = int(state.labels.max()) + 1
+    return memory.init_memory(
+      state.embeddings, state.labels, num_clusters, capacity
+    )
+
   def _train(
     self, stage: int, num_clusters: int, state: RunState, split: Split
   ) -> tuple[dict[str, Any], dict[str, float]]:
@@ -195,16 +205,10 @@ class StageRunner:
     images_a_step = train.batch_size
     if split.is_video:
       images_a_step *= self._config.data.num_frames
-    if self._config.memory.init == 'zeros':
-      rows = jnp.zeros((len(split), state.embeddings.shape[1]))
-    else:
-      rows = memory.init_memory(
-        state.embeddings, state.labels, num_clusters, len(split)
-      )
     train_state = train_lib.create_train_state(
       state.variables,
       self._optimizer,
-      rows,
+      self.memory_rows(state),
       num_clusters,
       step=epochs_before * steps,
       rng=jax.random.key(seed),

@@ -1,13 +1,16 @@
-"""What the label-free warm-up gains over a random start, on the demo.
+"""What other settings make of the demo: warm-up, precision, batch.
 
-  python -m benchmarks.warmup_study --seeds=0,1,2
+  python -m benchmarks.demo_variants --seeds=0,1,2 --rows=random,bfloat16
 
-Rows, of configs/ecluster.py:
-  random           a whole run of the config as it is
-  self_supervised  the same with train.init='self_supervised'
+Rows, of configs/ecluster.py, each a whole run:
+  random           the config as it is
+  self_supervised  after the label-free warm-up
   random:50        stage 0 alone, of 50 epochs, its rate dropped at the same
                    share of them: as many images as 20 epochs of warm-up, of two
                    views each, and 10 of stage 0
+  bfloat16         the network computes in bfloat16
+  batch 256        with the rule for larger batches: rates x 4, and a warm-up
+  batch 256 same rates
 
 Results are appended to --out, one JSON object a line; what is there already is
 not run again, so an interrupted call goes on.
@@ -29,12 +32,24 @@ from dbc_jax.data import load_configured
 from dbc_jax.data.pipeline import load_splits
 from dbc_jax.stage import StageRunner
 
+# Fields of the config that a row changes.
+VARIANTS = {
+  'random': {},
+  'self_supervised': {'train.init': 'self_supervised'},
+  'bfloat16': {'model.dtype': 'bfloat16'},
+  'batch 256': {'train.batch_size': 256},
+  'batch 256 same rates': {
+    'train.batch_size': 256,
+    'train.reference_batch_size': 256,
+  },
+}
+
 _SEEDS = flags.DEFINE_list('seeds', ['0', '1', '2'], 'Seeds of the runs.')
 _ROWS = flags.DEFINE_list(
   'rows', ['random', 'self_supervised', 'random:50'], 'What is run.'
 )
 _OUT = flags.DEFINE_string(
-  'out', 'runs/warmup_study.jsonl', 'Results, read and appended.'
+  'out', 'runs/demo_variants.jsonl', 'Results, read and appended.'
 )
 
 
@@ -57,10 +72,10 @@ def main(argv: list[str]) -> None:
 
 
 def _config(row: str, seed: int) -> ml_collections.ConfigDict:
-  init, _, epochs = row.partition(':')
+  name, _, epochs = row.partition(':')
   config = ecluster.get_config('demo')
   config.seed = seed
-  config.train.init = init
+  config.update_from_flattened_dict(VARIANTS[name])
   if epochs:
     share = config.train.drop_epoch / config.train.stage0_epochs
     config.train.stage0_epochs = int(epochs)
