@@ -137,8 +137,7 @@ def _augmented(
   )
   seen = 255 * (np.asarray(seen) * transforms.STD + transforms.MEAN)
   pixels = np.clip(np.rint(seen), 0, 255).astype(np.uint8)
-  names = [str(i) for i in range(len(images))]
-  return Split(names, ResidentFrames(pixels), np.arange(len(images)))
+  return Split(ResidentFrames(pixels), np.arange(len(images)))
 
 
 if __name__ == '__main__':

@@ -197,7 +197,7 @@ def device() -> None:
   size, steps = _BATCH.value, 40
   rng = np.random.default_rng(0)
   images = rng.integers(0, 256, (CAPACITY, *STORED, 3), np.uint8)
-  split = Split([''] * CAPACITY, ResidentFrames(images), np.arange(CAPACITY))
+  split = Split(ResidentFrames(images), np.arange(CAPACITY))
   resident = split.resident_images()
   if resident is None:
     raise SystemExit('the part `device` needs an accelerator')

@@ -20,6 +20,7 @@ from dbc_jax import (
   preflight,
   processes,
   reporting,
+  selection,
   settings,
 )
 from dbc_jax import data as data_lib
@@ -109,15 +110,6 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
   job.run()
 
 
-def kept_stage(history: list[dict[str, Any]]) -> tuple[int, str]:
-  """The stage whose model and clusters are the result so far, and why."""
-  evaluated = [record for record in history if 'map' in record]
-  if not evaluated:
-    return history[-1]['stage'], 'last stage'
-  best = max(evaluated, key=lambda record: record['map'])
-  return best['stage'], 'best mAP on the test identities'
-
-
 class _Job:
   """One run: its data, its files, and the loop over the stages."""
 
@@ -143,7 +135,7 @@ class _Job:
     if not self._data.truth.can_evaluate:
       log.info(
         'no identities of queries and gallery in this data set: retrieval is '
-        'not evaluated, and the last stage is the result'
+        'not evaluated'
       )
     self._outputs.write_config()
     self._store = checkpoint.CheckpointStore(
@@ -208,7 +200,8 @@ class _Job:
       _arrays(state.variables, trained_on, state.labels),
       {'history': state.history, 'digest': self._data.digest},
     )
-    self._store.keep_only({stage, kept_stage(state.history)[0]})
+    wanted = {*selection.select(state.history)} - {None}
+    self._store.keep_only(wanted)
 
   def _read_arrays(self, stage: int) -> dict[str, Any]:
     blank = np.zeros(len(self._data.train), np.int32)
@@ -216,10 +209,10 @@ class _Job:
     return self._store.restore(stage, template)
 
   def _write_result(self, history: list[dict[str, Any]]) -> None:
-    """With the kept stage's clusters."""
-    kept, reason = kept_stage(history)
-    labels = self._read_arrays(kept)['labels']
-    self._outputs.write_result(history, kept, reason, labels)
+    """With the chosen stage's clusters."""
+    stages = selection.select(history)
+    labels = self._read_arrays(stages.chosen)['labels']
+    self._outputs.write_result(history, stages, labels)
     processes.wait_for_all()
 
 

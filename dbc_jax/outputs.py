@@ -9,7 +9,7 @@ from typing import Any
 import ml_collections
 import numpy as np
 
-from dbc_jax import processes, reporting, settings
+from dbc_jax import processes, reporting, selection, settings
 from dbc_jax.data.pipeline import LoadedDataset
 
 
@@ -61,16 +61,14 @@ class Outputs:
   def write_result(
     self,
     history: list[dict[str, Any]],
-    kept: int,
-    reason: str,
+    stages: selection.Selection,
     labels: np.ndarray,
   ) -> None:
     """Writes clusters.csv and the report, and prints the summary.
 
     Args:
       history: of all stages.
-      kept: the stage whose clusters are the result.
-      reason: why that one.
+      stages: of which the chosen one is the result.
       labels: [N] int32, its clusters.
     """
     if not self._writes:
@@ -79,7 +77,7 @@ class Outputs:
     reporting.write_metrics(self._workdir, history)
     reporting.write_clusters(
       self._workdir / 'clusters.csv',
-      train.names,
+      self._data.names['train'],
       labels,
       pids=truth.train_pids,
       camids=truth.train_camids,
@@ -87,12 +85,21 @@ class Outputs:
     reporting.write_report(
       self._workdir / 'report.html',
       history,
-      kept,
-      reason,
+      stages.chosen,
+      selection.REASON,
+      stages.headed(),
       self._config.to_dict(),
-      train.names,
+      self._data.names['train'],
       labels,
       train.image,
       pids=truth.train_pids,
     )
-    print(reporting.format_summary(history, kept, reason, self._workdir))
+    print(
+      reporting.format_summary(
+        history,
+        stages.chosen,
+        selection.REASON,
+        stages.headed(),
+        self._workdir,
+      )
+    )

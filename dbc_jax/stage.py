@@ -25,6 +25,7 @@ from dbc_jax import (
   optim,
   profiling,
   reporting,
+  selection,
   warmup,
 )
 from dbc_jax import train as train_lib
@@ -153,7 +154,9 @@ class StageRunner:
     num_clusters = int(state.labels.max()) + 1
     record: dict[str, Any] = {'stage': stage, 'num_clusters': num_clusters}
     clock = time.perf_counter()
-    variables, metrics = self._train(stage, num_clusters, state, data.train)
+    # Scores of earlier stages are no business of training.
+    blind = state._replace(history=[])
+    variables, metrics = self._train(stage, num_clusters, blind, data.train)
     record |= metrics
     seconds = {'train': time.perf_counter() - clock}
 
@@ -166,6 +169,7 @@ class StageRunner:
     record |= scores
     if scores:
       seconds['evaluate'] = time.perf_counter() - clock
+    record |= selection.measure(features, state.labels)
 
     next_labels = state.labels
     if stage + 1 < self._num_stages:
@@ -249,15 +253,7 @@ class StageRunner:
             f'stage {stage}, epoch {epoch}, {error}. {_advice(stage)}'
           ) from error
         if not progress.enabled:
-          log.info(
-            'stage %d epoch %d/%d: loss %.2f, accuracy %.0f %%, %.0f images/s',
-            stage,
-            epoch + 1,
-            epochs,
-            progress.epoch_loss,
-            100 * progress.epoch_accuracy,
-            progress.images_per_second,
-          )
+          log.info(progress.describe())
       metrics = {
         'loss': progress.epoch_loss,
         'accuracy': progress.epoch_accuracy,

@@ -66,7 +66,7 @@ def compute() -> dict[str, np.ndarray]:
     'kept': ResidentFrames(images),
     'streamed': StreamedFrames(decode),
   }.items():
-    split = Split([''] * _COUNT, frames, np.arange(_COUNT))
+    split = Split(frames, np.arange(_COUNT))
     features, embeddings = extractor(variables, split)
     results[f'{kind}/read to extract'] = np.array(len(read))
     metrics: list[tuple[float, float]] = []

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import runs
 
-from dbc_jax import checkpoint, driver, reporting, stage
+from dbc_jax import checkpoint, driver, reporting, selection, stage
 
 
 @pytest.fixture(autouse=True)
@@ -70,7 +70,8 @@ def test_stages_follow_algorithm_1(straight):
 def test_records_hold_every_documented_key(straight):
   keys = (
     'stage num_clusters loss rank1 rank5 rank10 rank20 map map_trapz pair_f '
-    'ari nmi seconds_train seconds_embed seconds_evaluate'
+    'ari nmi silhouette dispersion_validity singletons seconds_train '
+    'seconds_embed seconds_evaluate'
   )
   for record in _history(straight):
     assert set(keys.split()) <= set(record)
@@ -79,14 +80,15 @@ def test_records_hold_every_documented_key(straight):
   assert first['pair_f'] == 0.0  # of the labels trained on: all alone
 
 
-def test_result_is_the_stage_with_the_best_map(straight):
+def test_result_is_the_stage_chosen_without_labels(straight):
   history = _history(straight)
-  best = max(history, key=lambda record: record['map'])['stage']
+  chosen = selection.select(history)
   clusters = _clusters(straight)
   assert len(clusters) == 30
-  assert len(set(clusters.values())) == history[best]['num_clusters']
+  num_clusters = history[chosen.chosen]['num_clusters']
+  assert len(set(clusters.values())) == num_clusters
   kept = {p.name for p in (straight / 'checkpoints').iterdir() if p.is_dir()}
-  assert kept == {'3', str(best)}
+  assert kept == {str(stage) for stage in chosen}
 
 
 def test_all_outputs_lie_in_the_workdir(straight):

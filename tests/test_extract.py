@@ -25,7 +25,7 @@ def test_equals_the_network_image_by_image(num_devices, count, monkeypatch):
   extractor = extract.make_extractor(
     encoder, image_size=_SIZE, batch_size=7, max_frames=1
   )
-  split = Split([''] * count, ResidentFrames(images), np.arange(count))
+  split = Split(ResidentFrames(images), np.arange(count))
   features, embeddings = extractor(variables, split)
   assert features.shape == (count, 256) and embeddings.shape == (count, 8)
   expected = encoder.apply(variables, transforms.resize(images, _SIZE))
@@ -39,9 +39,7 @@ def test_a_tracklet_is_the_mean_of_its_frames():
   variables = train.init_variables(encoder, jax.random.key(0), _SIZE)
   frames = np.random.default_rng(0).integers(0, 256, (18, *_SIZE, 3), np.uint8)
   order = np.random.default_rng(1).permutation(18)
-  split = Split(
-    ['a', 'b', 'c'], ResidentFrames(frames), order, np.array([0, 1, 6, 18])
-  )
+  split = Split(ResidentFrames(frames), order, np.array([0, 1, 6, 18]))
   extractor = extract.make_extractor(
     encoder, image_size=_SIZE, batch_size=4, max_frames=6
   )

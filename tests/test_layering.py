@@ -38,7 +38,8 @@ MAY_IMPORT: dict[str, set[str]] = {
   'checkpoint': set(),
   'parallel': {'processes'},
   'processes': set(),
-  'outputs': {'data', 'processes', 'reporting', 'settings'},
+  'outputs': {'data', 'processes', 'reporting', 'selection', 'settings'},
+  'selection': {'cluster', 'evaluation'},
   'preflight': {
     'checkpoint',
     'data',

@@ -45,7 +45,7 @@ def test_folder_run_by_its_default_workdir(tmp_path):
   assert 'no identities' in result.stderr
   workdir = tmp_path / 'runs' / 'ecluster-folder-small'
   assert (workdir / 'clusters.csv').exists()
-  assert 'kept stage 1 (last stage)' in result.stdout
+  assert 'kept stage 1 (chosen without labels' in result.stdout
   # Programs that took long to compile, for the next run.
   assert any((tmp_path / 'cache' / 'dbc_jax' / 'jax').iterdir())
   # Not on a terminal: log lines and no bar.

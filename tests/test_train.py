@@ -51,7 +51,6 @@ def _train(setup, num_devices, steps, monkeypatch, compiled_epoch=False):
   fields = {'encoder': encoder, 'optimizer': optimizer, **_FIELDS}
   count = 16 * steps
   split = Split(
-    [''] * count,
     ResidentFrames(np.resize(images, (count, *_SIZE, 3))),
     np.arange(count),
   )
@@ -165,7 +164,7 @@ def test_one_compilation_for_all_stages_and_epochs(setup):
   extractor = extract.make_extractor(
     encoder, image_size=_SIZE, batch_size=16, max_frames=1
   )
-  split = Split([''] * 24, ResidentFrames(images), np.arange(24))
+  split = Split(ResidentFrames(images), np.arange(24))
   variables = {'params': state.params, 'batch_stats': state.batch_stats}
   with jax.log_compiles(), _CompileLog() as compiled:
     for stage, num_clusters in enumerate((10, 9, 8)):

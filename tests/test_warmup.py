@@ -33,9 +33,7 @@ def setup():
 
 
 def _split(images):
-  return Split(
-    [''] * len(images), ResidentFrames(images), np.arange(len(images))
-  )
+  return Split(ResidentFrames(images), np.arange(len(images)))
 
 
 def _warm_up(encoder, variables, images, **fields):

@@ -14,6 +14,7 @@ from dbc_jax.cluster.jaccard import jaccard_distances
 from dbc_jax.cluster.linkage import mean_linkage, min_linkage
 from dbc_jax.cluster.merge import MergeResult, merge_clusters
 from dbc_jax.cluster.sources import EuclideanDistances
+from dbc_jax.cluster.validity import validity_indices
 
 __all__ = [
   'Criterion',
@@ -32,4 +33,5 @@ __all__ = [
   'pairwise_distances',
   'sum_squared_deviations',
   'to_scipy_linkage',
+  'validity_indices',
 ]

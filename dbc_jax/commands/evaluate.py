@@ -1,4 +1,4 @@
-"""Command line: scores saved features by CMC, mAP and mINP."""
+"""Command line: scores a run, or saved features, by CMC, mAP and mINP."""
 
 import argparse
 import csv
@@ -16,18 +16,19 @@ _ARRAYS = ('features', 'pids', 'camids')
 _SIDES = ('query', 'gallery')
 _NAMES = {'map': 'mAP', 'map_trapz': 'mAP trapz', 'minp': 'mINP'}
 _COLUMNS = ('query_index', 'pid', 'first_rank', 'ap', 'inp')
+# Fields of a config that say which images are read.
+_SWITCHES = ('tracklets', 'drop_queries', 'skip_unreadable')
+_DATA_FIELDS = ('root', 'csv', 'num_identities', *_SWITCHES)
 
 
 def main(argv: list[str] | None = None) -> None:
-  """Scores saved features and prints a table."""
+  """Scores the features of a run or of a file and prints a table."""
   args = _parse(argv)
   try:
-    if args.alpha and args.query_expansion is None:
-      raise ValueError('--alpha is read with --query_expansion=K only')
-    if args.per_query and not args.per_query.parent.is_dir():
-      raise ValueError(f'--per_query: no folder {args.per_query.parent}')
-    arrays = _read(args.features, args.camera_rule or args.multi_query)
-    _evaluate(args, arrays)
+    _check(args)
+    found = _from_workdir(args) if args.workdir else _from_file(args)
+    if found:
+      _evaluate(args, *found)
   except (ValueError, OSError) as error:
     sys.exit(f'Error: {error}'.replace(' camera_rule=', ' --camera_rule='))
   except KeyboardInterrupt:
@@ -40,20 +41,21 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     description=__doc__,
     allow_abbrev=False,
   )
-  parser.add_argument(
+  source = parser.add_mutually_exclusive_group(required=True)
+  source.add_argument(
     '--features',
     type=Path,
-    required=True,
     help='.npz with query_features and gallery_features [N, D], query_pids, '
     'gallery_pids (-1: junk), query_camids and gallery_camids [N]',
   )
+  source.add_argument('--workdir', type=Path, help='of a run')
+  _add_workdir_arguments(parser)
   parser.add_argument('--protocol', choices=PROTOCOLS, default=PROTOCOLS[0])
   parser.add_argument(
     '--camera_rule',
     type=_boolean,
-    default=True,
     help='leaves out what shows the person of a query in its own camera; '
-    'False needs no camids; default: True',
+    'False needs no camids; default: True, or as the run was scored',
   )
   parser.add_argument(
     '--ranks',
@@ -93,6 +95,37 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
   return parser.parse_args(argv)
 
 
+def _add_workdir_arguments(parser: argparse.ArgumentParser) -> None:
+  """All of them are None where they are not given."""
+  group = parser.add_argument_group('with --workdir')
+  group.add_argument(
+    '--stage',
+    help='chosen (without labels; the default), last, oracle (best by test '
+    'identities) or a number; of those that have a checkpoint',
+  )
+  group.add_argument(
+    '--config',
+    help='such as configs/ecluster.py:market1501: a data set to test on, in '
+    'place of that of the run',
+  )
+  group.add_argument(
+    '--root', '--config.data.root', help='where the files of the data set are'
+  )
+  group.add_argument('--config.data.csv', dest='csv')
+  group.add_argument(
+    '--config.data.num_identities', dest='num_identities', type=int
+  )
+  for field in _SWITCHES:
+    group.add_argument(f'--config.data.{field}', dest=field, type=_boolean)
+  group.add_argument(
+    '--save',
+    type=Path,
+    metavar='F.npz',
+    help='features of all images, as --features reads them, and the clusters '
+    'of the training images',
+  )
+
+
 def _boolean(text: str) -> bool:
   if text not in ('True', 'False'):
     raise argparse.ArgumentTypeError(f'expected True or False, got {text!r}')
@@ -108,8 +141,67 @@ def _ranks(text: str) -> tuple[int, ...]:
     ) from None
 
 
-def _read(path: Path, with_cameras: bool) -> dict[str, np.ndarray | None]:
-  """The arrays by name; cameras that are not needed are None if missing."""
+def _check(args: argparse.Namespace) -> None:
+  if args.alpha and args.query_expansion is None:
+    raise ValueError('--alpha is read with --query_expansion=K only')
+  for option in ('per_query', 'save'):
+    path = getattr(args, option)
+    if path and not path.parent.is_dir():
+      raise ValueError(f'--{option}: no folder {path.parent}')
+  for option in ('stage', 'config', 'save', *_DATA_FIELDS):
+    if args.features and getattr(args, option) is not None:
+      raise ValueError(f'{option} is read with --workdir only')
+
+
+def _from_workdir(
+  args: argparse.Namespace,
+) -> tuple[str, dict[str, np.ndarray]] | None:
+  """A title and the arrays, or None where there is nothing to score."""
+  # Imported only here: the network and its checkpoints take seconds to load,
+  # and saved features need neither.
+  from dbc_jax.commands import workdir
+
+  run = workdir.restore_run(args.workdir, args.stage or 'chosen')
+  print(
+    f'stage {run.stage} of {args.workdir}: {run.config.model.name}, '
+    f'{run.labels.max() + 1:,} clusters of {len(run.labels):,} images',
+    flush=True,
+  )
+  if args.camera_rule is None:
+    args.camera_rule = run.config.camera_rule
+  changes = {field: getattr(args, field) for field in _DATA_FIELDS}
+  config = workdir.data_config(run, args.config, changes)
+  data = workdir.load_data(
+    config,
+    None if args.config else run.digest,
+    identities=not args.save,
+    cameras=args.camera_rule or args.multi_query,
+  )
+  splits = _SIDES if data.truth.can_evaluate else ()
+  sizes = ''.join(f', {len(getattr(data, name)):,} {name}' for name in splits)
+  print(f'{config.data.name}: {len(data.train):,} train{sizes}', flush=True)
+  if data.left_out:
+    print(f'{len(data.left_out)} left out, the first: {data.left_out[0]}')
+  if args.save:
+    splits = 'train', *splits
+  arrays = workdir.extract_arrays(run, data, splits)
+  if args.save:
+    with args.save.open('wb') as file:
+      np.savez(file, **arrays)
+    print(f'{args.save}: {", ".join(arrays)}')
+  if not data.truth.can_evaluate:
+    print('No identities of queries and gallery: nothing is scored')
+    return None
+  return str(args.workdir), arrays
+
+
+def _from_file(
+  args: argparse.Namespace,
+) -> tuple[str, dict[str, np.ndarray]]:
+  """A title and the arrays; cameras that are not needed may be missing."""
+  if args.camera_rule is None:
+    args.camera_rule = True
+  path = args.features
   names = [f'{side}_{what}' for side in _SIDES for what in _ARRAYS]
   try:
     loaded = np.load(path)
@@ -122,7 +214,9 @@ def _read(path: Path, with_cameras: bool) -> dict[str, np.ndarray | None]:
     raise ValueError(
       f'{path}: expected an .npz of plain arrays; write it by numpy.savez'
     ) from error
-  optional = () if with_cameras else ('query_camids', 'gallery_camids')
+  optional = ('query_camids', 'gallery_camids')
+  if args.camera_rule or args.multi_query:
+    optional = ()
   missing = [name for name in names if name not in [*files, *optional]]
   if missing:
     hint = ''
@@ -132,15 +226,15 @@ def _read(path: Path, with_cameras: bool) -> dict[str, np.ndarray | None]:
       f'{path}: lacks {", ".join(missing)}; it has '
       f'{", ".join(files) or "nothing"}{hint}'
     )
-  return {name: arrays[name] if name in arrays else None for name in names}
+  return str(path), arrays
 
 
 def _evaluate(
-  args: argparse.Namespace, arrays: dict[str, np.ndarray | None]
+  args: argparse.Namespace, title: str, arrays: dict[str, np.ndarray]
 ) -> None:
   """Features in, table out."""
   queries, gallery = (arrays[f'{side}_features'] for side in _SIDES)
-  query_pids, query_camids = arrays['query_pids'], arrays['query_camids']
+  query_pids, query_camids = arrays['query_pids'], arrays.get('query_camids')
   if args.multi_query:
     queries, query_pids, query_camids = evaluation.pool_queries(
       queries, query_pids, query_camids
@@ -150,7 +244,7 @@ def _evaluate(
       queries, gallery, k=args.query_expansion, alpha=args.alpha
     )
   ids = query_pids, arrays['gallery_pids'], query_camids
-  ids += (arrays['gallery_camids'],)
+  ids += (arrays.get('gallery_camids'),)
   options = {
     'ranks': args.ranks,
     'camera_rule': args.camera_rule,
@@ -164,7 +258,7 @@ def _evaluate(
   else:
     scores = evaluation.rank_features(queries, gallery, *ids, **options)
   print(
-    f'{args.features}: {len(queries):,} queries, {len(gallery):,} in the '
+    f'{title}: {len(queries):,} queries, {len(gallery):,} in the '
     f'gallery; {scores["num_valid_queries"]:,} queries have a match\n'
     f'protocol {args.protocol}, camera rule '
     f'{"on" if args.camera_rule else "off"}\n'

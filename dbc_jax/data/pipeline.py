@@ -26,6 +26,7 @@ class LoadedDataset:
     train: in its hashed order. All that training is ever given, apart from
       cluster labels.
     query, gallery: as given, or None without identities.
+    names: paths of the samples of each split, by its name; for reports.
     truth: its train_pids and train_camids are in the order of `train`; for
       evaluation and reports, and the cameras for `cluster.camera_centring`.
     digest: of the training images, whatever order they came in.
@@ -36,6 +37,7 @@ class LoadedDataset:
   train: Split
   query: Split | None
   gallery: Split | None
+  names: dict[str, list[str]]
   truth: GroundTruth
   digest: str
   decision: str
@@ -94,9 +96,10 @@ def load_splits(
       f'{loading.unreadable_message(unreadable, num_frames)}\nCopy them again, '
       'remove them, or leave them out by --config.data.skip_unreadable=True.'
     )
-  splits, fields = {}, {}
+  splits, fields, names = {}, {}, {}
   for name, scan in scans.items():
     splits[name], kept = scan.split(name)
+    names[name] = [given[name].names[i] for i in kept]
     for field in (f'{name}_pids', f'{name}_camids'):
       column = getattr(truth, field)
       fields[field] = None if column is None else column[kept]
@@ -106,6 +109,7 @@ def load_splits(
     train=splits['train'],
     query=splits.get('query'),
     gallery=splits.get('gallery'),
+    names=names,
     truth=dataclasses.replace(truth, **fields),
     digest=scans['train'].digest(),
     decision=decision,
@@ -191,8 +195,7 @@ class _Scan:
     starts = None
     if self._samples.starts is not None:
       starts = np.cumsum([0, *map(len, chosen)])
-    names = [self._samples.names[i] for i in self._kept]
-    return Split(names, frames, np.concatenate(chosen), starts), self._kept
+    return Split(frames, np.concatenate(chosen), starts), self._kept
 
   def digest(self) -> str:
     """Of size and pixels of all samples, in the hashed order."""

@@ -15,13 +15,11 @@ class Split:
   """N samples, images or tracklets, whose numbers carry no information.
 
   Attributes:
-    names: N paths, for reports.
     is_video: whether samples are tracklets.
   """
 
   def __init__(
     self,
-    names: Sequence[str],
     frames: Frames,
     order: np.ndarray,
     starts: np.ndarray | None = None,
@@ -29,20 +27,18 @@ class Split:
     """Arranges the frames of a data set.
 
     Args:
-      names: N.
       frames: where they come from, in any order.
       order: [F] int, the frames of sample 0, then those of 1, ...
       starts: [N + 1] int, sample i has order[starts[i] : starts[i + 1]]; None
         for one frame each.
     """
-    self.names = list(names)
     self.is_video = starts is not None
     self._frames = frames
     self._order = order
     self._starts = np.arange(len(order) + 1) if starts is None else starts
 
   def __len__(self) -> int:
-    return len(self.names)
+    return len(self._starts) - 1
 
   def image(self, sample: int) -> np.ndarray:
     """Uint8 [H, W, 3]; of a tracklet the frame in the middle."""

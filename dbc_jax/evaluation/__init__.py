@@ -4,11 +4,14 @@ Called by the driver and the commands, never by training code.
 """
 
 from dbc_jax.evaluation.averages import expand_queries, pool_queries
+from dbc_jax.evaluation.calibration import PairCalibration, calibrate_pairs
 from dbc_jax.evaluation.clustering import cluster_sizes, clustering_scores
 from dbc_jax.evaluation.ranking import evaluate_ranking, rank_features
 from dbc_jax.evaluation.rerank import rerank_distances
 
 __all__ = [
+  'PairCalibration',
+  'calibrate_pairs',
   'cluster_sizes',
   'clustering_scores',
   'evaluate_ranking',

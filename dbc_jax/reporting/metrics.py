@@ -24,6 +24,7 @@ COLUMNS = {
   'pair_f': 'pair F',
   'ari': 'ARI',
   'nmi': 'NMI',
+  'silhouette': 'silhouette',
 }
 RETRIEVAL_KEYS = (
   'rank1',
@@ -47,16 +48,17 @@ QUALITY_KEYS = (
   'identities_split',
   'clusters_merged',
 )
-
+# Without identities.
+LABEL_FREE_KEYS = (
+  'silhouette',
+  'dispersion_validity',
+  'singletons',
+  'median_size',
+  'largest_share',
+)
+# What stages are compared by.
+_COMPARED = ('num_clusters', 'rank1', 'rank5', 'map', 'pair_f', 'nmi')
 _PHASES = ('train', 'embed', 'evaluate', 'cluster')
-_OUTPUTS = {
-  'config.json': 'every setting of this run',
-  'metrics.jsonl': 'one line per stage, the numbers above in full',
-  'clusters.csv': 'the cluster of each training image in the kept stage',
-  'checkpoints/': 'network and labels, to resume, evaluate or export',
-  'tensorboard/': 'the same curves, for tensorboard --logdir',
-  'report.html': 'curves and pictures of the clusters, for any browser',
-}
 
 
 def write_atomically(path: pathlib.Path, text: str) -> None:
@@ -127,7 +129,7 @@ def _tag(key: str) -> str:
     return 'clusters/count'
   if key in RETRIEVAL_KEYS:
     return f'retrieval/{key}'
-  if key in QUALITY_KEYS:
+  if key in QUALITY_KEYS + LABEL_FREE_KEYS:
     return f'clusters/{key}'
   return key.replace('seconds_', 'seconds/', 1)
 
@@ -141,7 +143,7 @@ def format_value(key: str, value: Any) -> str:
   return f'{float(value):.2f}'
 
 
-def _describe(record: Record) -> str:
+def describe(record: Record) -> str:
   """The headline numbers that a record has, separated by commas."""
   parts = []
   if 'num_clusters' in record:
@@ -162,7 +164,7 @@ def format_record(record: Record) -> str:
     if f'seconds_{name}' in record
   ]
   timing = f' ({", ".join(seconds)})' if seconds else ''
-  return f'stage {record["stage"]}: {_describe(record)}{timing}'
+  return f'stage {record["stage"]}: {describe(record)}{timing}'
 
 
 def kept_record(history: Sequence[Record], kept_stage: int) -> Record:
@@ -184,6 +186,31 @@ def kept_record(history: Sequence[Record], kept_stage: int) -> Record:
 def has_any(history: Sequence[Record], keys: Sequence[str]) -> bool:
   """Whether any record has any of the keys."""
   return any(key in record for record in history for key in keys)
+
+
+def compare_stages(
+  history: Sequence[Record], stages: Mapping[str, int]
+) -> tuple[list[str], list[list[str]]]:
+  """Headings and cells of a table with one column for each stage named.
+
+  Args:
+    history: one record per stage.
+    stages: from a heading to a stage.
+
+  Returns:
+    The headings, the first of them empty, and a row for the stage's number and
+    for each headline number that all of them have, its name first.
+
+  Raises:
+    ValueError: the history lacks one of the stages.
+  """
+  records = [kept_record(history, stage) for stage in stages.values()]
+  rows = [['stage', *(str(record['stage']) for record in records)]]
+  for key in _COMPARED:
+    if all(key in record for record in records):
+      cells = [format_value(key, record[key]) for record in records]
+      rows.append([COLUMNS[key], *cells])
+  return ['', *stages], rows
 
 
 def stage_table(
@@ -208,51 +235,3 @@ def stage_table(
     ]
     rows.append([f'{record["stage"]}{mark}', *cells])
   return ['stage', *(COLUMNS[key] for key in keys)], rows
-
-
-def format_summary(
-  history: Sequence[Record],
-  kept_stage: int,
-  reason: str,
-  workdir: pathlib.Path,
-) -> str:
-  """What a finished run prints: all stages, the kept one, and the files.
-
-  Args:
-    history: one record per stage.
-    kept_stage: the stage whose network is the result of the run.
-    reason: why that one, in a few words: 'best mAP'.
-    workdir: of the run.
-
-  Returns:
-    Several lines of plain text, without a final newline.
-
-  Raises:
-    ValueError: the history has no such stage.
-  """
-  kept = kept_record(history, kept_stage)
-  headings, rows = stage_table(history, kept_stage)
-  # The mark hangs to the right of the number, so that digits stay aligned.
-  rows = [
-    [first if first.endswith('*') else f'{first} ', *rest]
-    for first, *rest in rows
-  ]
-  widths = [
-    max(len(row[i]) for row in [headings, *rows]) for i in range(len(headings))
-  ]
-  lines = [
-    '  '.join(
-      cell.rjust(width) for cell, width in zip(row, widths, strict=True)
-    )
-    for row in [headings, *rows]
-  ]
-  lines += ['', f'kept stage {kept_stage} ({reason}): {_describe(kept)}']
-  if not has_any(history, RETRIEVAL_KEYS + QUALITY_KEYS):
-    lines.append('not evaluated: the data set has no identities')
-  paths = {name: f'{workdir}/{name}' for name in _OUTPUTS}
-  width = max(len(path) for path in paths.values())
-  lines.append('')
-  lines += [
-    f'{path.ljust(width)}  {_OUTPUTS[name]}' for name, path in paths.items()
-  ]
-  return '\n'.join(lines)

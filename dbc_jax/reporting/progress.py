@@ -42,6 +42,7 @@ class StageProgress:
       enabled: whether to draw; None asks whether stderr is a terminal.
     """
     # Over the number of the last stage, since log lines count from 0 as well.
+    self._stage = stage
     self._prefix = f'stage {stage}/{max(stage, num_stages - 1)}'
     self._num_epochs = num_epochs
     self._num_steps = num_epochs * steps_per_epoch
@@ -102,6 +103,15 @@ class StageProgress:
         refresh=False,
       )
       self._bar.update()
+
+  def describe(self) -> str:
+    """The current epoch in a line of a log."""
+    return (
+      f'stage {self._stage} epoch {self._epoch + 1}/{self._num_epochs}: '
+      f'loss {self.epoch_loss:.2f}, '
+      f'accuracy {100 * self.epoch_accuracy:.0f} %, '
+      f'{self.images_per_second:.0f} images/s'
+    )
 
   @property
   def epoch_loss(self) -> float:

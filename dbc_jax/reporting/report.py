@@ -58,6 +58,7 @@ def write_report(
   history: Sequence[metrics.Record],
   kept_stage: int,
   reason: str,
+  stages: Mapping[str, int],
   config: Mapping[str, Any],
   names: Sequence[str],
   labels: np.ndarray,
@@ -71,7 +72,8 @@ def write_report(
     path: of the HTML file; replaced as a whole.
     history: one record per stage.
     kept_stage: the stage whose network is the result of the run.
-    reason: why that one, in a few words: 'best mAP'.
+    reason: why that one, in a few words.
+    stages: to compare, from a heading to a stage.
     config: settings of the run, nested; `data.name` and `cluster.criterion`
       stand in the title.
     names: N paths of the training images.
@@ -98,6 +100,7 @@ def write_report(
     f'<title>{title}</title><style>{_CSS}</style></head><body>',
     f'<h1>{title}</h1>',
     f'<p class="lead">{_verdict(history, kept_stage, reason, labels)}</p>',
+    f'<h2>Which stage</h2>{_table(*metrics.compare_stages(history, stages))}',
     '<h2>Course of the run</h2>',
     f'<p>One point per stage; the dotted line is stage {kept_stage}, the one'
     f' kept.</p>{_curves(history, kept_stage)}',
@@ -108,7 +111,7 @@ def write_report(
     f'<h2>What is in the clusters of stage {kept_stage}</h2>',
     *clusters.contact_sheets(names, labels, read_image, pids),
     '<h2>All stages</h2>',
-    _stage_table(history, kept_stage),
+    _table(*metrics.stage_table(history, kept_stage)),
     '<h2>Settings</h2><details><summary>Show</summary><div class="wide">',
     '<table class="config">',
     *(
@@ -156,12 +159,12 @@ def _verdict(
   return f'{text} It scores {scores}.' if scores else text
 
 
-def _stage_table(history: Sequence[metrics.Record], kept_stage: int) -> str:
-  headings, rows = metrics.stage_table(history, kept_stage)
+def _table(headings: list[str], rows: list[list[str]]) -> str:
+  """Headings and cells; a row whose first cell ends in '*' stands out."""
   head = ''.join(f'<th>{heading}</th>' for heading in headings)
   body = ''
-  for record, row in zip(history, rows, strict=True):
-    kind = ' class="kept"' if record['stage'] == kept_stage else ''
+  for row in rows:
+    kind = ' class="kept"' if row[0].endswith('*') else ''
     body += f'<tr{kind}>{"".join(f"<td>{cell}</td>" for cell in row)}</tr>\n'
   return f'<div class="wide"><table><tr>{head}</tr>\n{body}</table></div>'
 

@@ -62,7 +62,7 @@ def test_order_depends_on_content_and_seed_alone():
   order = given.truth.train_pids
   assert sorted(order) == list(range(50))
   np.testing.assert_array_equal(_frames(given.train), images[order])
-  assert given.train.names == [f'{i}' for i in order]
+  assert given.names['train'] == [f'{i}' for i in order]
   other = _load(_in_memory(images), seed=1)
   assert (other.truth.train_pids != order).any()
   assert other.digest != given.digest
@@ -124,9 +124,9 @@ def test_kept_and_streamed_images_give_the_same_batches(
 def test_frames_of_tracklets():
   lengths = (2, 4, 9, 30)
   samples, images = _tracklets(lengths)
-  split, streamed = (
-    _load(samples, memory_budget_gb=budget).train for budget in (1.0, NOTHING)
-  )
+  loaded = _load(samples, memory_budget_gb=1.0)
+  split, names = loaded.train, loaded.names['train']
+  streamed = _load(samples, memory_budget_gb=NOTHING).train
   assert split.is_video and len(split) == 4
   tracklet_of = {image.tobytes(): i for i, image in enumerate(images)}
   order = np.array([[0, 1, 2, 3], [3, 2, 1, 0]])
@@ -138,7 +138,7 @@ def test_frames_of_tracklets():
   for rows, batch in zip(order, batches, strict=True):
     for sample, frames in zip(rows, parallel.unshard(batch), strict=True):
       found = [tracklet_of[frame.tobytes()] for frame in frames]
-      name = int(split.names[sample][1:])
+      name = int(names[sample][1:])
       start = sum(lengths[:name])
       assert all(start <= k < start + lengths[name] for k in found)
       counts = np.bincount(np.array(found) - start, minlength=lengths[name])
@@ -149,14 +149,15 @@ def test_frames_of_tracklets():
 
 def test_a_long_tracklet_is_thinned_evenly():
   samples, images = _tracklets((3, 10))
-  split = _load(samples).train
+  loaded = _load(samples)
+  split, names = loaded.train, loaded.names['train']
   owners, weights, rows = zip(*split.frame_batches(4, 5), strict=True)
   rows = np.concatenate([parallel.unshard(x) for x in rows])
   counts = np.bincount(np.concatenate(owners))
-  long = split.names.index('t1')
+  long = names.index('t1')
   assert counts[long] == 5 and counts[1 - long] == 3
   expected = {0: [0, 1, 2], 1: [3, 5, 7, 9, 11]}
-  chosen = np.concatenate([expected[int(name[1:])] for name in split.names])
+  chosen = np.concatenate([expected[int(name[1:])] for name in names])
   np.testing.assert_array_equal(rows[:8], images[chosen])
   total = np.bincount(np.concatenate(owners), np.concatenate(weights))
   np.testing.assert_allclose(total, 1.0, rtol=1e-6)
@@ -174,8 +175,9 @@ def test_unreadable_images_are_an_error_or_left_out(tmp_path):
     dataset, truth, size=SIZE, seed=0, skip_unreadable=True
   )
   assert len(loaded.left_out) == 2 and '2.png' in loaded.left_out[0]
-  assert sorted(loaded.train.names) == ['0.png', '1.png', '3.png', '5.png']
-  assert [f'{i}.png' for i in loaded.truth.train_camids] == loaded.train.names
+  names = loaded.names['train']
+  assert sorted(names) == ['0.png', '1.png', '3.png', '5.png']
+  assert [f'{i}.png' for i in loaded.truth.train_camids] == names
 
 
 def test_unreadable_frames_leave_their_tracklet_shorter():
@@ -187,7 +189,7 @@ def test_unreadable_frames_leave_their_tracklet_shorter():
     return images[frame]
 
   loaded = _load(dataclasses.replace(samples, read=read), skip_unreadable=True)
-  assert sorted(loaded.train.names) == ['t0', 't1']
+  assert sorted(loaded.names['train']) == ['t0', 't1']
   assert len(_frames(loaded.train)) == 4
 
 

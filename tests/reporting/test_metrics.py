@@ -146,32 +146,6 @@ def test_log_line_leaves_out_what_is_absent():
   assert metrics.format_record(record) == 'stage 0: 9 clusters, loss 1.00'
 
 
-def test_summary_has_an_aligned_table_that_marks_the_kept_stage():
-  text = metrics.format_summary(
-    make_history(12), 11, 'best mAP', pathlib.Path('runs/demo')
-  )
-  table = text.split('\n\n')[0].splitlines()
-  assert len(table) == 13
-  assert len({len(line) for line in table}) == 1
-  assert table[0].split() == 'stage clusters loss rank-1 mAP pair F'.split()
-  assert [line for line in table if '*' in line] == [table[12]]
-  assert table[12].split()[:3] == ['11*', '45', '0.25']
-  assert table[1].index('0') == table[12].index('11*') + 1
-  assert 'kept stage 11 (best mAP): 45 clusters' in text
-  for name in ('config.json', 'metrics.jsonl', 'clusters.csv', 'report.html'):
-    assert f'runs/demo/{name}' in text
-  assert 'runs/demo/checkpoints/' in text
-  assert 'runs/demo/tensorboard/' in text
-  assert 'not evaluated' not in text
-
-
-def test_summary_drops_columns_that_no_stage_has():
-  history = without_identities(make_history(2))
-  text = metrics.format_summary(history, 1, 'last', pathlib.Path('w'))
-  assert text.splitlines()[0].split() == ['stage', 'clusters', 'loss']
-  assert 'the data set has no identities' in text
-
-
 def test_a_value_that_one_stage_lacks_is_a_dash():
   history = make_history(2)
   del history[0]['map']
@@ -180,6 +154,16 @@ def test_a_value_that_one_stage_lacks_is_a_dash():
   assert [row[column] for row in rows] == ['-', '21.0 %']
 
 
-def test_an_unknown_kept_stage_is_an_error():
-  with pytest.raises(ValueError, match='kept_stage: got 7'):
-    metrics.format_summary(make_history(2), 7, 'best', pathlib.Path('w'))
+def test_stages_are_compared_by_what_all_of_them_have():
+  history = make_history(3)
+  del history[0]['pair_f']
+  headings, rows = metrics.compare_stages(history, {'first': 0, 'last': 2})
+  assert headings == ['', 'first', 'last']
+  assert rows == [
+    ['stage', '0', '2'],
+    ['clusters', '100', '90'],
+    ['rank-1', '40.0 %', '42.0 %'],
+    ['mAP', '20.0 %', '22.0 %'],
+  ]
+  with pytest.raises(ValueError, match='got 7, but the history has'):
+    metrics.compare_stages(history, {'last': 7})

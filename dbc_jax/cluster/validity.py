@@ -1,0 +1,112 @@
+"""How sound clusters look by their features alone; called after each stage.
+
+Nothing here can take an identity.
+"""
+
+import jax
+import numpy as np
+
+from dbc_jax.cluster import checks
+
+_BLOCK_SIZE = 512
+_EPSILON = 1e-12
+
+
+def validity_indices(
+  features: jax.typing.ArrayLike,
+  labels: jax.typing.ArrayLike,
+  *,
+  sample_size: int = 4096,
+  seed: int = 0,
+) -> dict[str, float]:
+  """Silhouette and dispersion validity of clusters.
+
+  With d(i, c) the mean distance of sample i to the members of cluster c, of its
+  own cluster a to the others in it, and b(i) that to the nearest other cluster,
+
+      silhouette = mean_i (b(i) - d(i, a)) / max(b(i), d(i, a))
+
+  where a sample alone in its cluster counts 0, and with M the mean linkage
+
+      dispersion_validity = mean_c M[c, c] / min_s M[c, s]
+
+  which is smaller for compact clusters that lie apart, and 0 for single ones.
+
+  Args:
+    features: [N, D] floating point, taken as they are.
+    labels: [N] integer, contiguous 0..K-1, K at least 2.
+    sample_size: both means are taken over whole clusters drawn at random until
+      they hold as many samples; all, if N is not larger. Time and memory grow
+      with sample_size x N.
+    seed: of that draw.
+
+  Returns:
+    silhouette, in [-1, 1]; dispersion_validity, >= 0.
+
+  Raises:
+    ValueError: features are not finite, labels of another length or not
+      contiguous, or a single cluster.
+
+  Source: Rousseeuw, Silhouettes (1987); Ding et al., DBC, Eq. 3-4, for the
+    dispersions.
+  """
+  features = checks.check_features(features)
+  labels, num_clusters = checks.check_labels(labels, len(features))
+  if num_clusters < 2:
+    raise ValueError('labels: got a single cluster, expected at least 2')
+  sizes = np.bincount(labels)
+  drawn = np.random.default_rng(seed).permutation(num_clusters)
+  enough = np.searchsorted(np.cumsum(sizes[drawn]), sample_size) + 1
+  # Samples by cluster, so that a sum over a cluster is one over neighbours.
+  features = features[np.argsort(labels, kind='stable')]
+  starts = np.cumsum(sizes) - sizes
+  silhouettes, ratios = [], []
+  for group in _groups(drawn[:enough], sizes):
+    counts = sizes[group]
+    owner = np.repeat(np.arange(len(group)), counts)
+    firsts = np.cumsum(counts) - counts
+    rows = np.arange(len(owner)) - firsts[owner] + starts[group][owner]
+    distances = _distances(features[rows], features)
+    distances[np.arange(len(rows)), rows] = 0.0
+    sums = np.add.reduceat(distances, starts, axis=1)
+    means = sums / sizes
+    linkage = np.add.reduceat(means, firsts, axis=0) / counts[:, None]
+    within, nearest = _own_and_nearest(linkage, group)
+    ratios.append(within / np.maximum(nearest, _EPSILON))
+    within, nearest = _own_and_nearest(means, group[owner])
+    within *= counts[owner] / np.maximum(counts[owner] - 1, 1)
+    margin = (nearest - within) / np.maximum(
+      np.maximum(nearest, within), _EPSILON
+    )
+    silhouettes.append(np.where(counts[owner] > 1, margin, 0.0))
+  return {
+    'silhouette': float(np.concatenate(silhouettes).mean()),
+    'dispersion_validity': float(np.concatenate(ratios).mean()),
+  }
+
+
+def _groups(clusters: np.ndarray, sizes: np.ndarray) -> list[np.ndarray]:
+  """Consecutive clusters of some 512 samples together."""
+  before = np.cumsum(sizes[clusters]) - sizes[clusters]
+  changes = np.flatnonzero(np.diff(before // _BLOCK_SIZE)) + 1
+  return np.split(clusters, changes)
+
+
+def _distances(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+  squared = (
+    np.sum(rows**2, axis=1)[:, None]
+    + np.sum(columns**2, axis=1)
+    - 2.0 * (rows @ columns.T)
+  )
+  return np.sqrt(np.maximum(squared, 0.0))
+
+
+def _own_and_nearest(
+  means: np.ndarray, own: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+  """Of [R, K] mean distances those [R] to a row's own and nearest other."""
+  at = np.arange(len(own))
+  within = means[at, own].copy()
+  others = means.copy()
+  others[at, own] = np.inf
+  return within, others.min(axis=1)

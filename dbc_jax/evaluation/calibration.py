@@ -1,0 +1,279 @@
+"""Same person or not: what a distance says, calibrated on clusters alone.
+
+Called by those who compare images, and by benchmarks.calibration_study.
+"""
+
+import dataclasses
+import math
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.optimize import minimize
+
+from dbc_jax.cluster import Criterion, merge_clusters
+from dbc_jax.evaluation import similarity
+from dbc_jax.evaluation.truth import checked_ids
+
+# Pairs that must lie below a threshold, for it to mean anything.
+_FEWEST = 10
+# Values of features that are held at once, for either side of the pairs.
+_CHUNK_VALUES = 2**22
+# Takes partitions further and back; without regulariser it has no lambda,
+# whose right value depends on the number of images a person has.
+_CRITERION = Criterion('estat', 0.0)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class PairCalibration:
+  """What the distance of two images says; made by `calibrate_pairs`.
+
+  Attributes:
+    offset: a of `probability`.
+    slope: b of `probability`, positive.
+    different: [M] float64, ascending. Distances of pairs of two clusters.
+  """
+
+  offset: float
+  slope: float
+  different: np.ndarray
+
+  def probability(
+    self, distances: ArrayLike, *, prior: float = 0.5
+  ) -> np.ndarray:
+    """Probability that two images show the same person.
+
+        p = 1 / (1 + exp(-(a + b cos) - log(prior / (1 - prior))))
+
+    with cos = 1 - d^2 / 2. It falls with the distance.
+
+    Args:
+      distances: any shape, d: Euclidean distances of L2-normalised features.
+      prior: share of same-person pairs among those that are asked about, in
+        (0, 1). The default treats both answers alike. For an image and a
+        gallery of G, each person in it once, it is 1 / G.
+
+    Returns:
+      float64 of the same shape, in [0, 1].
+
+    Raises:
+      ValueError: distances that are not in [0, 2], or a prior out of range.
+    """
+    distances = np.asarray(distances, np.float64)
+    # Rounding in float32 can leave the distance of opposites above 2.
+    inside = (distances >= 0) & (distances <= 2 + 1e-6)
+    if not inside.all():
+      raise ValueError(
+        f'distances: got {distances[~inside].flat[0]}, expected 0 to 2: '
+        'Euclidean distances of L2-normalised features.'
+      )
+    _check_inside('prior', prior)
+    cosines = 1 - distances**2 / 2
+    logits = self.offset + self.slope * cosines + math.log(prior / (1 - prior))
+    # As tanh, it cannot overflow.
+    return (1 + np.tanh(logits / 2)) / 2
+
+  def threshold(self, false_match_rate: float) -> float:
+    """The distance below which two images are called the same person.
+
+    It is the largest that no more than this share of the pairs of two clusters
+    lies below.
+
+    Args:
+      false_match_rate: share of all pairs of two persons, in (0, 1).
+
+    Returns:
+      A Euclidean distance of L2-normalised features.
+
+    Raises:
+      ValueError: a rate out of range, or so low that fewer than 10 of the
+        pairs would decide; says which is the lowest.
+    """
+    _check_inside('false_match_rate', false_match_rate)
+    below = math.floor(false_match_rate * len(self.different))
+    if below < _FEWEST:
+      raise ValueError(
+        f'false_match_rate: got {false_match_rate:g}, expected at least '
+        f'{_FEWEST / len(self.different):.3g}, as there are '
+        f'{len(self.different)} pairs of different clusters and {_FEWEST} must '
+        'lie below; ask for a higher rate, or calibrate on more images or by a '
+        'higher num_pairs.'
+      )
+    return float(self.different[below])
+
+
+def calibrate_pairs(
+  features: ArrayLike,
+  labels: ArrayLike,
+  *,
+  coarser: float = 3.0,
+  finer: float = 2.0,
+  num_pairs: int = 1_000_000,
+  seed: int = 0,
+  memory_budget_gb: float = 1.0,
+) -> PairCalibration:
+  """Learns what distances mean from clusters; nothing else is known.
+
+  Pairs inside a cluster stand for one person, and pairs of two clusters for
+  two. Taken at their word clusters mislead: they were made from these very
+  distances, so their pairs are too near, the far pairs of a person are missing
+  among them, and near pairs of two persons are missing among the others. So
+  the level that merging stopped at is not believed. Pairs of one person are
+  taken from K / `coarser` clusters, and pairs of two from K `finer` ones; a
+  pair that is together in the first and apart in the second counts on both
+  sides. The clusters are merged further for the first; for the second, they
+  are cut by those that merging from single images makes.
+
+      log (p(d | same) / p(d | different)) = a + b cos,  cos = 1 - d^2 / 2
+
+  is fitted by logistic regression, both sides of equal weight, with Platt's
+  targets, which keep it finite where the two do not overlap.
+
+  docs/same_person.md has what both numbers were chosen by.
+
+  Args:
+    features: [N, D] real and finite; they are L2-normalised here.
+    labels: [N] integers >= 0, the cluster of each image.
+    coarser: at least 1. 1 takes the pairs inside the clusters as they are.
+    finer: at least 1; never more than half of the merges are taken back. 1
+      takes the pairs between the clusters as they are.
+    num_pairs: how many are looked at, once for each side, at least 10. If there
+      are more, so many are drawn at random, with replacement.
+    seed: of the draw, not negative.
+    memory_budget_gb: for the merging, in 1e9 bytes. Within it a matrix of N x
+      N distances is kept; beyond it is done without, which takes longer.
+
+  Returns:
+    A PairCalibration.
+
+  Raises:
+    ValueError: features that are not finite, labels of another length or below
+      0, no cluster of two images, a single cluster, clusters whose pairs are
+      no nearer than others, or a setting out of range.
+
+  Source: Platt, Probabilistic Outputs for Support Vector Machines (1999), for
+    the targets. The two levels are this project's.
+  """
+  checked = similarity.checked_features(features, 'features')
+  labels = _checked_labels(labels, len(checked))
+  for name, value, least in (
+    ('coarser', coarser, 1),
+    ('finer', finer, 1),
+    ('num_pairs', num_pairs, _FEWEST),
+  ):
+    if not least <= value < math.inf:
+      raise ValueError(f'{name}: expected at least {least}, got {value}.')
+  count, size = labels.max() + 1, len(labels)
+  few = max(2, round(count / coarser))
+  many = min(round(count * finer), (count + size) // 2)
+
+  def merged(start: np.ndarray, num_left: int) -> np.ndarray:
+    num_merges = int(start.max()) + 1 - num_left
+    if not num_merges:
+      return start
+    return merge_clusters(
+      checked.unit,
+      start,
+      num_merges,
+      _CRITERION,
+      memory_budget_gb=memory_budget_gb,
+    ).labels
+
+  coarse, fine = merged(labels, few), labels
+  if many > count:
+    parts = np.stack([labels, merged(np.arange(size), many)], axis=1)
+    _, fine = np.unique(parts, axis=0, return_inverse=True)
+
+  rng = np.random.default_rng(seed)
+  same = _distances(checked, *_pairs_inside(coarse, num_pairs, rng))
+  first, second = _pairs_inside(np.zeros(size, np.int64), num_pairs, rng)
+  apart = fine[first] != fine[second]
+  different = np.sort(_distances(checked, first[apart], second[apart]))
+  offset, slope = _fit(1 - same**2 / 2, 1 - different**2 / 2)
+  return PairCalibration(offset, slope, different)
+
+
+def _checked_labels(labels: ArrayLike, size: int) -> np.ndarray:
+  """Labels as [N], contiguous from 0."""
+  labels = checked_ids(labels, size, 'labels')
+  if labels.min() < 0:
+    raise ValueError(
+      f'labels: {(labels < 0).sum()} are below 0. A sample that belongs to no '
+      'cluster needs a label of its own.'
+    )
+  found, labels = np.unique(labels, return_inverse=True)
+  if len(found) == size:
+    raise ValueError(
+      f'labels: each of the {size} clusters has one image, expected some of '
+      'two or more; take a later stage, after merges.'
+    )
+  if len(found) == 1:
+    raise ValueError(
+      f'labels: all {size} images are in one cluster, expected two or more; '
+      'take an earlier stage.'
+    )
+  return labels
+
+
+def _check_inside(name: str, value: float) -> None:
+  if not 0 < value < 1:
+    raise ValueError(f'{name}: expected between 0 and 1, got {value}.')
+
+
+def _pairs_inside(
+  labels: np.ndarray, num_pairs: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+  """Both ends of all pairs inside clusters, or of so many drawn of them."""
+  order = np.argsort(labels, kind='stable')
+  sizes = np.bincount(labels).astype(np.int64)
+  ends = np.cumsum(sizes * (sizes - 1) // 2)
+  # Pairs are numbered cluster by cluster, and in each (1, 0), (2, 0), (2, 1),
+  # (3, 0) and so on: a number is enough to draw a pair.
+  numbers = np.arange(min(ends[-1], num_pairs))
+  if ends[-1] > num_pairs:
+    numbers = rng.integers(ends[-1], size=num_pairs)
+  cluster = np.searchsorted(ends, numbers, side='right')
+  inside = numbers - np.append(0, ends)[cluster]
+  later = ((1 + np.sqrt(1 + 8 * inside)) / 2).astype(np.int64)
+  earlier = inside - later * (later - 1) // 2
+  start = (np.cumsum(sizes) - sizes)[cluster]
+  return order[start + later], order[start + earlier]
+
+
+def _distances(
+  checked: similarity.Features, first: np.ndarray, second: np.ndarray
+) -> np.ndarray:
+  """Euclidean distances [P] float64 of pairs of unit rows."""
+  squares = np.empty(len(first))
+  chunk = max(1, _CHUNK_VALUES // checked.unit.shape[1])
+  for begin in range(0, len(first), chunk):
+    part = slice(begin, begin + chunk)
+    # Not by cosines, whose rounding the root would blow up near zero.
+    gaps = checked.exact(first[part]) - checked.exact(second[part])
+    squares[part] = np.einsum('pd,pd->p', gaps, gaps)
+  return np.sqrt(squares)
+
+
+def _fit(same: np.ndarray, different: np.ndarray) -> tuple[float, float]:
+  """Offset and slope of the log likelihood ratio, from cosines."""
+  sides = (
+    (same, (len(same) + 1) / (len(same) + 2)),
+    (different, 1 / (len(different) + 2)),
+  )
+
+  def loss(line: np.ndarray) -> tuple[float, np.ndarray]:
+    """Mean cross-entropy of the two sides, and its gradient."""
+    value, gradient = 0.0, np.zeros(2)
+    for cosines, target in sides:
+      logits = line[0] + line[1] * cosines
+      value += np.mean(np.logaddexp(0, logits) - target * logits)
+      misses = (1 + np.tanh(logits / 2)) / 2 - target
+      gradient += misses.mean(), np.mean(misses * cosines)
+    return value, gradient
+
+  offset, slope = minimize(loss, np.zeros(2), jac=True, method='BFGS').x
+  if not slope > 0:
+    raise ValueError(
+      'labels: pairs inside these clusters are no nearer than pairs of two, '
+      'expected nearer ones; do rows of features and labels belong together?'
+    )
+  return float(offset), float(slope)

@@ -1,0 +1,79 @@
+"""What a finished run prints: its stages, the kept one, and its files.
+
+Called by the driver's outputs.
+"""
+
+import pathlib
+from collections.abc import Mapping, Sequence
+
+from dbc_jax.reporting import metrics
+
+_OUTPUTS = {
+  'config.json': 'every setting of this run',
+  'metrics.jsonl': 'one line per stage, the numbers above in full',
+  'clusters.csv': 'the cluster of each training image in the kept stage',
+  'checkpoints/': 'network and labels, to resume, evaluate or export',
+  'tensorboard/': 'the same curves, for tensorboard --logdir',
+  'report.html': 'curves and pictures of the clusters, for any browser',
+}
+
+
+def format_summary(
+  history: Sequence[metrics.Record],
+  kept_stage: int,
+  reason: str,
+  stages: Mapping[str, int],
+  workdir: pathlib.Path,
+) -> str:
+  """Tables of all stages and of those compared, the kept one, and the files.
+
+  Args:
+    history: one record per stage.
+    kept_stage: the stage whose network is the result of the run.
+    reason: why that one, in a few words.
+    stages: to compare, from a heading to a stage.
+    workdir: of the run.
+
+  Returns:
+    Several lines of plain text, without a final newline.
+
+  Raises:
+    ValueError: the history has no such stage.
+  """
+  kept = metrics.kept_record(history, kept_stage)
+  headings, rows = metrics.stage_table(history, kept_stage)
+  # The mark hangs to the right of the number, so that digits stay aligned.
+  rows = [
+    [first if first.endswith('*') else f'{first} ', *rest]
+    for first, *rest in rows
+  ]
+  lines = _aligned(headings, rows)
+  if len(set(stages.values())) > 1:
+    lines += ['', *_aligned(*metrics.compare_stages(history, stages))]
+  lines += [
+    '',
+    f'kept stage {kept_stage} ({reason}): {metrics.describe(kept)}',
+  ]
+  if not metrics.has_any(
+    history, metrics.RETRIEVAL_KEYS + metrics.QUALITY_KEYS
+  ):
+    lines.append('not evaluated: the data set has no identities')
+  paths = {name: f'{workdir}/{name}' for name in _OUTPUTS}
+  width = max(len(path) for path in paths.values())
+  lines.append('')
+  lines += [
+    f'{path.ljust(width)}  {_OUTPUTS[name]}' for name, path in paths.items()
+  ]
+  return '\n'.join(lines)
+
+
+def _aligned(headings: list[str], rows: list[list[str]]) -> list[str]:
+  """Lines of a table whose columns end below each other."""
+  table = [headings, *rows]
+  widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+  return [
+    '  '.join(
+      cell.rjust(width) for cell, width in zip(row, widths, strict=True)
+    )
+    for row in table
+  ]

@@ -1,0 +1,88 @@
+"""Tests of the label-free indices, against scikit-learn and plain loops."""
+
+import numpy as np
+import pytest
+from sklearn import metrics
+
+from dbc_jax.cluster import validity_indices
+
+
+def make_clusters(
+  rng: np.random.Generator, num_samples: int, num_clusters: int
+) -> tuple[np.ndarray, np.ndarray]:
+  features = rng.standard_normal((num_samples, 7))
+  labels = rng.permutation(np.arange(num_samples) % num_clusters)
+  centres = rng.standard_normal((num_clusters, 7))
+  features = (0.5 * features + centres[labels]).astype(np.float32)
+  return features, labels
+
+
+@pytest.mark.parametrize('num_clusters', [2, 13, 400, 699, 700])
+def test_silhouette_of_all_samples_is_scikit_learns(num_clusters):
+  features, labels = make_clusters(np.random.default_rng(0), 700, num_clusters)
+  expected = 0.0
+  if num_clusters < 700:
+    expected = metrics.silhouette_score(features.astype(np.float64), labels)
+  found = validity_indices(features, labels)['silhouette']
+  assert found == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize('num_clusters', [2, 13, 60])
+def test_dispersion_validity_is_that_of_plain_loops(num_clusters):
+  features, labels = make_clusters(np.random.default_rng(1), 60, num_clusters)
+  ratios = []
+  for c in range(num_clusters):
+    linkage = [
+      np.mean(
+        [
+          np.linalg.norm(x - y)
+          for x in features[labels == c]
+          for y in features[labels == s]
+        ]
+      )
+      for s in range(num_clusters)
+    ]
+    others = [linkage[s] for s in range(num_clusters) if s != c]
+    ratios.append(linkage[c] / min(others))
+  found = validity_indices(features, labels)['dispersion_validity']
+  assert found == pytest.approx(np.mean(ratios), abs=1e-5)
+
+
+def test_a_sample_is_near_the_whole_and_depends_on_its_seed_alone():
+  features, labels = make_clusters(np.random.default_rng(2), 3000, 300)
+  whole = validity_indices(features, labels)
+  sample, again, other = (
+    validity_indices(features, labels, sample_size=900, seed=seed)
+    for seed in (0, 0, 1)
+  )
+  assert sample == again != other
+  assert sample != whole
+  for key, value in whole.items():
+    assert sample[key] == pytest.approx(value, abs=0.03)
+
+
+def test_order_of_samples_and_names_of_clusters_do_not_matter():
+  rng = np.random.default_rng(3)
+  features, labels = make_clusters(rng, 200, 20)
+  order, names = rng.permutation(200), rng.permutation(20)
+  found = validity_indices(features[order], names[labels[order]])
+  for key, value in validity_indices(features, labels).items():
+    assert found[key] == pytest.approx(value, abs=1e-6)
+
+
+def test_duplicates_are_no_division_by_zero():
+  features = np.repeat(np.eye(3, dtype=np.float32)[:2], 4, axis=0)
+  labels = np.arange(8) // 2
+  found = validity_indices(features, labels)
+  assert found == {'silhouette': 0.0, 'dispersion_validity': 0.0}
+
+
+def test_bad_input_is_named():
+  features, labels = make_clusters(np.random.default_rng(4), 10, 3)
+  with pytest.raises(ValueError, match='labels: got a single cluster'):
+    validity_indices(features, np.zeros(10, int))
+  with pytest.raises(ValueError, match='labels: got shape'):
+    validity_indices(features, labels[1:])
+  features[3] = np.nan
+  with pytest.raises(ValueError, match='features: row 3'):
+    validity_indices(features, labels)

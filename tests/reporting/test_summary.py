@@ -1,0 +1,49 @@
+"""Tests of what a finished run prints."""
+
+import pathlib
+
+import pytest
+from test_metrics import make_history, without_identities
+
+from dbc_jax.reporting import summary
+
+
+def test_summary_has_an_aligned_table_that_marks_the_kept_stage():
+  text = summary.format_summary(
+    make_history(12),
+    11,
+    'best mAP',
+    {'last': 11, 'best by labels': 9},
+    pathlib.Path('runs/demo'),
+  )
+  table = text.split('\n\n')[0].splitlines()
+  assert len(table) == 13
+  assert len({len(line) for line in table}) == 1
+  assert table[0].split() == 'stage clusters loss rank-1 mAP pair F'.split()
+  assert [line for line in table if '*' in line] == [table[12]]
+  assert table[12].split()[:3] == ['11*', '45', '0.25']
+  assert table[1].index('0') == table[12].index('11*') + 1
+  compared = text.split('\n\n')[1].splitlines()
+  assert len({len(line) for line in compared}) == 1
+  assert compared[0].split('  ')[-2:] == ['last', 'best by labels']
+  assert compared[1].split() == ['stage', '11', '9']
+  assert 'kept stage 11 (best mAP): 45 clusters' in text
+  for name in ('config.json', 'metrics.jsonl', 'clusters.csv', 'report.html'):
+    assert f'runs/demo/{name}' in text
+  assert 'runs/demo/checkpoints/' in text
+  assert 'runs/demo/tensorboard/' in text
+  assert 'not evaluated' not in text
+
+
+def test_summary_drops_columns_that_no_stage_has():
+  history = without_identities(make_history(2))
+  text = summary.format_summary(
+    history, 1, 'last', {'last': 1}, pathlib.Path('w')
+  )
+  assert text.splitlines()[0].split() == ['stage', 'clusters', 'loss']
+  assert 'the data set has no identities' in text
+
+
+def test_an_unknown_kept_stage_is_an_error():
+  with pytest.raises(ValueError, match='kept_stage: got 7'):
+    summary.format_summary(make_history(2), 7, 'best', {}, pathlib.Path('w'))

@@ -1,0 +1,54 @@
+"""Tests of the stages that a run ends with."""
+
+import numpy as np
+import pytest
+
+from dbc_jax import selection
+
+
+def make_history(silhouettes, maps=None):
+  history = [
+    {'stage': stage, 'silhouette': value}
+    for stage, value in enumerate(silhouettes)
+  ]
+  for record, value in zip(history, maps or [], strict=False):
+    record['map'] = value
+  return history
+
+
+def test_the_latest_stage_before_the_silhouette_falls_is_chosen():
+  history = make_history([0.0, 0.2, 0.4, 0.5, 0.41, 0.39], [5, 3, 9, 9, 7, 1])
+  assert selection.select(history) == selection.Selection(5, 4, 2)
+
+
+def test_without_identities_there_is_no_oracle():
+  stages = selection.select(make_history([0.1, 0.5]))
+  assert stages == selection.Selection(1, 1, None)
+  assert stages.headed() == {'last': 1, 'chosen without labels': 1}
+
+
+@pytest.mark.parametrize('sign', [-1, 1])
+def test_the_choice_moves_to_the_newest_stage_alone(sign):
+  """A run keeps the checkpoints of the stages that it may yet end with."""
+  rng = np.random.default_rng(0)
+  for _ in range(200):
+    history = make_history(sign * rng.uniform(size=12))
+    before = 0
+    for count in range(1, 13):
+      chosen = selection.select(history[:count]).chosen
+      assert chosen in (before, count - 1)
+      before = chosen
+
+
+def test_a_silhouette_that_never_rises_chooses_by_itself():
+  assert selection.select(make_history([-0.1, -0.3, -0.2])).chosen == 0
+  assert selection.select(make_history([-0.1, -0.3, -0.11])).chosen == 2
+
+
+def test_measures_know_sizes_and_nothing_else():
+  features = np.random.default_rng(0).standard_normal((6, 3))
+  found = selection.measure(features, np.array([0, 0, 0, 1, 2, 2]))
+  assert found['num_clusters'] == 3 and found['singletons'] == 1
+  assert found['largest_share'] == 0.5 and -1 < found['silhouette'] < 1
+  alone = selection.measure(features, np.zeros(6, np.int32))
+  assert alone['num_clusters'] == 1 and 'silhouette' not in alone
