@@ -15,7 +15,8 @@ Record = Mapping[str, Any]
 # Of the highest silhouette so far, below which clusters count as spoilt.
 SHARE = 0.8
 REASON = (
-  f'chosen without labels: the latest with {SHARE:.0%} of the best silhouette'
+  f'chosen without labels: the latest with {100 * SHARE:.0f} % of the best '
+  'silhouette'
 )
 
 

@@ -18,4 +18,10 @@ if [[ -z ${XLA_PYTHON_CLIENT_MEM_FRACTION:-} ]]; then  # the older name
   export XLA_CLIENT_MEM_FRACTION="${XLA_CLIENT_MEM_FRACTION:-0.9}"
 fi
 
+# On a CPU each step would otherwise give its memory back to the system, and
+# have it cleared anew in the next.
+export MALLOC_ARENA_MAX="${MALLOC_ARENA_MAX:-1}"
+export MALLOC_TRIM_THRESHOLD_="${MALLOC_TRIM_THRESHOLD_:-17179869184}"
+export MALLOC_TOP_PAD_="${MALLOC_TOP_PAD_:-268435456}"
+
 exec python -m dbc_jax.main "$@"

@@ -13,7 +13,8 @@ import tensorboardX
 
 Record = Mapping[str, Any]
 
-# Key of a record and its heading, in the order of the tables.
+# Key of a record and its heading, in the order of the tables; all but the last
+# fit a table of stages into 80 columns.
 COLUMNS = {
   'num_clusters': 'clusters',
   'loss': 'loss',
@@ -56,8 +57,9 @@ LABEL_FREE_KEYS = (
   'median_size',
   'largest_share',
 )
+_STAGE_KEYS = tuple(COLUMNS)[:-1]
 # What stages are compared by.
-_COMPARED = ('num_clusters', 'rank1', 'rank5', 'map', 'pair_f', 'nmi')
+_COMPARED = ('num_clusters', 'silhouette', 'rank1', 'rank5', 'map', 'pair_f')
 _PHASES = ('train', 'embed', 'evaluate', 'cluster')
 
 
@@ -226,7 +228,7 @@ def stage_table(
     The headings, and per stage as many cells. A column that no record has is
     left out; a value that one record lacks is '-'.
   """
-  keys = [key for key in COLUMNS if has_any(history, [key])]
+  keys = [key for key in _STAGE_KEYS if has_any(history, [key])]
   rows = []
   for record in history:
     mark = '*' if record['stage'] == kept_stage else ''

@@ -22,7 +22,7 @@ _INK = '#010203'
 _HUES = ('#3b82c4', '#d9822b', '#3f9c5a', '#9a6cc9')
 _PANELS = {
   'Retrieval': ('rank1', 'rank5', 'map', 'map_trapz'),
-  'Cluster quality': ('pair_f', 'ari', 'nmi'),
+  'Cluster quality': ('pair_f', 'ari', 'nmi', 'silhouette'),
   'Training loss': ('loss',),
   'Clusters': ('num_clusters',),
 }
