@@ -8,9 +8,9 @@ import math
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.optimize import minimize
 
-from dbc_jax.cluster import Criterion, merge_clusters
 from dbc_jax.evaluation import similarity
 from dbc_jax.evaluation.truth import checked_ids
 
@@ -18,9 +18,6 @@ from dbc_jax.evaluation.truth import checked_ids
 _FEWEST = 10
 # Values of features that are held at once, for either side of the pairs.
 _CHUNK_VALUES = 2**22
-# Takes partitions further and back; without regulariser it has no lambda,
-# whose right value depends on the number of images a person has.
-_CRITERION = Criterion('estat', 0.0)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -105,42 +102,37 @@ def calibrate_pairs(
   features: ArrayLike,
   labels: ArrayLike,
   *,
-  coarser: float = 3.0,
-  finer: float = 2.0,
+  leeway: float = 3.0,
   num_pairs: int = 1_000_000,
   seed: int = 0,
-  memory_budget_gb: float = 1.0,
 ) -> PairCalibration:
   """Learns what distances mean from clusters; nothing else is known.
 
   Pairs inside a cluster stand for one person, and pairs of two clusters for
   two. Taken at their word clusters mislead: they were made from these very
-  distances, so their pairs are too near, the far pairs of a person are missing
-  among them, and near pairs of two persons are missing among the others. So
-  the level that merging stopped at is not believed. Pairs of one person are
-  taken from K / `coarser` clusters, and pairs of two from K `finer` ones; a
-  pair that is together in the first and apart in the second counts on both
-  sides. The clusters are merged further for the first; for the second, they
-  are cut by those that merging from single images makes.
+  distances, so that far pairs of one person and near pairs of two are missing.
+  Therefore their number K is believed but for a factor. Pairs of one person are
+  those inside K / `leeway` clusters, which Ward's method makes of the means of
+  the given ones; pairs of two persons are those between K `leeway` clusters,
+  for which the last merges of Ward's method inside the given ones are taken
+  back. What is together in the first and apart in the second counts as both.
 
       log (p(d | same) / p(d | different)) = a + b cos,  cos = 1 - d^2 / 2
 
   is fitted by logistic regression, both sides of equal weight, with Platt's
-  targets, which keep it finite where the two do not overlap.
+  targets, which keep it finite where the two do not overlap. Memory is that of
+  the pairs, and 4 n^2 bytes for n the larger of K and the largest cluster.
 
-  docs/same_person.md has what both numbers were chosen by.
+  docs/same_person.md has what `leeway` was chosen by.
 
   Args:
     features: [N, D] real and finite; they are L2-normalised here.
     labels: [N] integers >= 0, the cluster of each image.
-    coarser: at least 1. 1 takes the pairs inside the clusters as they are.
-    finer: at least 1; never more than half of the merges are taken back. 1
-      takes the pairs between the clusters as they are.
-    num_pairs: how many are looked at, once for each side, at least 10. If there
-      are more, so many are drawn at random, with replacement.
+    leeway: at least 1, which takes the clusters as they are. Never more than
+      half of the merges inside clusters are taken back.
+    num_pairs: how many are looked at, of all and of those of one person, at
+      least 10. If there are more, so many are drawn, with replacement.
     seed: of the draw, not negative.
-    memory_budget_gb: for the merging, in 1e9 bytes. Within it a matrix of N x
-      N distances is kept; beyond it is done without, which takes longer.
 
   Returns:
     A PairCalibration.
@@ -151,41 +143,22 @@ def calibrate_pairs(
       no nearer than others, or a setting out of range.
 
   Source: Platt, Probabilistic Outputs for Support Vector Machines (1999), for
-    the targets. The two levels are this project's.
+    the targets; Ward, Hierarchical Grouping (1963). The leeway is this
+    project's.
   """
   checked = similarity.checked_features(features, 'features')
   labels = _checked_labels(labels, len(checked))
   for name, value, least in (
-    ('coarser', coarser, 1),
-    ('finer', finer, 1),
+    ('leeway', leeway, 1),
     ('num_pairs', num_pairs, _FEWEST),
   ):
     if not least <= value < math.inf:
       raise ValueError(f'{name}: expected at least {least}, got {value}.')
-  count, size = labels.max() + 1, len(labels)
-  few = max(2, round(count / coarser))
-  many = min(round(count * finer), (count + size) // 2)
-
-  def merged(start: np.ndarray, num_left: int) -> np.ndarray:
-    num_merges = int(start.max()) + 1 - num_left
-    if not num_merges:
-      return start
-    return merge_clusters(
-      checked.unit,
-      start,
-      num_merges,
-      _CRITERION,
-      memory_budget_gb=memory_budget_gb,
-    ).labels
-
-  coarse, fine = merged(labels, few), labels
-  if many > count:
-    parts = np.stack([labels, merged(np.arange(size), many)], axis=1)
-    _, fine = np.unique(parts, axis=0, return_inverse=True)
-
   rng = np.random.default_rng(seed)
+  coarse = _coarser(checked, labels, leeway)
   same = _distances(checked, *_pairs_inside(coarse, num_pairs, rng))
-  first, second = _pairs_inside(np.zeros(size, np.int64), num_pairs, rng)
+  fine = _finer(checked, labels, leeway)
+  first, second = _pairs_inside(np.zeros_like(labels), num_pairs, rng)
   apart = fine[first] != fine[second]
   different = np.sort(_distances(checked, first[apart], second[apart]))
   offset, slope = _fit(1 - same**2 / 2, 1 - different**2 / 2)
@@ -217,6 +190,41 @@ def _checked_labels(labels: ArrayLike, size: int) -> np.ndarray:
 def _check_inside(name: str, value: float) -> None:
   if not 0 < value < 1:
     raise ValueError(f'{name}: expected between 0 and 1, got {value}.')
+
+
+def _coarser(
+  checked: similarity.Features, labels: np.ndarray, leeway: float
+) -> np.ndarray:
+  """Clusters merged by their means; two are left at least."""
+  sizes = np.bincount(labels)
+  count = max(2, round(len(sizes) / leeway))
+  if count == len(sizes):
+    return labels
+  means = np.zeros((len(sizes), checked.unit.shape[1]))
+  np.add.at(means, labels, checked.unit)
+  tree = linkage(means / sizes[:, None], 'ward')
+  return fcluster(tree, count, 'maxclust')[labels]
+
+
+def _finer(
+  checked: similarity.Features, labels: np.ndarray, leeway: float
+) -> np.ndarray:
+  """Clusters cut into parts, the widest first."""
+  sizes = np.bincount(labels)
+  undone = min(
+    round(len(sizes) * (leeway - 1)), (len(labels) - len(sizes)) // 2
+  )
+  rows = np.argsort(labels, kind='stable')
+  groups = [g for g in np.split(rows, np.cumsum(sizes)) if len(g) > 1]
+  trees = [linkage(checked.exact(group), 'ward') for group in groups]
+  heights = np.sort(np.concatenate([tree[:, 2] for tree in trees]))
+  # Images that are alone keep their label, so those of parts begin beyond.
+  fine, used = labels.copy(), len(sizes)
+  for group, tree in zip(groups, trees, strict=True):
+    parts = fcluster(tree, heights[-1 - undone], 'distance')
+    fine[group] = used + parts
+    used += parts.max()
+  return fine
 
 
 def _pairs_inside(

@@ -5,9 +5,9 @@ import itertools
 import numpy as np
 import pytest
 
-from dbc_jax.evaluation import calibrate_pairs, calibration
+from dbc_jax.evaluation import calibrate_pairs, calibration, similarity
 
-AT_THEIR_WORD = {'coarser': 1, 'finer': 1}
+AT_THEIR_WORD = {'leeway': 1}
 
 
 def unit(rows):
@@ -132,14 +132,24 @@ def test_clusters_that_do_not_overlap_stay_finite():
   assert near > 0.95 and far < 0.05
 
 
-def test_finer_clusters_add_pairs_and_lose_none():
-  features, labels = blobs(np.random.default_rng(5), 16, 8, 1.5)
-  plain, finer = (
-    calibrate_pairs(features, labels, coarser=1, finer=finer).different
-    for finer in (1, 2)
+def test_leeway_keeps_pairs_of_two_and_adds_the_widest_inside():
+  features, labels = blobs(np.random.default_rng(5), 16, 8, 1.0)
+  plain, wider = (
+    calibrate_pairs(features, labels, leeway=leeway).different
+    for leeway in (1, 1.125)
   )
-  assert len(finer) > len(plain)
-  assert np.isin(plain, finer).all()
+  assert np.isin(plain, wider).all()
+  # Two merges of the 16 clusters of 8 are taken back: 13 to 32 pairs.
+  assert 13 <= len(wider) - len(plain) <= 32
+
+
+def test_leeway_takes_back_half_of_the_merges_at_most():
+  features, labels = blobs(np.random.default_rng(8), 4, 4, 1.0)
+  fine = calibration._finer(
+    similarity.checked_features(features, 'features'), labels, 100.0
+  )
+  assert len(np.unique(fine)) == 4 + (16 - 4) // 2
+  assert all(len(np.unique(labels[fine == part])) == 1 for part in fine)
 
 
 def test_serves_new_persons_better_than_clusters_at_their_word():
@@ -177,10 +187,9 @@ def test_serves_new_persons_better_than_clusters_at_their_word():
     ([0, 0, -1, 1], {}, 'labels: 1 are below 0'),
     ([0, 1, 2, 3], {}, 'each of the 4 clusters has one image'),
     ([3, 3, 3, 3], {}, 'all 4 images are in one cluster'),
-    ([0, 0, 1, 1], {'coarser': 0.5}, 'coarser: expected at least 1, got 0.5'),
-    ([0, 0, 1, 1], {'finer': np.nan}, 'finer: expected at least 1, got nan'),
+    ([0, 0, 1, 1], {'leeway': 0.5}, 'leeway: expected at least 1, got 0.5'),
+    ([0, 0, 1, 1], {'leeway': np.nan}, 'leeway: expected at least 1, got nan'),
     ([0, 0, 1, 1], {'num_pairs': 9}, 'num_pairs: expected at least 10, got 9'),
-    ([0, 0, 1, 1], {'memory_budget_gb': 1e-9}, 'memory_budget_gb: got 1e-09'),
     ([0, 1, 0, 1], AT_THEIR_WORD, 'pairs inside these clusters are no nearer'),
   ],
 )
