@@ -90,8 +90,8 @@ def load_configured(fields: Any) -> tuple[Dataset, GroundTruth]:
 def _checked_root(name: str, root: str | os.PathLike[str] | None) -> Path:
   if not root:
     raise ValueError(
-      f'Data set {name!r} needs the folder of its files: pass root '
-      '(--config.data.root=DIR of a training, --root=DIR of the commands).'
+      f'Data set {name!r} needs the folder of its files: pass root, or '
+      '--config.data.root=DIR to a training, --root=DIR to a command.'
     )
   path = Path(root).expanduser()
   if not path.exists():
