@@ -64,11 +64,7 @@ def augment_strongly(
     crop_aspect=crop_aspect,
   )
   *batch, height, width, channels = images.shape
-  if len(batch) == 2:
-    positions = positions[:, None] * batch[1] + jnp.arange(batch[1])
-  keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(
-    colour_rng, positions.ravel()
-  )
+  keys = transforms.keys_of_images(colour_rng, positions, batch)
   mean, std = jnp.asarray(transforms.MEAN), jnp.asarray(transforms.STD)
   shares = images.reshape((-1, height, width, channels)) * std + mean
   shares = jax.vmap(lambda key, x: _recolour(key, x, jitter, hue, grey))(

@@ -1,5 +1,7 @@
 """Crop, flip, resize and normalise, jitted; called by train and extract."""
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 
@@ -61,14 +63,21 @@ def augment(
   Source: BUC's public training transform, which DBC and E-cluster take over.
   """
   *batch, height, width, channels = images.shape
-  if len(batch) == 2:
-    positions = positions[:, None] * batch[1] + jnp.arange(batch[1])
-  keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(rng, positions.ravel())
+  keys = keys_of_images(rng, positions, batch)
   images = normalize(images.reshape((-1, height, width, channels)))
   images = jax.vmap(
     lambda key, image: _augment_one(key, image, size, crop_area, crop_aspect)
   )(keys, images)
   return images.reshape((*batch, *size, channels))
+
+
+def keys_of_images(
+  rng: jax.Array, positions: jax.Array, batch: Sequence[int]
+) -> jax.Array:
+  """A key for each image: [B], or [B T] for batches [B, T] of tracklets."""
+  if len(batch) == 2:
+    positions = positions[:, None] * batch[1] + jnp.arange(batch[1])
+  return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(rng, positions.ravel())
 
 
 def _augment_one(
