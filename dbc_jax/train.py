@@ -163,13 +163,7 @@ def train_step(
   grads, batch_stats, loss, accuracy = jax.lax.pmean(
     (grads, batch_stats, loss, accuracy), axis_name
   )
-  updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-  updates = jax.tree.map(lambda u: -state.learning_rate * u, updates)
-  # The loss of NaN weights can be finite: XLA's maximum on a CPU makes
-  # relu(NaN) zero. So an update that is not finite shows in its step's loss.
-  finite = jax.tree.map(lambda u: jnp.isfinite(u).all(), updates)
-  finite = jnp.stack(jax.tree.leaves(finite)).all()
-  loss = jnp.where(finite, loss, jnp.nan)
+  params, opt_state, loss = descend(optimizer, state, grads, loss)
   # Every replica updates the memory with the whole global batch, in order.
   embeddings, labels = jax.lax.all_gather(
     (embeddings, labels), axis_name, tiled=True
@@ -178,7 +172,7 @@ def train_step(
     state.memory, embeddings, labels, momentum=memory_momentum
   )
   state = state._replace(
-    params=optax.apply_updates(state.params, updates),
+    params=params,
     batch_stats=batch_stats,
     opt_state=opt_state,
     memory=memory,
@@ -186,6 +180,22 @@ def train_step(
     step=state.step + 1,
   )
   return state, StepMetrics(loss, accuracy)
+
+
+def descend(
+  optimizer: optax.GradientTransformation, state: Any, grads: Any, loss: Any
+) -> tuple[Any, Any, jax.Array]:
+  """New params and opt_state, and the loss: NaN if they are not finite.
+
+  The loss of NaN weights can be finite: XLA's maximum on a CPU makes relu(NaN)
+  zero. So an update that is not finite shows in its step's loss.
+  """
+  updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+  updates = jax.tree.map(lambda u: -state.learning_rate * u, updates)
+  finite = jax.tree.map(lambda u: jnp.isfinite(u).all(), updates)
+  finite = jnp.stack(jax.tree.leaves(finite)).all()
+  loss = jnp.where(finite, loss, jnp.nan)
+  return optax.apply_updates(state.params, updates), opt_state, loss
 
 
 def make_train_step(**fields: Any) -> StepFn:

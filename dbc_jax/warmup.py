@@ -20,7 +20,7 @@ from dbc_jax import optim, parallel, processes
 from dbc_jax.data.split import Split
 from dbc_jax.data.strong import augment_strongly
 from dbc_jax.models import Encoder
-from dbc_jax.train import StepFn, StepMetrics
+from dbc_jax.train import StepFn, StepMetrics, descend
 
 log = logging.getLogger('dbc_jax')
 
@@ -133,19 +133,15 @@ def warmup_step(
   grads, batch_stats, loss, accuracy = jax.lax.pmean(
     (grads, batch_stats, loss, accuracy), axis_name
   )
-  updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-  updates = jax.tree.map(lambda u: -state.learning_rate * u, updates)
-  # As in train_step: the loss of NaN weights can be finite.
-  finite = jax.tree.map(lambda u: jnp.isfinite(u).all(), updates)
-  finite = jnp.stack(jax.tree.leaves(finite)).all()
+  params, opt_state, loss = descend(optimizer, state, grads, loss)
   state = state._replace(
-    params=optax.apply_updates(state.params, updates),
+    params=params,
     batch_stats=batch_stats,
     opt_state=opt_state,
     learning_rate=state.learning_rate + state.rate_increment,
     step=state.step + 1,
   )
-  return state, StepMetrics(jnp.where(finite, loss, jnp.nan), accuracy)
+  return state, StepMetrics(loss, accuracy)
 
 
 def make_step(
