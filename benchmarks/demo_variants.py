@@ -27,7 +27,7 @@ import ml_collections
 from absl import app, flags, logging
 
 from configs import ecluster
-from dbc_jax import merging, models, parallel, settings
+from dbc_jax import merging, models, parallel, scoring, settings
 from dbc_jax.data import load_configured
 from dbc_jax.data.pipeline import load_splits
 from dbc_jax.stage import StageRunner
@@ -105,7 +105,9 @@ def _run(
     variables = runner.warm_up(data.train)
   state = runner.first_state(data.train, variables)
   seconds = time.perf_counter() - clock
-  start = runner.evaluate(state.variables, state.labels, data)
+  start = scoring.evaluate(
+    runner.extract, state.variables, state.labels, data, config.camera_rule
+  )
   clock = time.perf_counter()
   for stage in range(1 if stage0_alone else num_stages):
     state = runner.run(stage, state, data)

@@ -30,7 +30,7 @@ import ml_collections
 import numpy as np
 from absl import app, flags, logging
 
-from dbc_jax import evaluation, merging, models, parallel, settings
+from dbc_jax import evaluation, merging, models, parallel, scoring, settings
 from dbc_jax.data import Dataset, GroundTruth, load_configured, load_images
 from dbc_jax.data.pipeline import LoadedDataset, load_splits
 from dbc_jax.stage import RunState, StageRunner
@@ -134,7 +134,9 @@ def _run_seed(seed: int, rows: list[str], out: pathlib.Path) -> None:
   start = time.perf_counter()
   state = stages.first_state(data.train)
   if ('random network', seed) not in _keys(_read(out)):
-    scores = stages.evaluate(state.variables, alone, data)
+    scores = scoring.evaluate(
+      stages.extract, state.variables, alone, data, config.camera_rule
+    )
     record('random network', [scores], 0.0)
   after_first = _unmerged(stages, 0, state, data)
   first_seconds = time.perf_counter() - start
@@ -144,7 +146,7 @@ def _run_seed(seed: int, rows: list[str], out: pathlib.Path) -> None:
     if _is_criterion(row):
       stages.merger = merging.Merger(_config(row, seed).cluster)
       rows = stages.extract(state.variables, data.train)
-      labels = stages.merger(*rows, alone, num_merges)
+      labels, _ = stages.merger(*rows, alone, num_merges)
       state = state._replace(labels=labels)
     for stage in range(1, num_stages):
       if _is_criterion(row):
@@ -159,7 +161,7 @@ def _unmerged(
 ) -> RunState:
   """One stage whose labels stay as they are."""
   merger = stages.merger
-  stages.merger = lambda features, embeddings, labels, *rest: labels
+  stages.merger = lambda features, embeddings, labels, *_: (labels, np.zeros(1))
   try:
     return stages.run(stage, state, data)
   finally:

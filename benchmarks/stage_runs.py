@@ -10,9 +10,8 @@ Sets of training images, each clustered as a config says:
   skewed        their numbers spread twice as far as the demo's
   market1501    100 training and 100 test identities of the real set, ',small'
 
-A run is one file of --cache: of every stage its record and labels, the
-features of the training images, and of two random crops and flips of each.
-Runs that are there already are not done again.
+A run is one file of --cache: of every stage its record, its labels and the
+features of the training images. Runs that are there already are not done again.
 """
 
 import dataclasses
@@ -21,7 +20,6 @@ import json
 import pathlib
 import time
 
-import jax
 import ml_collections
 import numpy as np
 from absl import app, flags, logging
@@ -31,11 +29,8 @@ from dbc_jax.data import (
   load_configured,
   synthetic,
   synthetic_splits,
-  transforms,
 )
-from dbc_jax.data.frames import ResidentFrames
 from dbc_jax.data.pipeline import LoadedDataset, load_splits
-from dbc_jax.data.split import Split
 from dbc_jax.stage import StageRunner
 
 # What each set of synthetic images changes in the demo's plan.
@@ -83,20 +78,13 @@ def _run(name: str, seed: int) -> dict[str, np.ndarray]:
   runner = StageRunner(
     config, encoder, merging.Merger(config.cluster), num_merges, num_stages
   )
-  plain = [data.train.image(i) for i in range(len(data.train))]
-  splits = {
-    'features': data.train,
-    'first_view': _augmented(np.stack(plain), config, 2 * seed),
-    'second_view': _augmented(np.stack(plain), config, 2 * seed + 1),
-  }
-  arrays = {key: [] for key in ('labels', *splits)}
+  arrays = {key: [] for key in ('labels', 'features')}
   state = runner.first_state(data.train)
   for stage in range(num_stages):
     arrays['labels'].append(state.labels)
     state = runner.run(stage, state, data)
     # Of the network after this stage, which is what a run would keep.
-    for key, split in splits.items():
-      arrays[key].append(runner.extract(state.variables, split)[0])
+    arrays['features'].append(runner.extract(state.variables, data.train)[0])
   arrays = {key: np.stack(values) for key, values in arrays.items()}
   arrays['history'] = np.array(json.dumps(state.history))
   arrays['pids'] = data.truth.train_pids
@@ -121,23 +109,6 @@ def _load(
   return config, load_splits(
     dataset, truth, size=tuple(config.data.stored_size), seed=seed
   )
-
-
-def _augmented(
-  images: np.ndarray, config: ml_collections.ConfigDict, seed: int
-) -> Split:
-  """Each image as a training step would see it, back in 8 bits."""
-  seen = transforms.augment(
-    jax.random.key(seed),
-    jax.numpy.arange(len(images)),
-    images,
-    size=tuple(config.data.image_size),
-    crop_area=tuple(config.data.crop_area),
-    crop_aspect=tuple(config.data.crop_aspect),
-  )
-  seen = 255 * (np.asarray(seen) * transforms.STD + transforms.MEAN)
-  pixels = np.clip(np.rint(seen), 0, 255).astype(np.uint8)
-  return Split(ResidentFrames(pixels), np.arange(len(images)))
 
 
 if __name__ == '__main__':

@@ -2,19 +2,20 @@
 
   python -m benchmarks.stage_selection --features=F.npz --figures=docs
 
-Takes the runs that benchmarks.stage_runs has cached and, if --features names a
-file of `features` [N, D], `pids` and `camids` [N], merges those features down
-without any training; each criterion is then a run of its own, scored by pair
-F. A loss is what the chosen stage has less than the best by labels.
+Takes the records of the runs that benchmarks.stage_runs has cached and, if
+--features names a file of `features` [N, D], `pids` and `camids` [N], merges
+those features down without any training; each criterion is then a run of its
+own, scored by pair F. A loss is what the chosen stage has less than the best by
+labels.
 
-Results are appended to --out, one JSON object a run; what is there already is
-not computed again.
+Results on features are appended to --out, one JSON object a run; what is there
+already is not computed again.
 """
 
 import json
 import pathlib
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -53,71 +54,28 @@ def main(argv: list[str]) -> None:
   del argv
   out = pathlib.Path(_OUT.value)
   out.parent.mkdir(parents=True, exist_ok=True)
-  for name, stages in _missing_runs(set(_read(out))):
-    with out.open('a') as file:
-      file.write(json.dumps({'run': name, 'stages': stages}) + '\n')
-    print(name, flush=True)
-  runs = _read(out)
-  trained = {name: run for name, run in runs.items() if 'map' in run[0]}
-  fixed = {name: run for name, run in runs.items() if name not in trained}
-  print(_table(trained, 'map'))
-  print(_table(fixed, 'pair_f'))
-  if _FIGURES.value:
-    _draw(runs, pathlib.Path(_FIGURES.value))
-
-
-def _missing_runs(known: set[str]) -> Iterator[tuple[str, Stages]]:
+  trained = {}
   for path in sorted(pathlib.Path(_CACHE.value).glob('*.npz')):
-    if path.stem not in known:
-      yield path.stem, _trained(path)
+    with np.load(path) as run:
+      trained[path.stem] = json.loads(str(run['history']))
   for name, weight, jaccard, centred in HIERARCHIES if _FEATURES.value else ():
     title = f'{name} {weight}, {"Jaccard" if jaccard else "Euclidean"}'
     title += ', centred' * centred
-    if title not in known:
-      criterion = cluster.Criterion(name, weight)
-      yield title, _merged(criterion, jaccard, centred)
-
-
-def _trained(path: pathlib.Path) -> Stages:
-  """Scores and indices of every stage of a cached run."""
-  with np.load(path) as file:
-    run = {key: file[key] for key in file.files}
-  history = json.loads(str(run['history']))
-  criterion = cluster.Criterion('ecluster', 0.9)
-  num_merges = int(np.ptp(run['labels'].max(axis=1)[:2]))
-  stages, before = [], np.inf
-  for record, labels, features, *views in zip(
-    history,
-    *(run[key] for key in ('labels', 'features', 'first_view', 'second_view')),
-    strict=True,
-  ):
-    # As many merges from the last stage too, that no run would do.
-    merges = cluster.merge_clusters(
-      features,
-      labels,
-      min(num_merges, record['num_clusters'] - 1),
-      criterion,
-    )
-    stages.append(
-      {
-        key: record[key]
-        for key in ('num_clusters', 'map', 'pair_f', 'accuracy')
-      }
-      | selection.measure(features, labels)
-      | {
-        'merge_rise': float(merges.scores[0] / before),
-        'stage_agreement': _agreement(labels, merges.labels),
-        'view_agreement': _view_agreement(labels, *views),
-      }
-    )
-    before = merges.scores[-1]
-  return stages
+    if title not in _read(out):
+      stages = _merged(cluster.Criterion(name, weight), jaccard, centred)
+      with out.open('a') as file:
+        file.write(json.dumps({'run': title, 'stages': stages}) + '\n')
+  merged = _read(out)
+  print(_table(trained, 'map'))
+  print(_table(merged, 'pair_f'))
+  if _FIGURES.value:
+    _draw(trained | merged, pathlib.Path(_FIGURES.value))
 
 
 def _merged(
   criterion: cluster.Criterion, jaccard: tuple[int, int] | None, centred: bool
 ) -> Stages:
-  """The same of one hierarchy on features that stay as they are."""
+  """Pair F and indices of one hierarchy on features that stay as they are."""
   with np.load(_FEATURES.value) as file:
     pids, x = file['pids'], file['features'].astype(np.float32)
     x /= np.linalg.norm(x, axis=1, keepdims=True)
@@ -144,26 +102,6 @@ def _merged(
     scores = evaluation.clustering_scores(labels, pids)
     stages.append({'pair_f': scores['pair_f']} | selection.measure(x, labels))
   return stages
-
-
-def _agreement(labels: np.ndarray, other: np.ndarray) -> float:
-  """Adjusted Rand index of two partitions; none of them is the truth."""
-  return evaluation.clustering_scores(labels, other)['ari']
-
-
-def _view_agreement(
-  labels: np.ndarray, first: np.ndarray, second: np.ndarray
-) -> float:
-  """Share of images nearest to the same cluster mean in both their views."""
-  sizes = np.bincount(labels)[:, None]
-  nearest = []
-  for rows, others in ((first, second), (second, first)):
-    means = np.zeros((len(sizes), rows.shape[1]))
-    np.add.at(means, labels, others)
-    means /= sizes
-    squared = np.sum(means**2, axis=1) - 2.0 * rows @ means.T
-    nearest.append(np.argmin(squared, axis=1))
-  return float(np.mean(nearest[0] == nearest[1]))
 
 
 def _highest(key: str) -> Callable[[Stages], int | None]:
@@ -193,7 +131,7 @@ RULES: dict[str, Callable[[Stages], int | None]] = {
   'dispersion validity: before its largest rise': _before_largest_rise(
     'dispersion_validity'
   ),
-  'merge scores: before their largest rise': _highest('merge_rise'),
+  'merge scores: before their largest rise': _highest('merge_gap'),
   'next clusters like these: highest': _highest('stage_agreement'),
   'two views in one cluster: highest': _highest('view_agreement'),
   'training accuracy: highest': _highest('accuracy'),

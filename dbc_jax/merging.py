@@ -84,19 +84,25 @@ class Merger:
     labels: np.ndarray,
     num_merges: int,
     camids: np.ndarray | None = None,
-  ) -> np.ndarray:
-    """Labels [N] after the merges, as the first process computes them.
+  ) -> tuple[np.ndarray, np.ndarray]:
+    """What the first process computes, in all of them.
 
     Args:
       features: [N, D].
       embeddings: [N, E].
-      labels: [N], before them.
-      num_merges: how many.
+      labels: [N], before the merges.
+      num_merges: m, how many.
       camids: [N], where their centring is on.
+
+    Returns:
+      Labels [N] after the merges, and the scores [m] float32 of the merges.
     """
+    scores = np.zeros(num_merges, np.float32)
     if processes.is_first():
-      labels = self._merge(features, embeddings, labels, num_merges, camids)
-    return processes.from_first(labels)
+      labels, _, scores, _ = self._merge(
+        features, embeddings, labels, num_merges, camids
+      )
+    return processes.from_first((labels, scores))
 
   def _merge(
     self,
@@ -105,7 +111,7 @@ class Merger:
     labels: np.ndarray,
     num_merges: int,
     camids: np.ndarray | None,
-  ) -> np.ndarray:
+  ) -> cluster.MergeResult:
     fields = self._fields
     chosen = embeddings if fields.features == 'embedding' else features
     self.choose_engine(chosen.shape, int(labels.max()) + 1)
@@ -123,7 +129,7 @@ class Merger:
       self._criterion,
       distances=distances,
       memory_budget_gb=self._budget(),
-    ).labels
+    )
 
   def _budget(self) -> float | None:
     """In 1e9 bytes: the config's, else half of what the device has.

@@ -12,6 +12,7 @@ from dbc_jax import cluster, evaluation
 
 Record = Mapping[str, Any]
 
+_EPSILON = 1e-12
 # Of the highest silhouette so far, below which clusters count as spoilt.
 SHARE = 0.8
 REASON = (
@@ -42,19 +43,54 @@ class Selection(NamedTuple):
     return headed
 
 
-def measure(features: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+def measure(
+  features: np.ndarray,
+  labels: np.ndarray,
+  views: tuple[np.ndarray, np.ndarray] | None = None,
+) -> dict[str, float]:
   """What features and clusters alone tell of a stage.
 
   Args:
     features: [N, D] after the stage.
     labels: [N] clusters that it trained on.
+    views: two arrays [M, D], features of M images under two augmentations.
 
   Returns:
     Sizes of the clusters, and `cluster.validity_indices` if there are several.
   """
   measures = evaluation.cluster_sizes(labels)
   if measures['num_clusters'] > 1:
-    measures |= cluster.validity_indices(features, labels)
+    measures |= cluster.validity_indices(features, labels, views)
+  return measures
+
+
+def measure_merges(
+  history: Sequence[Record],
+  labels: np.ndarray,
+  merged: np.ndarray,
+  scores: np.ndarray,
+) -> dict[str, float]:
+  """What the merges after a stage tell of it.
+
+  Args:
+    history: records of the stages before it.
+    labels: [N] clusters that it trained on.
+    merged: [N] those after the merges.
+    scores: [m] what each pair was merged by.
+
+  Returns:
+    stage_agreement, the adjusted Rand index of these clusters and the next;
+    last_merge_score; and after stage 0 merge_gap, the first score less the last
+    one of the merges before, as a share of that.
+  """
+  measures = {
+    'stage_agreement': evaluation.clustering_scores(labels, merged)['ari'],
+    'last_merge_score': float(scores[-1]),
+  }
+  before = history[-1].get('last_merge_score') if history else None
+  if before is not None:
+    rise = float(scores[0]) - before
+    measures['merge_gap'] = rise / max(abs(before), _EPSILON)
   return measures
 
 

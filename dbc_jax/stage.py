@@ -17,7 +17,6 @@ import numpy as np
 
 from dbc_jax import epoch as epoch_lib
 from dbc_jax import (
-  evaluation,
   extract,
   memory,
   merging,
@@ -25,12 +24,14 @@ from dbc_jax import (
   optim,
   profiling,
   reporting,
+  scoring,
   selection,
   warmup,
 )
 from dbc_jax import train as train_lib
 from dbc_jax.data.pipeline import LoadedDataset
 from dbc_jax.data.split import Split
+from dbc_jax.data.views import two_views
 
 log = logging.getLogger('dbc_jax')
 
@@ -78,6 +79,7 @@ class StageRunner:
     self.merger = merger
     self._num_merges = num_merges
     self._num_stages = num_stages
+    self._two_views: Split | None = None
     self._profiler = profiling.Profiler(profile_dir)
     self._image_size = tuple(config.data.image_size)
     self._optimizer = optim.create_optimizer(
@@ -165,11 +167,16 @@ class StageRunner:
     seconds['embed'] = time.perf_counter() - clock
 
     clock = time.perf_counter()
-    scores = self.evaluate(variables, state.labels, data)
+    scores = scoring.evaluate(
+      self.extract, variables, state.labels, data, self._config.camera_rule
+    )
     record |= scores
     if scores:
       seconds['evaluate'] = time.perf_counter() - clock
-    record |= selection.measure(features, state.labels)
+    clock = time.perf_counter()
+    views = np.split(self.extract(variables, self._views(data.train))[0], 2)
+    record |= selection.measure(features, state.labels, views)
+    seconds['measure'] = time.perf_counter() - clock
 
     next_labels = state.labels
     if stage + 1 < self._num_stages:
@@ -177,14 +184,28 @@ class StageRunner:
       camids = None
       if self._config.cluster.camera_centring:
         camids = data.truth.train_camids
-      next_labels = self.merger(
+      next_labels, merge_scores = self.merger(
         features, embeddings, state.labels, self._num_merges, camids
+      )
+      record |= selection.measure_merges(
+        state.history, state.labels, next_labels, merge_scores
       )
       seconds['cluster'] = time.perf_counter() - clock
     record |= {f'seconds_{part}': value for part, value in seconds.items()}
     return RunState(
       variables, next_labels, embeddings, [*state.history, record]
     )
+
+  def _views(self, split: Split) -> Split:
+    """Of some training images, the same in all stages and all runs."""
+    if self._two_views is None:
+      self._two_views = two_views(
+        split,
+        size=self._image_size,
+        crop_area=self._config.data.crop_area,
+        crop_aspect=self._config.data.crop_aspect,
+      )
+    return self._two_views
 
   def memory_rows(self, state: RunState) -> jax.Array:
     """The memory [capacity, E] that a stage starts with."""
@@ -264,30 +285,6 @@ class StageRunner:
       'batch_stats': train_state.batch_stats,
     }
     return variables, metrics
-
-  def evaluate(
-    self,
-    variables: dict[str, Any],
-    labels: np.ndarray,
-    data: LoadedDataset,
-  ) -> dict[str, float]:
-    scores: dict[str, float] = {}
-    truth = data.truth
-    if truth.can_evaluate:
-      scores |= evaluation.rank_features(
-        self.extract(variables, data.query)[0],
-        self.extract(variables, data.gallery)[0],
-        truth.query_pids,
-        truth.gallery_pids,
-        truth.query_camids,
-        truth.gallery_camids,
-        camera_rule=self._config.camera_rule,
-      )
-      # How many queries counted is the same in every stage.
-      del scores['num_valid_queries']
-    if truth.train_pids is not None:
-      scores |= evaluation.clustering_scores(labels, truth.train_pids)
-    return scores
 
 
 def _advice(stage: int) -> str:

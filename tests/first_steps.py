@@ -101,7 +101,7 @@ def compute() -> dict[str, np.ndarray]:
 def _merges(features: np.ndarray, labels: np.ndarray) -> np.ndarray:
   fields: ml_collections.ConfigDict = common.base('demo').cluster
   fields.criterion, fields.reg_weight = 'dbc', 0.1
-  return merging.Merger(fields)(features, features, labels, 15)
+  return merging.Merger(fields)(features, features, labels, 15)[0]
 
 
 def main() -> None:

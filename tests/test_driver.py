@@ -60,8 +60,9 @@ def test_stages_follow_algorithm_1(straight):
   # 30 images, 6 merges: trained while more than 6 clusters are left.
   assert [r['num_clusters'] for r in history] == [30, 24, 18, 12]
   assert [r['stage'] for r in history] == [0, 1, 2, 3]
-  assert 'seconds_cluster' not in history[-1]
-  assert all('seconds_cluster' in r for r in history[:-1])
+  for key in ('seconds_cluster', 'stage_agreement', 'last_merge_score'):
+    assert [key in r for r in history] == [True] * 3 + [False], key
+  assert [r['stage'] for r in history if 'merge_gap' in r] == [1, 2]
   arrays = _last_arrays(straight)
   assert arrays['labels'].max() + 1 == 12
   np.testing.assert_array_equal(arrays['labels'], arrays['next_labels'])
@@ -70,25 +71,24 @@ def test_stages_follow_algorithm_1(straight):
 def test_records_hold_every_documented_key(straight):
   keys = (
     'stage num_clusters loss rank1 rank5 rank10 rank20 map map_trapz pair_f '
-    'ari nmi silhouette dispersion_validity singletons seconds_train '
-    'seconds_embed seconds_evaluate'
+    'ari nmi silhouette dispersion_validity view_agreement singletons '
+    'seconds_train seconds_embed seconds_evaluate seconds_measure'
   )
   for record in _history(straight):
     assert set(keys.split()) <= set(record)
     assert 0.0 < record['map'] <= 1.0
-  first = _history(straight)[0]
-  assert first['pair_f'] == 0.0  # of the labels trained on: all alone
+  # Of the labels trained on: all alone.
+  assert _history(straight)[0]['pair_f'] == 0.0
 
 
 def test_result_is_the_stage_chosen_without_labels(straight):
-  history = _history(straight)
+  history, clusters = _history(straight), _clusters(straight)
   chosen = selection.select(history)
-  clusters = _clusters(straight)
   assert len(clusters) == 30
-  num_clusters = history[chosen.chosen]['num_clusters']
-  assert len(set(clusters.values())) == num_clusters
-  kept = {p.name for p in (straight / 'checkpoints').iterdir() if p.is_dir()}
-  assert kept == {str(stage) for stage in chosen}
+  count = history[chosen.chosen]['num_clusters']
+  assert len(set(clusters.values())) == count
+  kept = (straight / 'checkpoints').iterdir()
+  assert {p.name for p in kept if p.is_dir()} == set(map(str, chosen))
 
 
 def test_all_outputs_lie_in_the_workdir(straight):
@@ -103,26 +103,22 @@ def test_interrupted_and_resumed_equals_straight(
   where, straight, market, tmp_path, monkeypatch
 ):
   config = runs.small_config('market1501', market)
-
-  def interrupt(*args, **kwargs):
-    raise KeyboardInterrupt
-
   with monkeypatch.context() as patch:
     if where == 'within stage 2':
-      evaluate = stage.StageRunner.evaluate
+      measure = selection.measure
 
-      def evaluate_or_stop(self, variables, labels, data):
+      def measure_or_stop(features, labels, views):
         if labels.max() + 1 == 18:
-          interrupt()
-        return evaluate(self, variables, labels, data)
+          raise KeyboardInterrupt
+        return measure(features, labels, views)
 
-      patch.setattr(stage.StageRunner, 'evaluate', evaluate_or_stop)
+      patch.setattr(selection, 'measure', measure_or_stop)
     else:
       write = reporting.write_metrics
 
       def write_or_stop(workdir, history):
         if len(history) == 2:
-          interrupt()
+          raise KeyboardInterrupt
         write(workdir, history)
 
       patch.setattr(reporting, 'write_metrics', write_or_stop)

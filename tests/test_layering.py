@@ -40,6 +40,7 @@ MAY_IMPORT: dict[str, set[str]] = {
   'processes': set(),
   'outputs': {'data', 'processes', 'reporting', 'selection', 'settings'},
   'selection': {'cluster', 'evaluation'},
+  'scoring': {'data', 'evaluation', 'extract'},
   'preflight': {
     'checkpoint',
     'data',

@@ -32,7 +32,7 @@ def test_merges_by_the_distance_of_the_config(distance, centring):
     distance=distance, camera_centring=centring, jaccard_k1=8, jaccard_k2=3
   )
   x = _features()
-  got = merger(x, np.ones_like(x), LABELS, 9, CAMIDS)
+  got, scores = merger(x, np.ones_like(x), LABELS, 9, CAMIDS)
   if centring:
     x = cluster.center_cameras(x, CAMIDS)
   dist = None
@@ -40,12 +40,13 @@ def test_merges_by_the_distance_of_the_config(distance, centring):
     dist = cluster.jaccard_distances(x, k1=8, k2=3)
   expected = cluster.merge_clusters(x, LABELS, 9, criterion, distances=dist)
   np.testing.assert_array_equal(got, expected.labels)
+  np.testing.assert_array_equal(scores, expected.scores)
 
 
 def test_centring_is_of_the_embeddings_where_those_are_clustered():
   merger, criterion = _merger(camera_centring=True, features='embedding')
   x = _features()
-  got = merger(np.ones((30, 3), np.float32), x, LABELS, 9, CAMIDS)
+  got, _ = merger(np.ones((30, 3), np.float32), x, LABELS, 9, CAMIDS)
   x = cluster.center_cameras(x, CAMIDS)
   expected = cluster.merge_clusters(x, LABELS, 9, criterion)
   np.testing.assert_array_equal(got, expected.labels)
@@ -55,9 +56,9 @@ def test_cameras_change_the_merges_only_where_asked():
   x = _features()
   plain, _ = _merger()
   centred, _ = _merger(camera_centring=True)
-  without = plain(x, x, LABELS, 9)
-  np.testing.assert_array_equal(plain(x, x, LABELS, 9, CAMIDS), without)
-  assert (centred(x, x, LABELS, 9, CAMIDS) != without).any()
+  without, _ = plain(x, x, LABELS, 9)
+  np.testing.assert_array_equal(plain(x, x, LABELS, 9, CAMIDS)[0], without)
+  assert (centred(x, x, LABELS, 9, CAMIDS)[0] != without).any()
 
 
 @pytest.mark.parametrize('centring', [False, True])
@@ -123,8 +124,8 @@ def test_the_engine_is_told_with_the_reason(caplog):
   # Between what the two engines need.
   tight, _ = _merger(criterion='dbc', reg_weight=0.1, memory_budget_gb=0.00395)
   with caplog.at_level('INFO', 'dbc_jax'):
-    expected = roomy(x, x, labels, 200)
-    got = tight(x, x, labels, 200)
+    expected, _ = roomy(x, x, labels, 200)
+    got, _ = tight(x, x, labels, 200)
     np.testing.assert_array_equal(got, expected)
     tight(x, x, got, 50)
     roomy(x, x, got, 50)

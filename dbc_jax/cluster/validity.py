@@ -15,11 +15,12 @@ _EPSILON = 1e-12
 def validity_indices(
   features: jax.typing.ArrayLike,
   labels: jax.typing.ArrayLike,
+  views: tuple[np.ndarray, np.ndarray] | None = None,
   *,
   sample_size: int = 4096,
   seed: int = 0,
 ) -> dict[str, float]:
-  """Silhouette and dispersion validity of clusters.
+  """Silhouette, dispersion validity, and agreement of views of clusters.
 
   With d(i, c) the mean distance of sample i to the members of cluster c, of its
   own cluster a to the others in it, and b(i) that to the nearest other cluster,
@@ -31,21 +32,25 @@ def validity_indices(
       dispersion_validity = mean_c M[c, c] / min_s M[c, s]
 
   which is smaller for compact clusters that lie apart, and 0 for single ones.
+  view_agreement is the share of images both of whose views are nearest to the
+  mean of the same cluster.
 
   Args:
     features: [N, D] floating point, taken as they are.
     labels: [N] integer, contiguous 0..K-1, K at least 2.
+    views: two arrays [M, D], features of M images under two augmentations.
     sample_size: both means are taken over whole clusters drawn at random until
       they hold as many samples; all, if N is not larger. Time and memory grow
       with sample_size x N.
     seed: of that draw.
 
   Returns:
-    silhouette, in [-1, 1]; dispersion_validity, >= 0.
+    silhouette, in [-1, 1]; dispersion_validity, >= 0; with views
+    view_agreement, in [0, 1].
 
   Raises:
     ValueError: features are not finite, labels of another length or not
-      contiguous, or a single cluster.
+      contiguous, a single cluster, or views of other shapes.
 
   Source: Rousseeuw, Silhouettes (1987); Ding et al., DBC, Eq. 3-4, for the
     dispersions.
@@ -79,10 +84,27 @@ def validity_indices(
       np.maximum(nearest, within), _EPSILON
     )
     silhouettes.append(np.where(counts[owner] > 1, margin, 0.0))
-  return {
+  indices = {
     'silhouette': float(np.concatenate(silhouettes).mean()),
     'dispersion_validity': float(np.concatenate(ratios).mean()),
   }
+  if views is not None:
+    means = np.add.reduceat(features, starts, axis=0) / sizes[:, None]
+    indices['view_agreement'] = _agreement(means, *views)
+  return indices
+
+
+def _agreement(
+  means: np.ndarray, first: np.ndarray, second: np.ndarray
+) -> float:
+  views = [checks.check_features(view) for view in (first, second)]
+  if views[0].shape != views[1].shape or views[0].shape[1] != means.shape[1]:
+    raise ValueError(
+      f'views: got shapes {views[0].shape} and {views[1].shape}, expected two '
+      f'[M, {means.shape[1]}]'
+    )
+  nearest = [np.argmin(_distances(view, means), axis=1) for view in views]
+  return float(np.mean(nearest[0] == nearest[1]))
 
 
 def _groups(clusters: np.ndarray, sizes: np.ndarray) -> list[np.ndarray]:

@@ -53,6 +53,10 @@ QUALITY_KEYS = (
 LABEL_FREE_KEYS = (
   'silhouette',
   'dispersion_validity',
+  'view_agreement',
+  'stage_agreement',
+  'last_merge_score',
+  'merge_gap',
   'singletons',
   'median_size',
   'largest_share',
@@ -60,7 +64,7 @@ LABEL_FREE_KEYS = (
 _STAGE_KEYS = tuple(COLUMNS)[:-1]
 # What stages are compared by.
 _COMPARED = ('num_clusters', 'silhouette', 'rank1', 'rank5', 'map', 'pair_f')
-_PHASES = ('train', 'embed', 'evaluate', 'cluster')
+_PHASES = ('train', 'embed', 'evaluate', 'measure', 'cluster')
 
 
 def write_atomically(path: pathlib.Path, text: str) -> None:

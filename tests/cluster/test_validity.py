@@ -77,12 +77,29 @@ def test_duplicates_are_no_division_by_zero():
   assert found == {'silhouette': 0.0, 'dispersion_validity': 0.0}
 
 
+def test_views_agree_where_both_are_nearest_to_one_mean():
+  rng = np.random.default_rng(5)
+  features, labels = make_clusters(rng, 60, 9)
+  first, second = (features[:25] + rng.normal(size=(25, 7)) for _ in range(2))
+  means = [features[labels == c].mean(axis=0) for c in range(9)]
+  same = 0
+  for pair in zip(first, second, strict=True):
+    near = [np.argmin([np.linalg.norm(x - m) for m in means]) for x in pair]
+    same += near[0] == near[1]
+  found = validity_indices(features, labels, (first, second))
+  assert found['view_agreement'] == pytest.approx(same / 25)
+  assert 5 < same < 25
+
+
 def test_bad_input_is_named():
   features, labels = make_clusters(np.random.default_rng(4), 10, 3)
   with pytest.raises(ValueError, match='labels: got a single cluster'):
     validity_indices(features, np.zeros(10, int))
   with pytest.raises(ValueError, match='labels: got shape'):
     validity_indices(features, labels[1:])
+  for views in ((features, features[:4]), (features[:, :3],) * 2):
+    with pytest.raises(ValueError, match=r'views: got shapes .* two \[M, 7\]'):
+      validity_indices(features, labels, views)
   features[3] = np.nan
   with pytest.raises(ValueError, match='features: row 3'):
     validity_indices(features, labels)

@@ -1,0 +1,64 @@
+"""Two augmented views of some training images; called by the stages."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dbc_jax.data import transforms
+from dbc_jax.data.frames import ResidentFrames
+from dbc_jax.data.split import Split
+
+_BLOCK_SIZE = 128
+
+
+def two_views(
+  split: Split,
+  *,
+  size: Sequence[int],
+  crop_area: Sequence[float],
+  crop_aspect: Sequence[float],
+  num_samples: int = 512,
+  seed: int = 0,
+) -> Split:
+  """Some samples as training sees them, each cropped and flipped twice.
+
+  Args:
+    split: the samples; of a tracklet the frame in the middle is taken.
+    size: (height, width) of the views.
+    crop_area, crop_aspect: as `transforms.augment`.
+    num_samples: M, drawn at random; all, if there are not more.
+    seed: of what is drawn. The same seed gives the same views.
+
+  Returns:
+    Of 2 M images in the 8 bits of the images themselves: the first view of
+    every sample, then the second of every sample.
+  """
+  chosen = np.random.default_rng(seed).permutation(len(split))[:num_samples]
+  augment = jax.jit(
+    lambda rng, positions, images: transforms.augment(
+      rng,
+      positions,
+      images,
+      size=tuple(size),
+      crop_area=tuple(crop_area),
+      crop_aspect=tuple(crop_aspect),
+    )
+  )
+  views = np.zeros((2, len(chosen), *size, 3), np.uint8)
+  for start in range(0, len(chosen), _BLOCK_SIZE):
+    rows = np.arange(start, min(start + _BLOCK_SIZE, len(chosen)))
+    images = np.stack([split.image(int(i)) for i in chosen[rows]])
+    # Padded, so that there is one compilation.
+    positions = np.resize(rows, _BLOCK_SIZE)
+    images = images[positions - start]
+    for view in range(2):
+      rng = jax.random.fold_in(jax.random.key(seed), view)
+      seen = augment(rng, jnp.asarray(positions), images)[: len(rows)]
+      pixels = 255.0 * (
+        np.asarray(seen) * transforms.STD + np.asarray(transforms.MEAN)
+      )
+      views[view, rows] = np.clip(np.rint(pixels), 0, 255)
+  images = views.reshape((-1, *size, 3))
+  return Split(ResidentFrames(images), np.arange(len(images)))
