@@ -78,6 +78,7 @@ def base(dataset: str) -> ml_collections.ConfigDict:
   config.train.drop_epoch = 15  # of stage 0
   config.train.dropped_learning_rate = 0.01
   config.train.later_learning_rate = 0.01
+  config.train.later_decay = False  # linearly to zero within each later stage
   config.train.momentum = 0.9
   config.train.weight_decay = 5e-4
   config.train.backbone_multiplier = 0.1  # presumes pre-trained weights
@@ -152,3 +153,4 @@ def _demo(config: ml_collections.ConfigDict) -> None:
   config.train.learning_rate = 0.05
   config.train.dropped_learning_rate = 0.005
   config.train.later_learning_rate = 0.02
+  config.train.later_decay = True

@@ -63,6 +63,7 @@ def learning_rates(
   dropped: float,
   drop_epoch: int,
   later: float,
+  later_decay_epochs: int = 0,
   scale: float = 1.0,
   warmup_epochs: int = 0,
 ) -> tuple[float, float]:
@@ -74,6 +75,7 @@ def learning_rates(
     initial, dropped: in stage 0, before and from `drop_epoch` on.
     drop_epoch: 15 in the papers (16 in BUC's public code).
     later: in every later stage.
+    later_decay_epochs: within which it falls to zero in each of them; 0: never.
     scale: of the global batch over the one that these rates are for; they are
       multiplied by it.
     warmup_epochs: of stage 0, in which the rate rises to that if scale > 1.
@@ -82,7 +84,9 @@ def learning_rates(
     are those of Goyal et al., Accurate, Large Minibatch SGD (2017).
   """
   if stage > 0:
-    return scale * later, scale * later
+    falls = 1.0 / later_decay_epochs if later_decay_epochs else 0.0
+    start, end = (1.0 - falls * passed for passed in (epoch, epoch + 1))
+    return scale * later * start, scale * later * end
   rate = initial if epoch < drop_epoch else dropped
   if scale <= 1.0 or epoch >= warmup_epochs:
     return scale * rate, scale * rate

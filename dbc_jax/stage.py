@@ -251,6 +251,7 @@ class StageRunner:
           later=train.later_learning_rate,
           scale=train.batch_size / train.reference_batch_size,
           warmup_epochs=train.rate_warmup_epochs,
+          later_decay_epochs=epochs if train.later_decay else 0,
         )
         try:
           train_state = epoch_lib.train_epoch(

@@ -88,3 +88,15 @@ def test_the_rate_of_a_large_batch_rises_linearly():
   ]
   expected = [(0.1, 0.2), (0.2, 0.3), (0.3, 0.4), (0.4, 0.4)]
   np.testing.assert_allclose(rates, expected, rtol=1e-12)
+
+
+def test_a_later_stage_may_end_at_a_rate_of_zero():
+  fields = {'initial': 0.1, 'dropped': 0.01, 'drop_epoch': 1, 'later': 0.02}
+  fields['later_decay_epochs'] = 4
+  rates = [
+    optim.learning_rates(3, epoch, **fields, scale=0.5) for epoch in range(4)
+  ]
+  expected = [(0.01, 0.0075), (0.0075, 0.005), (0.005, 0.0025), (0.0025, 0.0)]
+  np.testing.assert_allclose(rates, expected, atol=1e-12)
+  # Stage 0 has its own schedule.
+  assert optim.learning_rates(0, 0, **fields) == (0.1, 0.1)
