@@ -57,7 +57,16 @@ def main(argv: list[str]) -> None:
   trained = {}
   for path in sorted(pathlib.Path(_CACHE.value).glob('*.npz')):
     with np.load(path) as run:
-      trained[path.stem] = json.loads(str(run['history']))
+      # What is measured now may be more than what was recorded then.
+      trained[path.stem] = [
+        record | selection.measure(*arrays)
+        for record, *arrays in zip(
+          json.loads(str(run['history'])),
+          run['features'],
+          run['labels'],
+          strict=True,
+        )
+      ]
   for name, weight, jaccard, centred in HIERARCHIES if _FEATURES.value else ():
     title = f'{name} {weight}, {"Jaccard" if jaccard else "Euclidean"}'
     title += ', centred' * centred
@@ -128,6 +137,7 @@ def _by_share(stages: Stages) -> int:
 RULES: dict[str, Callable[[Stages], int | None]] = {
   'silhouette: latest with 80 % of the highest': _by_share,
   'silhouette: highest': _highest('silhouette'),
+  'neighbours: highest pair F': _highest('neighbour_f'),
   'dispersion validity: before its largest rise': _before_largest_rise(
     'dispersion_validity'
   ),

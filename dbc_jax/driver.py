@@ -200,8 +200,8 @@ class _Job:
       _arrays(state.variables, trained_on, state.labels),
       {'history': state.history, 'digest': self._data.digest},
     )
-    wanted = {*selection.select(state.history)} - {None}
-    self._store.keep_only(wanted)
+    stages = selection.select(state.history)
+    self._store.keep_only(set(stages.headed().values()))
 
   def _read_arrays(self, stage: int) -> dict[str, Any]:
     blank = np.zeros(len(self._data.train), np.int32)

@@ -86,7 +86,7 @@ class Outputs:
       self._workdir / 'report.html',
       history,
       stages.chosen,
-      selection.REASON,
+      stages.reason,
       stages.headed(),
       self._config.to_dict(),
       self._data.names['train'],
@@ -98,7 +98,7 @@ class Outputs:
       reporting.format_summary(
         history,
         stages.chosen,
-        selection.REASON,
+        stages.reason,
         stages.headed(),
         self._workdir,
       )

@@ -14,11 +14,10 @@ Record = Mapping[str, Any]
 
 _EPSILON = 1e-12
 # Of the highest silhouette so far, below which clusters count as spoilt.
-SHARE = 0.8
-REASON = (
-  f'chosen without labels: the latest with {100 * SHARE:.0f} % of the best '
-  'silhouette'
-)
+_SHARE = 0.8
+# Kaufman and Rousseeuw, Finding Groups in Data (1990): up to here a silhouette
+# shows no substantial structure.
+_NO_STRUCTURE = 0.25
 
 
 class Selection(NamedTuple):
@@ -29,11 +28,13 @@ class Selection(NamedTuple):
     chosen: without labels.
     oracle: of the best mAP on the test identities, as in the papers, or None
       without those. Nobody without labels can know it.
+    reason: why the chosen one, in a few words.
   """
 
   last: int
   chosen: int
   oracle: int | None
+  reason: str
 
   def headed(self) -> dict[str, int]:
     """Those that there are, by headings for a table."""
@@ -87,8 +88,8 @@ def measure_merges(
     'stage_agreement': evaluation.clustering_scores(labels, merged)['ari'],
     'last_merge_score': float(scores[-1]),
   }
-  before = history[-1].get('last_merge_score') if history else None
-  if before is not None:
+  if history:
+    before = history[-1]['last_merge_score']
     rise = float(scores[0]) - before
     measures['merge_gap'] = rise / max(abs(before), _EPSILON)
   return measures
@@ -98,21 +99,32 @@ def select(history: Sequence[Record]) -> Selection:
   """The stages of a run, as far as it has got.
 
   Merging helps until clusters take in other persons, which shows as a fall of
-  the silhouette. Chosen is the latest stage whose silhouette is at least SHARE
-  of the highest. As stages are added, the choice stays or moves to the newest.
+  the silhouette. Chosen is the latest stage whose silhouette is at least 80 %
+  of the highest. If no silhouette shows any structure, it is the stage whose
+  clusters agree best with nearest neighbours. As stages are added, the choice
+  stays or moves to the newest.
 
   Args:
     history: records of the stages in order, each with what `measure` returns
       and, if there are identities of queries, 'map'.
   """
   known = [record for record in history if 'silhouette' in record]
-  chosen = history[-1]
-  if known:
-    best = max(record['silhouette'] for record in known)
-    enough = best - (1.0 - SHARE) * abs(best)
-    chosen = [x for x in known if x['silhouette'] >= enough][-1]
+  best = max((record['silhouette'] for record in known), default=0.0)
+  if not known:
+    chosen, reason = history[-1], 'the last, of a single cluster'
+  elif best > _NO_STRUCTURE:
+    chosen = [x for x in known if x['silhouette'] >= _SHARE * best][-1]
+    reason = f'the latest with {100 * _SHARE:.0f} % of the best silhouette'
+  else:
+    chosen = max(known, key=lambda record: record['neighbour_f'])
+    reason = 'its clusters agree best with nearest neighbours'
   scored = [record for record in history if 'map' in record]
   oracle = None
   if scored:
     oracle = max(scored, key=lambda record: record['map'])['stage']
-  return Selection(history[-1]['stage'], chosen['stage'], oracle)
+  return Selection(
+    history[-1]['stage'],
+    chosen['stage'],
+    oracle,
+    f'chosen without labels: {reason}',
+  )

@@ -88,7 +88,7 @@ def test_result_is_the_stage_chosen_without_labels(straight):
   count = history[chosen.chosen]['num_clusters']
   assert len(set(clusters.values())) == count
   kept = (straight / 'checkpoints').iterdir()
-  assert {p.name for p in kept if p.is_dir()} == set(map(str, chosen))
+  assert {p.name for p in kept if p.is_dir()} == set(map(str, chosen[:3]))
 
 
 def test_all_outputs_lie_in_the_workdir(straight):

@@ -6,33 +6,49 @@ import pytest
 from dbc_jax import selection
 
 
-def make_history(silhouettes, maps=None):
+def make_history(silhouettes, maps=None, neighbours=None):
   history = [
-    {'stage': stage, 'silhouette': value}
+    {'stage': stage, 'silhouette': value, 'neighbour_f': 0.5}
     for stage, value in enumerate(silhouettes)
   ]
   for record, value in zip(history, maps or [], strict=False):
     record['map'] = value
+  for record, value in zip(history, neighbours or [], strict=False):
+    record['neighbour_f'] = value
   return history
 
 
 def test_the_latest_stage_before_the_silhouette_falls_is_chosen():
   history = make_history([0.0, 0.2, 0.4, 0.5, 0.41, 0.39], [5, 3, 9, 9, 7, 1])
-  assert selection.select(history) == selection.Selection(5, 4, 2)
+  stages = selection.select(history)
+  assert stages[:3] == (5, 4, 2)
+  assert stages.reason.endswith('the latest with 80 % of the best silhouette')
+
+
+def test_without_structure_it_is_the_best_agreement_with_neighbours():
+  silhouettes = [-0.2, 0.1, 0.25, 0.2, 0.1]
+  history = make_history(silhouettes, neighbours=[0.1, 0.3, 0.2, 0.6, 0.5])
+  stages = selection.select(history)
+  assert stages.chosen == 3
+  assert stages.reason.endswith('agree best with nearest neighbours')
+  history[2]['silhouette'] = 0.26
+  assert selection.select(history).chosen == 2
 
 
 def test_without_identities_there_is_no_oracle():
   stages = selection.select(make_history([0.1, 0.5]))
-  assert stages == selection.Selection(1, 1, None)
+  assert stages[:3] == (1, 1, None)
   assert stages.headed() == {'last': 1, 'chosen without labels': 1}
 
 
-@pytest.mark.parametrize('sign', [-1, 1])
-def test_the_choice_moves_to_the_newest_stage_alone(sign):
+@pytest.mark.parametrize('highest', [-0.1, 0.2, 0.3, 1.0])
+def test_the_choice_moves_to_the_newest_stage_alone(highest):
   """A run keeps the checkpoints of the stages that it may yet end with."""
   rng = np.random.default_rng(0)
   for _ in range(200):
-    history = make_history(sign * rng.uniform(size=12))
+    history = make_history(
+      highest - rng.uniform(size=12), neighbours=rng.uniform(size=12).tolist()
+    )
     before = 0
     for count in range(1, 13):
       chosen = selection.select(history[:count]).chosen
@@ -40,9 +56,9 @@ def test_the_choice_moves_to_the_newest_stage_alone(sign):
       before = chosen
 
 
-def test_a_silhouette_that_never_rises_chooses_by_itself():
-  assert selection.select(make_history([-0.1, -0.3, -0.2])).chosen == 0
-  assert selection.select(make_history([-0.1, -0.3, -0.11])).chosen == 2
+def test_of_a_single_cluster_it_is_the_last_stage():
+  stages = selection.select([{'stage': 0}, {'stage': 1}])
+  assert stages[:3] == (1, 1, None)
 
 
 def test_measures_know_sizes_and_nothing_else():
@@ -67,7 +83,3 @@ def test_merges_tell_how_much_they_change_and_how_far_scores_jump():
   assert then['merge_gap'] == pytest.approx(0.5)
   same = selection.measure_merges([], merged, merged, np.array([0.0]))
   assert same['stage_agreement'] == 1.0
-  # A record of a version that did not know the scores.
-  assert 'merge_gap' not in selection.measure_merges(
-    [{'stage': 0}], labels, merged, np.array([0.1])
-  )

@@ -10,6 +10,7 @@ from dbc_jax.cluster import checks
 
 _BLOCK_SIZE = 512
 _EPSILON = 1e-12
+_NEIGHBOURS = 20
 
 
 def validity_indices(
@@ -20,7 +21,7 @@ def validity_indices(
   sample_size: int = 4096,
   seed: int = 0,
 ) -> dict[str, float]:
-  """Silhouette, dispersion validity, and agreement of views of clusters.
+  """How compact, apart, and true to neighbours and views clusters are.
 
   With d(i, c) the mean distance of sample i to the members of cluster c, of its
   own cluster a to the others in it, and b(i) that to the nearest other cluster,
@@ -32,6 +33,11 @@ def validity_indices(
       dispersion_validity = mean_c M[c, c] / min_s M[c, s]
 
   which is smaller for compact clusters that lie apart, and 0 for single ones.
+  With C(i) the others in the cluster of i and B(i) the 20 samples nearest to i,
+
+      neighbour_f = 2 sum_i |B(i) & C(i)| / (sum_i |B(i)| + sum_i |C(i)|)
+
+  which is the pair F of the clusters if neighbours are taken for the truth.
   view_agreement is the share of images both of whose views are nearest to the
   mean of the same cluster.
 
@@ -39,21 +45,21 @@ def validity_indices(
     features: [N, D] floating point, taken as they are.
     labels: [N] integer, contiguous 0..K-1, K at least 2.
     views: two arrays [M, D], features of M images under two augmentations.
-    sample_size: both means are taken over whole clusters drawn at random until
+    sample_size: all three are taken over whole clusters drawn at random until
       they hold as many samples; all, if N is not larger. Time and memory grow
       with sample_size x N.
     seed: of that draw.
 
   Returns:
-    silhouette, in [-1, 1]; dispersion_validity, >= 0; with views
-    view_agreement, in [0, 1].
+    silhouette, in [-1, 1]; dispersion_validity, >= 0; neighbour_f, in [0, 1];
+    with views view_agreement, in [0, 1].
 
   Raises:
     ValueError: features are not finite, labels of another length or not
       contiguous, a single cluster, or views of other shapes.
 
   Source: Rousseeuw, Silhouettes (1987); Ding et al., DBC, Eq. 3-4, for the
-    dispersions.
+    dispersions; Zhong et al., Re-ranking (2017), for 20 neighbours.
   """
   features = checks.check_features(features)
   labels, num_clusters = checks.check_labels(labels, len(features))
@@ -64,8 +70,11 @@ def validity_indices(
   enough = np.searchsorted(np.cumsum(sizes[drawn]), sample_size) + 1
   # Samples by cluster, so that a sum over a cluster is one over neighbours.
   features = features[np.argsort(labels, kind='stable')]
+  sorted_labels = np.repeat(np.arange(num_clusters), sizes)
   starts = np.cumsum(sizes) - sizes
   silhouettes, ratios = [], []
+  num_neighbours = min(_NEIGHBOURS, len(features) - 1)
+  num_pairs = num_shared = 0
   for group in _groups(drawn[:enough], sizes):
     counts = sizes[group]
     owner = np.repeat(np.arange(len(group)), counts)
@@ -84,9 +93,16 @@ def validity_indices(
       np.maximum(nearest, within), _EPSILON
     )
     silhouettes.append(np.where(counts[owner] > 1, margin, 0.0))
+    distances[np.arange(len(rows)), rows] = np.inf
+    nearest = np.argpartition(distances, num_neighbours - 1, axis=1)
+    nearest = nearest[:, :num_neighbours]
+    shared = sorted_labels[nearest] == group[owner][:, None]
+    num_shared += np.count_nonzero(shared)
+    num_pairs += nearest.size + np.sum(counts[owner] - 1)
   indices = {
     'silhouette': float(np.concatenate(silhouettes).mean()),
     'dispersion_validity': float(np.concatenate(ratios).mean()),
+    'neighbour_f': float(2 * num_shared / num_pairs),
   }
   if views is not None:
     means = np.add.reduceat(features, starts, axis=0) / sizes[:, None]

@@ -53,6 +53,7 @@ QUALITY_KEYS = (
 LABEL_FREE_KEYS = (
   'silhouette',
   'dispersion_validity',
+  'neighbour_f',
   'view_agreement',
   'stage_agreement',
   'last_merge_score',

@@ -48,6 +48,26 @@ def test_dispersion_validity_is_that_of_plain_loops(num_clusters):
   assert found == pytest.approx(np.mean(ratios), abs=1e-5)
 
 
+@pytest.mark.parametrize('num_clusters', [2, 13, 60])
+def test_neighbour_f_is_the_pair_f_against_the_20_nearest(num_clusters):
+  features, labels = make_clusters(np.random.default_rng(6), 60, num_clusters)
+  clusters, neighbours = set(), set()
+  for i in range(60):
+    distances = np.linalg.norm(features - features[i], axis=1)
+    distances[i] = np.inf
+    neighbours |= {(i, j) for j in np.argsort(distances)[:20]}
+    clusters |= {(i, j) for j in range(60) if labels[i] == labels[j] and i != j}
+  expected = 2 * len(clusters & neighbours) / (len(clusters) + len(neighbours))
+  found = validity_indices(features, labels)['neighbour_f']
+  assert found == pytest.approx(expected)
+
+
+def test_of_few_samples_all_are_neighbours():
+  features, labels = make_clusters(np.random.default_rng(7), 10, 2)
+  found = validity_indices(features, labels)['neighbour_f']
+  assert found == pytest.approx(2 * 40 / (90 + 40))
+
+
 def test_a_sample_is_near_the_whole_and_depends_on_its_seed_alone():
   features, labels = make_clusters(np.random.default_rng(2), 3000, 300)
   whole = validity_indices(features, labels)
@@ -74,6 +94,7 @@ def test_duplicates_are_no_division_by_zero():
   features = np.repeat(np.eye(3, dtype=np.float32)[:2], 4, axis=0)
   labels = np.arange(8) // 2
   found = validity_indices(features, labels)
+  assert found.pop('neighbour_f') > 0.0
   assert found == {'silhouette': 0.0, 'dispersion_validity': 0.0}
 
 
