@@ -45,10 +45,10 @@ def validity_indices(
     features: [N, D] floating point, taken as they are.
     labels: [N] integer, contiguous 0..K-1, K at least 2.
     views: two arrays [M, D], features of M images under two augmentations.
-    sample_size: all three are taken over whole clusters drawn at random until
-      they hold as many samples; all, if N is not larger. Time and memory grow
-      with sample_size x N.
-    seed: of that draw.
+    sample_size: the first two are taken over whole clusters drawn at random
+      until they hold as many samples, and |B(i) & C(i)| over as many samples;
+      all, if N is not larger. Time and memory grow with sample_size x N.
+    seed: of these draws.
 
   Returns:
     silhouette, in [-1, 1]; dispersion_validity, >= 0; neighbour_f, in [0, 1];
@@ -66,15 +66,13 @@ def validity_indices(
   if num_clusters < 2:
     raise ValueError('labels: got a single cluster, expected at least 2')
   sizes = np.bincount(labels)
+  neighbour_f = _neighbour_f(features, labels, sample_size, seed)
   drawn = np.random.default_rng(seed).permutation(num_clusters)
   enough = np.searchsorted(np.cumsum(sizes[drawn]), sample_size) + 1
   # Samples by cluster, so that a sum over a cluster is one over neighbours.
   features = features[np.argsort(labels, kind='stable')]
-  sorted_labels = np.repeat(np.arange(num_clusters), sizes)
   starts = np.cumsum(sizes) - sizes
   silhouettes, ratios = [], []
-  num_neighbours = min(_NEIGHBOURS, len(features) - 1)
-  num_pairs = num_shared = 0
   for group in _groups(drawn[:enough], sizes):
     counts = sizes[group]
     owner = np.repeat(np.arange(len(group)), counts)
@@ -93,16 +91,10 @@ def validity_indices(
       np.maximum(nearest, within), _EPSILON
     )
     silhouettes.append(np.where(counts[owner] > 1, margin, 0.0))
-    distances[np.arange(len(rows)), rows] = np.inf
-    nearest = np.argpartition(distances, num_neighbours - 1, axis=1)
-    nearest = nearest[:, :num_neighbours]
-    shared = sorted_labels[nearest] == group[owner][:, None]
-    num_shared += np.count_nonzero(shared)
-    num_pairs += nearest.size + np.sum(counts[owner] - 1)
   indices = {
     'silhouette': float(np.concatenate(silhouettes).mean()),
     'dispersion_validity': float(np.concatenate(ratios).mean()),
-    'neighbour_f': float(2 * num_shared / num_pairs),
+    'neighbour_f': neighbour_f,
   }
   if views is not None:
     means = np.add.reduceat(features, starts, axis=0) / sizes[:, None]
@@ -121,6 +113,24 @@ def _agreement(
     )
   nearest = [np.argmin(_distances(view, means), axis=1) for view in views]
   return float(np.mean(nearest[0] == nearest[1]))
+
+
+def _neighbour_f(
+  features: np.ndarray, labels: np.ndarray, sample_size: int, seed: int
+) -> float:
+  # Drawn by the samples' numbers, so that all stages of a run see the same.
+  num_samples = len(features)
+  count = min(_NEIGHBOURS, num_samples - 1)
+  drawn = np.random.default_rng(seed).permutation(num_samples)[:sample_size]
+  shared = 0
+  for start in range(0, len(drawn), _BLOCK_SIZE):
+    rows = drawn[start : start + _BLOCK_SIZE]
+    distances = _distances(features[rows], features)
+    distances[np.arange(len(rows)), rows] = np.inf
+    nearest = np.argpartition(distances, count - 1, axis=1)[:, :count]
+    shared += np.count_nonzero(labels[nearest] == labels[rows][:, None])
+  pairs = np.sum(np.bincount(labels) ** 2) - num_samples + num_samples * count
+  return float(2.0 * shared * num_samples / len(drawn) / pairs)
 
 
 def _groups(clusters: np.ndarray, sizes: np.ndarray) -> list[np.ndarray]:

@@ -62,6 +62,20 @@ def test_neighbour_f_is_the_pair_f_against_the_20_nearest(num_clusters):
   assert found == pytest.approx(expected)
 
 
+def test_neighbour_f_of_a_sample_keeps_to_the_same_images():
+  """So that stages of a run differ by their clusters, not by the draw."""
+  features, labels = make_clusters(np.random.default_rng(8), 900, 30)
+  whole, sampled = [], []
+  for merges in range(6):
+    merged = np.unique(np.maximum(labels, merges), return_inverse=True)[1]
+    whole.append(validity_indices(features, merged)['neighbour_f'])
+    sampled.append(
+      validity_indices(features, merged, sample_size=300)['neighbour_f']
+    )
+  np.testing.assert_allclose(sampled, whole, rtol=0.1)
+  np.testing.assert_allclose(np.diff(sampled), np.diff(whole), atol=2e-3)
+
+
 def test_of_few_samples_all_are_neighbours():
   features, labels = make_clusters(np.random.default_rng(7), 10, 2)
   found = validity_indices(features, labels)['neighbour_f']
