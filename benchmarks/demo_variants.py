@@ -75,6 +75,7 @@ def _config(row: str, seed: int) -> ml_collections.ConfigDict:
   name, _, epochs = row.partition(':')
   config = ecluster.get_config('demo')
   config.seed = seed
+  config.train.later_decay = False  # as in the runs that the docs tell of
   config.update_from_flattened_dict(VARIANTS[name])
   if epochs:
     share = config.train.drop_epoch / config.train.stage0_epochs

@@ -93,6 +93,7 @@ def _run(
   """Rows of one order and seed, whose stage 0 is the same."""
   config = importlib.import_module(f'configs.{name}').get_config('demo')
   config.seed = seed
+  config.train.later_decay = False  # as in the runs of docs/leak.md
   settings.check_config(config)
   size = tuple(config.data.stored_size)
   data = load_splits(*load_configured(config.data), size=size, seed=seed)

@@ -46,6 +46,9 @@ _SETS = flags.DEFINE_list('sets', ['demo'], 'Sets of training images.')
 _CONFIG = flags.DEFINE_string('config', 'ecluster', 'Of configs/.')
 _SEEDS = flags.DEFINE_list('seeds', ['0'], 'Seeds of the runs.')
 _ROOT = flags.DEFINE_string('root', '', 'Folder of market1501.')
+_DECAY = flags.DEFINE_bool(
+  'later_decay', True, 'train.later_decay on synthetic images.'
+)
 _CACHE = flags.DEFINE_string('cache', 'runs/stages', 'Where the runs are kept.')
 
 
@@ -97,6 +100,7 @@ def _load(
   module = importlib.import_module(f'configs.{_CONFIG.value}')
   if name in SYNTHETIC:
     config = module.get_config('demo')
+    config.train.later_decay = _DECAY.value
     plan = dataclasses.replace(synthetic.PLAN, **SYNTHETIC[name])
     dataset, truth = synthetic_splits.draw(plan, 0, 1000, 60)
   else:

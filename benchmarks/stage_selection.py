@@ -128,14 +128,20 @@ def _before_largest_rise(key: str) -> Callable[[Stages], int]:
   return choose
 
 
-def _by_share(stages: Stages) -> int:
+def _chosen(stages: Stages) -> int:
   return selection.select(
     [{'stage': i, **stage} for i, stage in enumerate(stages)]
   ).chosen
 
 
+def _latest_with_share(stages: Stages) -> int:
+  silhouettes = np.array([stage['silhouette'] for stage in stages])
+  return int(np.flatnonzero(silhouettes >= 0.8 * silhouettes.max())[-1])
+
+
 RULES: dict[str, Callable[[Stages], int | None]] = {
-  'silhouette: latest with 80 % of the highest': _by_share,
+  'what runs do': _chosen,
+  'silhouette: latest with 80 % of the highest': _latest_with_share,
   'silhouette: highest': _highest('silhouette'),
   'neighbours: highest pair F': _highest('neighbour_f'),
   'dispersion validity: before its largest rise': _before_largest_rise(
@@ -206,7 +212,7 @@ def _draw(runs: dict[str, Stages], folder: pathlib.Path) -> None:
       other = panel.twinx()
       other.plot(silhouettes, 'C1', label='silhouette')
       other.set_yticks([])
-      panel.axvline(_by_share(stages), color='C1', linestyle=':')
+      panel.axvline(_chosen(stages), color='C1', linestyle=':')
       panel.axvline(int(np.argmax(scores)), color='C0', linestyle=':')
     panels.flat[0].set_ylabel('mAP or pair F (%)')
     figure.savefig(folder / 'stage_selection.svg', metadata={'Date': None})
