@@ -201,7 +201,6 @@ class StageRunner:
     if self._two_views is None:
       self._two_views = two_views(
         split,
-        size=self._image_size,
         crop_area=self._config.data.crop_area,
         crop_aspect=self._config.data.crop_aspect,
       )

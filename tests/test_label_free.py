@@ -44,6 +44,7 @@ STEPS = [
   (epoch, 'train_epoch'),
   (train, 'create_train_state'),
   (merging.Merger, '__call__'),
+  (stage, 'two_views'),
 ]
 # What makes the functions that are called: compiled steps, the extraction.
 MAKERS = [(warmup, 'make_step'), (train, 'make_train_step')]

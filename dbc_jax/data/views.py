@@ -1,5 +1,6 @@
 """Two augmented views of some training images; called by the stages."""
 
+import functools
 from collections.abc import Sequence
 
 import jax
@@ -12,11 +13,14 @@ from dbc_jax.data.split import Split
 
 _BLOCK_SIZE = 128
 
+_augment = jax.jit(
+  transforms.augment, static_argnames=('size', 'crop_area', 'crop_aspect')
+)
+
 
 def two_views(
   split: Split,
   *,
-  size: Sequence[int],
   crop_area: Sequence[float],
   crop_aspect: Sequence[float],
   num_samples: int = 512,
@@ -24,9 +28,11 @@ def two_views(
 ) -> Split:
   """Some samples as training sees them, each cropped and flipped twice.
 
+  They keep the size of the split's images, so that what extracts those is
+  compiled for these, too.
+
   Args:
     split: the samples; of a tracklet the frame in the middle is taken.
-    size: (height, width) of the views.
     crop_area, crop_aspect: as `transforms.augment`.
     num_samples: M, drawn at random; all, if there are not more.
     seed: of what is drawn. The same seed gives the same views.
@@ -36,17 +42,14 @@ def two_views(
     every sample, then the second of every sample.
   """
   chosen = np.random.default_rng(seed).permutation(len(split))[:num_samples]
-  augment = jax.jit(
-    lambda rng, positions, images: transforms.augment(
-      rng,
-      positions,
-      images,
-      size=tuple(size),
-      crop_area=tuple(crop_area),
-      crop_aspect=tuple(crop_aspect),
-    )
+  shape = split.image(0).shape
+  augment = functools.partial(
+    _augment,
+    size=shape[:2],
+    crop_area=tuple(crop_area),
+    crop_aspect=tuple(crop_aspect),
   )
-  views = np.zeros((2, len(chosen), *size, 3), np.uint8)
+  views = np.zeros((2, len(chosen), *shape), np.uint8)
   for start in range(0, len(chosen), _BLOCK_SIZE):
     rows = np.arange(start, min(start + _BLOCK_SIZE, len(chosen)))
     images = np.stack([split.image(int(i)) for i in chosen[rows]])
@@ -60,5 +63,5 @@ def two_views(
         np.asarray(seen) * transforms.STD + np.asarray(transforms.MEAN)
       )
       views[view, rows] = np.clip(np.rint(pixels), 0, 255)
-  images = views.reshape((-1, *size, 3))
+  images = views.reshape((-1, *shape))
   return Split(ResidentFrames(images), np.arange(len(images)))

@@ -24,9 +24,7 @@ def pixels(viewed):
 
 
 def test_uncropped_views_are_the_images_or_mirrored(images):
-  viewed = pixels(
-    views.two_views(make_split(images), size=(16, 8), num_samples=300, **WHOLE)
-  )
+  viewed = pixels(views.two_views(make_split(images), num_samples=300, **WHOLE))
   assert viewed.shape == (400, 16, 8, 3)
   first, second = np.split(viewed, 2)
   found = set()
@@ -50,12 +48,10 @@ def test_uncropped_views_are_the_images_or_mirrored(images):
 def test_a_sample_is_drawn_by_its_seed_alone(images):
   def sample(seed):
     return pixels(
-      views.two_views(
-        make_split(images), size=(32, 16), num_samples=7, seed=seed, **CROPS
-      )
+      views.two_views(make_split(images), num_samples=7, seed=seed, **CROPS)
     )
 
-  assert sample(0).shape == (14, 32, 16, 3)
+  assert sample(0).shape == (14, 16, 8, 3)
   np.testing.assert_array_equal(sample(0), sample(0))
   assert (sample(0) != sample(1)).any()
   first, second = np.split(sample(0), 2)
@@ -66,7 +62,7 @@ def test_of_a_tracklet_it_takes_the_frame_in_the_middle(images):
   tracklets = split.Split(
     frames.ResidentFrames(images), np.arange(9), np.array([0, 3, 9])
   )
-  viewed = pixels(views.two_views(tracklets, size=(16, 8), **WHOLE))
+  viewed = pixels(views.two_views(tracklets, **WHOLE))
   for view in viewed:
     middles = images[[1, 6]]
     both = np.concatenate([middles, middles[:, :, ::-1]])
