@@ -93,6 +93,7 @@ def main(argv: list[str]) -> None:
 def _run(seed: int) -> Seed:
   config = ecluster.get_config('demo')
   config.seed = seed
+  config.train.later_decay = False  # as in the runs of docs/same_person.md
   folder = pathlib.Path(_RUNS.value) / str(seed)
   driver.run(config, folder)
   run = workdir.restore_run(folder, _STAGE.value)
