@@ -191,9 +191,9 @@ def _table(runs: dict[str, Stages], key: str) -> str:
 
 
 def _draw(runs: dict[str, Stages], folder: pathlib.Path) -> None:
-  """stage_selection.svg: score and silhouette by stage, and what is chosen."""
+  """stage_selection.svg: score and indices by stage, and what is chosen."""
   names = [n for n in runs if n.endswith('-0')]
-  names += [n for n in runs if 'map' not in runs[n][0]][:3]
+  names += [n for n in runs if 'map' not in runs[n][0]]
   columns = 4
   rows = -(-len(names) // columns)
   with plt.rc_context({'svg.hashsalt': 'x', 'font.size': 8}):
@@ -206,11 +206,12 @@ def _draw(runs: dict[str, Stages], folder: pathlib.Path) -> None:
       stages = runs[name]
       key = 'map' if 'map' in stages[0] else 'pair_f'
       scores = [100 * stage[key] for stage in stages]
-      silhouettes = [stage['silhouette'] for stage in stages]
       panel.plot(scores, 'C0', label='mAP or pair F, %')
       panel.set_title(name, fontsize=8)
       other = panel.twinx()
-      other.plot(silhouettes, 'C1', label='silhouette')
+      for line, index in (('C1', 'silhouette'), ('C2--', 'neighbour_f')):
+        values = np.array([stage[index] for stage in stages])
+        other.plot(values / values.max(), line)
       other.set_yticks([])
       panel.axvline(_chosen(stages), color='C1', linestyle=':')
       panel.axvline(int(np.argmax(scores)), color='C0', linestyle=':')
