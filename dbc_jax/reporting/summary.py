@@ -48,7 +48,8 @@ def format_summary(
     for first, *rest in rows
   ]
   lines = _aligned(headings, rows)
-  if len(set(stages.values())) > 1:
+  # Without an oracle one stage is worth no table.
+  if len(stages) > 2 or len(set(stages.values())) > 1:
     lines += ['', *_aligned(*metrics.compare_stages(history, stages))]
   lines += [
     '',

@@ -44,6 +44,21 @@ def test_summary_drops_columns_that_no_stage_has():
   assert 'the data set has no identities' in text
 
 
+@pytest.mark.parametrize(
+  ('names', 'tables'), [('abc', 2), ('ab', 1)], ids=['oracle', 'no oracle']
+)
+def test_an_oracle_is_always_shown(names, tables):
+  stages = dict.fromkeys(names, 1)
+  text = summary.format_summary(
+    make_history(2), 1, 'last', stages, pathlib.Path('w')
+  )
+  before = text.split('\n\nkept stage')[0].split('\n\n')
+  assert len(before) == tables
+  assert before[-1].split()[:3] == (
+    [*names] if tables == 2 else ['stage', 'clusters', 'loss']
+  )
+
+
 def test_an_unknown_kept_stage_is_an_error():
   with pytest.raises(ValueError, match='kept_stage: got 7'):
     summary.format_summary(make_history(2), 7, 'best', {}, pathlib.Path('w'))
