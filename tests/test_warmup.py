@@ -198,9 +198,11 @@ def test_killed_and_resumed_equals_straight(
 ):
   runs.one_device(monkeypatch)
   root, expected = straight
-  part = 'run' if where == 'before stage 0' else 'evaluate'
+  owner, name = stage.StageRunner, 'run'
+  if where == 'within stage 0':
+    owner, name = stage.scoring, 'evaluate'
   with monkeypatch.context() as patch:
-    patch.setattr(stage.StageRunner, part, _kill)
+    patch.setattr(owner, name, _kill)
     with pytest.raises(KeyboardInterrupt):
       driver.run(_config(root), tmp_path)
   # What was done is not done again.
