@@ -67,14 +67,15 @@ def main(argv: list[str]) -> None:
           strict=True,
         )
       ]
+  merged = _read(out)
   for name, weight, jaccard, centred in HIERARCHIES if _FEATURES.value else ():
     title = f'{name} {weight}, {"Jaccard" if jaccard else "Euclidean"}'
     title += ', centred' * centred
-    if title not in _read(out):
+    if title not in merged:
       stages = _merged(cluster.Criterion(name, weight), jaccard, centred)
+      merged[title] = stages
       with out.open('a') as file:
         file.write(json.dumps({'run': title, 'stages': stages}) + '\n')
-  merged = _read(out)
   print(_table(trained, 'map'))
   print(_table(merged, 'pair_f'))
   if _FIGURES.value:
@@ -206,7 +207,7 @@ def _draw(runs: dict[str, Stages], folder: pathlib.Path) -> None:
       stages = runs[name]
       key = 'map' if 'map' in stages[0] else 'pair_f'
       scores = [100 * stage[key] for stage in stages]
-      panel.plot(scores, 'C0', label='mAP or pair F, %')
+      panel.plot(scores, 'C0')
       panel.set_title(name, fontsize=8)
       other = panel.twinx()
       for line, index in (('C1', 'silhouette'), ('C2--', 'neighbour_f')):

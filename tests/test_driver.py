@@ -71,8 +71,8 @@ def test_stages_follow_algorithm_1(straight):
 def test_records_hold_every_documented_key(straight):
   keys = (
     'stage num_clusters loss rank1 rank5 rank10 rank20 map map_trapz pair_f '
-    'ari nmi silhouette dispersion_validity view_agreement singletons '
-    'seconds_train seconds_embed seconds_evaluate seconds_measure'
+    'ari nmi silhouette dispersion_validity neighbour_f view_agreement '
+    'singletons seconds_train seconds_embed seconds_evaluate seconds_measure'
   )
   for record in _history(straight):
     assert set(keys.split()) <= set(record)
