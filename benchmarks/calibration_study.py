@@ -35,11 +35,10 @@ import numpy as np
 from absl import app, flags, logging
 
 from configs import ecluster
-from dbc_jax import driver
 from dbc_jax.cluster import Criterion, merge_clusters
-from dbc_jax.commands import workdir
 from dbc_jax.evaluation import PairCalibration, calibrate_pairs
 from dbc_jax.evaluation.truth import JUNK_PID
+from dbc_jax.run import job, restore
 
 RATES = (1e-2, 1e-3, 1e-4)
 BELIEVED, DEFAULT = ('clusters', 1), ('clusters', 3)
@@ -95,12 +94,12 @@ def _run(seed: int) -> Seed:
   config.seed = seed
   config.train.later_decay = False  # as in the runs of docs/same_person.md
   folder = pathlib.Path(_RUNS.value) / str(seed)
-  driver.run(config, folder)
-  run = workdir.restore_run(folder, _STAGE.value)
-  data = workdir.load_data(
+  job.run(config, folder)
+  run = restore.restore_run(folder, _STAGE.value)
+  data = restore.load_data(
     run.config, run.digest, identities=True, cameras=True
   )
-  arrays = workdir.extract_arrays(run, data, ('train', 'query', 'gallery'))
+  arrays = restore.extract_arrays(run, data, ('train', 'query', 'gallery'))
   print(
     f'seed {seed}: stage {run.stage}, {run.labels.max() + 1} clusters of '
     f'{len(run.labels)} images of {len(np.unique(data.truth.train_pids))}',

@@ -30,10 +30,14 @@ from absl import app, flags
 from benchmarks.market_files import written_market
 from benchmarks.measuring import Peak, medians
 from dbc_jax import memory as memory_lib
-from dbc_jax import models, optim, parallel, train
-from dbc_jax.data import load_dataset, load_images, pipeline, transforms
+from dbc_jax import models
+from dbc_jax.data import augment as augment_lib
+from dbc_jax.data import load_dataset, load_images, pipeline
+from dbc_jax.data.export.prepared import prepare
 from dbc_jax.data.frames import ResidentFrames, StreamedFrames
-from dbc_jax.data.prepared import prepare
+from dbc_jax.devices import mesh
+from dbc_jax.training import optim
+from dbc_jax.training import step as step_lib
 
 PARTS = ('manifest', 'stream', 'augment', 'memory')
 BATCH, STEPS = 64, 200
@@ -86,11 +90,11 @@ def augment(root: pathlib.Path) -> None:
   del root
   batch, size = _STEP_BATCH.value, (256, 128)
   crops = {'crop_area': (0.64, 1.0), 'crop_aspect': (1.0, 1.5)}
-  encoder = models.create_encoder(axis_name=parallel.AXIS_NAME)
+  encoder = models.create_encoder(axis_name=mesh.AXIS_NAME)
   optimizer = optim.create_optimizer(
     momentum=0.9, weight_decay=5e-4, backbone_multiplier=0.1
   )
-  step = train.make_train_step(
+  step = step_lib.make_train_step(
     encoder=encoder,
     optimizer=optimizer,
     image_size=size,
@@ -99,9 +103,9 @@ def augment(root: pathlib.Path) -> None:
     **crops,
   )
   rows = memory_lib.init_memory(np.eye(100, 2048), np.arange(100), 100, 12936)
-  state = parallel.replicate(
-    train.create_train_state(
-      train.init_variables(encoder, jax.random.key(0), size),
+  state = mesh.replicate(
+    step_lib.create_train_state(
+      step_lib.init_variables(encoder, jax.random.key(0), size),
       optimizer,
       rows,
       100,
@@ -111,9 +115,9 @@ def augment(root: pathlib.Path) -> None:
   )
   rng = np.random.default_rng(0)
   images = rng.integers(0, 256, (batch, 128, 64, 3), np.uint8)
-  data = parallel.shard({'images': images, 'labels': np.arange(batch) % 100})
+  data = mesh.shard({'images': images, 'labels': np.arange(batch) % 100})
   alone = jax.jit(
-    lambda key, images: transforms.augment(
+    lambda key, images: augment_lib.augment(
       key, jnp.arange(batch), images, size=size, **crops
     )
   )

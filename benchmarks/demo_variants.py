@@ -27,10 +27,14 @@ import ml_collections
 from absl import app, flags, logging
 
 from configs import ecluster
-from dbc_jax import merging, models, parallel, scoring, settings
+from dbc_jax import models
 from dbc_jax.data import load_configured
 from dbc_jax.data.pipeline import load_splits
-from dbc_jax.stage import StageRunner
+from dbc_jax.devices import mesh
+from dbc_jax.run import config as config_lib
+from dbc_jax.run import merger as merger_lib
+from dbc_jax.run import record as record_lib
+from dbc_jax.run.stage import StageRunner
 
 # Fields of the config that a row changes.
 VARIANTS = {
@@ -81,7 +85,7 @@ def _config(row: str, seed: int) -> ml_collections.ConfigDict:
     share = config.train.drop_epoch / config.train.stage0_epochs
     config.train.stage0_epochs = int(epochs)
     config.train.drop_epoch = round(share * int(epochs))
-  settings.check_config(config)
+  config_lib.check_config(config)
   return config
 
 
@@ -93,12 +97,12 @@ def _run(
   data = load_splits(
     dataset, truth, size=tuple(config.data.stored_size), seed=config.seed
   )
-  num_merges, num_stages = settings.num_merges_and_stages(
+  num_merges, num_stages = config_lib.num_merges_and_stages(
     len(data.train), config.cluster.merge_percent
   )
-  encoder = models.create_encoder(**config.model, axis_name=parallel.AXIS_NAME)
+  encoder = models.create_encoder(**config.model, axis_name=mesh.AXIS_NAME)
   runner = StageRunner(
-    config, encoder, merging.Merger(config.cluster), num_merges, num_stages
+    config, encoder, merger_lib.Merger(config.cluster), num_merges, num_stages
   )
   clock = time.perf_counter()
   variables = None
@@ -106,7 +110,7 @@ def _run(
     variables = runner.warm_up(data.train)
   state = runner.first_state(data.train, variables)
   seconds = time.perf_counter() - clock
-  start = scoring.evaluate(
+  start = record_lib.evaluate(
     runner.extract, state.variables, state.labels, data, config.camera_rule
   )
   clock = time.perf_counter()
@@ -154,7 +158,7 @@ def _table(lines: list[dict[str, Any]]) -> str:
     text.append(f'| {" | ".join(cells)} |')
   text.append(
     f'\nmAP (each seed) / rank-1 in %; jax {jax.__version__}, '
-    f'{len(parallel.devices())} x {parallel.devices()[0].device_kind}'
+    f'{len(mesh.devices())} x {mesh.devices()[0].device_kind}'
   )
   return '\n'.join(text)
 

@@ -28,12 +28,15 @@ import matplotlib.pyplot as plt
 import numpy as np
 from absl import app, flags, logging
 
-from dbc_jax import memory, merging, models, parallel, settings
+from dbc_jax import memory, models
 from dbc_jax.data import load_configured
 from dbc_jax.data.frames import ResidentFrames
 from dbc_jax.data.pipeline import LoadedDataset, load_splits
 from dbc_jax.data.split import Split
-from dbc_jax.stage import RunState, StageRunner
+from dbc_jax.devices import mesh
+from dbc_jax.run import config as config_lib
+from dbc_jax.run import merger as merger_lib
+from dbc_jax.run.stage import RunState, StageRunner
 
 ROWS = ('true hashed', 'stale hashed', 'true sorted', 'stale sorted')
 
@@ -94,17 +97,17 @@ def _run(
   config = importlib.import_module(f'configs.{name}').get_config('demo')
   config.seed = seed
   config.train.later_decay = False  # as in the runs of docs/leak.md
-  settings.check_config(config)
+  config_lib.check_config(config)
   size = tuple(config.data.stored_size)
   data = load_splits(*load_configured(config.data), size=size, seed=seed)
   if order == 'sorted':
     data = sorted_by_identity(data)
-  num_merges, num_stages = settings.num_merges_and_stages(
+  num_merges, num_stages = config_lib.num_merges_and_stages(
     len(data.train), config.cluster.merge_percent
   )
-  encoder = models.create_encoder(**config.model, axis_name=parallel.AXIS_NAME)
+  encoder = models.create_encoder(**config.model, axis_name=mesh.AXIS_NAME)
   runner = StaleRunner(
-    config, encoder, merging.Merger(config.cluster), num_merges, num_stages
+    config, encoder, merger_lib.Merger(config.cluster), num_merges, num_stages
   )
   start = runner.first_state(data.train)
   after_first = runner.run(0, start, data)

@@ -30,10 +30,14 @@ import ml_collections
 import numpy as np
 from absl import app, flags, logging
 
-from dbc_jax import evaluation, merging, models, parallel, scoring, settings
+from dbc_jax import evaluation, models
 from dbc_jax.data import Dataset, GroundTruth, load_configured, load_images
 from dbc_jax.data.pipeline import LoadedDataset, load_splits
-from dbc_jax.stage import RunState, StageRunner
+from dbc_jax.devices import mesh
+from dbc_jax.run import config as config_lib
+from dbc_jax.run import merger as merger_lib
+from dbc_jax.run import record as record_lib
+from dbc_jax.run.stage import RunState, StageRunner
 
 CRITERIA = ('buc', 'dbc', 'ecluster', 'estat')
 CONTROLS = ('no merging', 'stage 0 prolonged')
@@ -72,7 +76,7 @@ def _run_seed(seed: int, rows: list[str], out: pathlib.Path) -> None:
   data = load_splits(
     dataset, truth, size=tuple(config.data.stored_size), seed=seed
   )
-  num_merges, num_stages = settings.num_merges_and_stages(
+  num_merges, num_stages = config_lib.num_merges_and_stages(
     len(data.train), config.cluster.merge_percent
   )
 
@@ -86,11 +90,11 @@ def _run_seed(seed: int, rows: list[str], out: pathlib.Path) -> None:
     for row, scores in _without_network(dataset, truth).items():
       record(row, [scores], 0.0)
 
-  encoder = models.create_encoder(**config.model, axis_name=parallel.AXIS_NAME)
+  encoder = models.create_encoder(**config.model, axis_name=mesh.AXIS_NAME)
 
   def runner(config: ml_collections.ConfigDict, stages: int) -> StageRunner:
     return StageRunner(
-      config, encoder, merging.Merger(config.cluster), num_merges, stages
+      config, encoder, merger_lib.Merger(config.cluster), num_merges, stages
     )
 
   def single_stage(
@@ -134,7 +138,7 @@ def _run_seed(seed: int, rows: list[str], out: pathlib.Path) -> None:
   start = time.perf_counter()
   state = stages.first_state(data.train)
   if ('random network', seed) not in _keys(_read(out)):
-    scores = scoring.evaluate(
+    scores = record_lib.evaluate(
       stages.extract, state.variables, alone, data, config.camera_rule
     )
     record('random network', [scores], 0.0)
@@ -144,7 +148,7 @@ def _run_seed(seed: int, rows: list[str], out: pathlib.Path) -> None:
     start = time.perf_counter()
     state = after_first
     if _is_criterion(row):
-      stages.merger = merging.Merger(_config(row, seed).cluster)
+      stages.merger = merger_lib.Merger(_config(row, seed).cluster)
       rows = stages.extract(state.variables, data.train)
       labels, _ = stages.merger(*rows, alone, num_merges)
       state = state._replace(labels=labels)
@@ -285,7 +289,7 @@ def _table(lines: list[dict[str, Any]]) -> str:
     text.append(f'| {" | ".join(cells)} |')
   text.append(
     f'\njax {jax.__version__}, {jax.devices()[0].device_kind}, '
-    f'{len(parallel.devices())} device(s)'
+    f'{len(mesh.devices())} device(s)'
   )
   return '\n'.join(text)
 

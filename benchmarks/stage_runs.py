@@ -24,14 +24,15 @@ import ml_collections
 import numpy as np
 from absl import app, flags, logging
 
-from dbc_jax import merging, models, parallel, settings
-from dbc_jax.data import (
-  load_configured,
-  synthetic,
-  synthetic_splits,
-)
+from dbc_jax import models
+from dbc_jax.data import load_configured
 from dbc_jax.data.pipeline import LoadedDataset, load_splits
-from dbc_jax.stage import StageRunner
+from dbc_jax.data.synthetic import images as images_lib
+from dbc_jax.data.synthetic import splits as splits_lib
+from dbc_jax.devices import mesh
+from dbc_jax.run import config as config_lib
+from dbc_jax.run import merger as merger_lib
+from dbc_jax.run.stage import StageRunner
 
 # What each set of synthetic images changes in the demo's plan.
 SYNTHETIC = {
@@ -74,12 +75,12 @@ def main(argv: list[str]) -> None:
 def _run(name: str, seed: int) -> dict[str, np.ndarray]:
   """A whole run; arrays of S stages of N images."""
   config, data = _load(name, seed)
-  num_merges, num_stages = settings.num_merges_and_stages(
+  num_merges, num_stages = config_lib.num_merges_and_stages(
     len(data.train), config.cluster.merge_percent
   )
-  encoder = models.create_encoder(**config.model, axis_name=parallel.AXIS_NAME)
+  encoder = models.create_encoder(**config.model, axis_name=mesh.AXIS_NAME)
   runner = StageRunner(
-    config, encoder, merging.Merger(config.cluster), num_merges, num_stages
+    config, encoder, merger_lib.Merger(config.cluster), num_merges, num_stages
   )
   arrays = {key: [] for key in ('labels', 'features')}
   state = runner.first_state(data.train)
@@ -101,15 +102,15 @@ def _load(
   if name in SYNTHETIC:
     config = module.get_config('demo')
     config.train.later_decay = _DECAY.value
-    plan = dataclasses.replace(synthetic.PLAN, **SYNTHETIC[name])
-    dataset, truth = synthetic_splits.draw(plan, 0, 1000, 60)
+    plan = dataclasses.replace(images_lib.PLAN, **SYNTHETIC[name])
+    dataset, truth = splits_lib.draw(plan, 0, 1000, 60)
   else:
     config = module.get_config(f'{name},small')
     config.data.root = _ROOT.value
     config.data.num_identities = 100
     dataset, truth = load_configured(config.data)
   config.seed = seed
-  settings.check_config(config)
+  config_lib.check_config(config)
   return config, load_splits(
     dataset, truth, size=tuple(config.data.stored_size), seed=seed
   )

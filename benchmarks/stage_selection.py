@@ -22,7 +22,8 @@ import numpy as np
 from absl import app, flags
 from scipy.cluster import hierarchy
 
-from dbc_jax import cluster, evaluation, selection
+from dbc_jax import cluster, evaluation
+from dbc_jax.run import selection
 
 # What features alone are merged by: the best setting, then the papers' own.
 # Criterion and lambda, Jaccard's k1 and k2 or None, cameras centred.

@@ -32,10 +32,13 @@ from absl import app, flags
 from benchmarks.market_files import written_market
 from benchmarks.measuring import medians
 from configs import ecluster
-from dbc_jax import driver, memory, models, optim, parallel, train
-from dbc_jax import epoch as epoch_lib
+from dbc_jax import memory, models
 from dbc_jax.data.frames import ResidentFrames
 from dbc_jax.data.split import Split
+from dbc_jax.devices import mesh
+from dbc_jax.run import job
+from dbc_jax.training import fit, optim
+from dbc_jax.training import step as step_lib
 
 PARTS = ('overhead', 'torch', 'device', 'run')
 SIZE, STORED = (256, 128), (128, 64)
@@ -53,7 +56,7 @@ _WORKDIR = flags.DEFINE_string('workdir', '', 'Of `run`; or a temporary one.')
 def fields(dtype: str = 'float32') -> dict[str, Any]:
   """The static fields of the papers' step."""
   return {
-    'encoder': models.create_encoder(axis_name=parallel.AXIS_NAME, dtype=dtype),
+    'encoder': models.create_encoder(axis_name=mesh.AXIS_NAME, dtype=dtype),
     'optimizer': optim.create_optimizer(
       momentum=0.9, weight_decay=5e-4, backbone_multiplier=0.1
     ),
@@ -65,19 +68,19 @@ def fields(dtype: str = 'float32') -> dict[str, Any]:
   }
 
 
-def first_state(step: dict[str, Any]) -> train.TrainState:
+def first_state(step: dict[str, Any]) -> step_lib.TrainState:
   """A random network, and a memory of as many rows as Market-1501 has."""
   rng = np.random.default_rng(0)
   rows = rng.standard_normal((CAPACITY, 2048), np.float32)
-  state = train.create_train_state(
-    train.init_variables(step['encoder'], jax.random.key(0), SIZE),
+  state = step_lib.create_train_state(
+    step_lib.init_variables(step['encoder'], jax.random.key(0), SIZE),
     step['optimizer'],
     memory.init_memory(rows, np.arange(CAPACITY), CAPACITY, CAPACITY),
     CAPACITY,
     step=0,
     rng=jax.random.key(0),
   )
-  return parallel.replicate(state._replace(learning_rate=jnp.float32(1e-3)))
+  return mesh.replicate(state._replace(learning_rate=jnp.float32(1e-3)))
 
 
 def random_batch(size: int) -> dict[str, np.ndarray]:
@@ -90,12 +93,12 @@ def random_batch(size: int) -> dict[str, np.ndarray]:
 
 
 def bare_step(
-  state: train.TrainState,
+  state: step_lib.TrainState,
   batch: dict[str, jax.Array],
   *,
   encoder: models.Encoder,
   optimizer: optax.GradientTransformation,
-) -> tuple[train.TrainState, jax.Array]:
+) -> tuple[step_lib.TrainState, jax.Array]:
   """Forward, backward and update alone, on images that are ready."""
 
   def loss_fn(params: Any) -> tuple[jax.Array, Any]:
@@ -112,7 +115,7 @@ def bare_step(
     state.params
   )
   grads, batch_stats, loss = jax.lax.pmean(
-    (grads, batch_stats, loss), parallel.AXIS_NAME
+    (grads, batch_stats, loss), mesh.AXIS_NAME
   )
   updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
   updates = jax.tree.map(lambda u: -state.learning_rate * u, updates)
@@ -128,15 +131,15 @@ def overhead() -> None:
   """The whole step over the bare one, at batch 64."""
   static, batch = fields(), random_batch(64)
   state = first_state(static)
-  whole = train.make_train_step(**static)
-  bare = parallel.parallel_update(
+  whole = step_lib.make_train_step(**static)
+  bare = mesh.parallel_update(
     functools.partial(
       bare_step, encoder=static['encoder'], optimizer=static['optimizer']
     )
   )
   ready = np.random.default_rng(0).standard_normal((64, *SIZE, 3), np.float32)
-  given = parallel.shard(batch)
-  given_bare = parallel.shard({'images': ready})
+  given = mesh.shard(batch)
+  given_bare = mesh.shard({'images': ready})
   seconds = medians(
     {
       'bare': lambda: bare(state, given_bare),
@@ -175,12 +178,12 @@ def torch() -> None:
 
   static = fields()
   state = first_state(static)
-  bare = parallel.parallel_update(
+  bare = mesh.parallel_update(
     functools.partial(
       bare_step, encoder=static['encoder'], optimizer=static['optimizer']
     )
   )
-  given = parallel.shard({'images': ready})
+  given = mesh.shard({'images': ready})
   seconds = medians(
     {'torch': torch_step, 'JAX': lambda: bare(state, given)}, _REPEATS.value
   )
@@ -201,10 +204,10 @@ def device() -> None:
   resident = split.resident_images()
   if resident is None:
     raise SystemExit('the part `device` needs an accelerator')
-  labels = parallel.replicate(np.arange(CAPACITY, dtype=np.int32))
+  labels = mesh.replicate(np.arange(CAPACITY, dtype=np.int32))
   order = rng.integers(0, CAPACITY, (steps, size))
-  index = parallel.shard((order, order), axis=1)
-  run = epoch_lib.make_epoch(**static)
+  index = mesh.shard((order, order), axis=1)
+  run = fit.make_epoch(**static)
   state, _ = run(first_state(static), (resident, labels), index)
   jax.block_until_ready(state)
   seconds = []
@@ -214,8 +217,8 @@ def device() -> None:
     jax.block_until_ready(metrics)
     seconds.append(time.perf_counter() - start)
   a_step = float(np.median(seconds)) / steps
-  one = train.make_train_step(**static)
-  batch = parallel.shard(random_batch(size))
+  one = step_lib.make_train_step(**static)
+  batch = mesh.shard(random_batch(size))
   cost = one.lower(state, batch).compile().cost_analysis()
   flops = (cost[0] if isinstance(cost, list) else cost)['flops']
   share = flops / a_step / (_PEAK.value * 1e12)
@@ -239,7 +242,7 @@ def run() -> None:
     config.model.dtype = _DTYPE.value
     workdir = pathlib.Path(_WORKDIR.value or pathlib.Path(folder, 'run'))
     start = time.perf_counter()
-    driver.run(config, workdir)
+    job.run(config, workdir)
     total = time.perf_counter() - start
     lines = (workdir / 'metrics.jsonl').read_text().splitlines()
   history = [json.loads(line) for line in lines]

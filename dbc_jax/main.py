@@ -10,7 +10,8 @@ from absl import app, flags
 from absl import logging as absl_logging
 from ml_collections import config_flags
 
-from dbc_jax import driver, processes
+from dbc_jax.devices import processes
+from dbc_jax.run import job
 
 _CONFIG = config_flags.DEFINE_config_file(
   'config',
@@ -81,7 +82,7 @@ def main(argv: list[str]) -> None:
         'same commands go on after the last complete stage',
         processes.count(),
       )
-    driver.run(config, pathlib.Path(workdir))
+    job.run(config, pathlib.Path(workdir))
   except (ValueError, FloatingPointError) as error:
     sys.exit(f'Error: {error}')
   except jax.errors.JaxRuntimeError as error:

@@ -12,19 +12,14 @@ import ml_collections
 import numpy as np
 
 from configs import common
-from dbc_jax import (
-  epoch,
-  extract,
-  merging,
-  models,
-  optim,
-  parallel,
-  processes,
-  train,
-)
+from dbc_jax import models
 from dbc_jax.data.frames import ResidentFrames, StreamedFrames
 from dbc_jax.data.split import Split
+from dbc_jax.devices import mesh, processes
 from dbc_jax.memory import init_memory
+from dbc_jax.run import merger as merger_lib
+from dbc_jax.training import embed, fit, optim
+from dbc_jax.training import step as step_lib
 
 _SIZE = (24, 12)
 _COUNT = 26  # not a multiple of the batch: the last one is padded
@@ -37,12 +32,12 @@ def compute() -> dict[str, np.ndarray]:
   )
   labels = np.random.default_rng(1).permutation(_COUNT).astype(np.int32)
   encoder = models.create_encoder(
-    'resnet_tiny', embedding_dim=16, axis_name=parallel.AXIS_NAME
+    'resnet_tiny', embedding_dim=16, axis_name=mesh.AXIS_NAME
   )
   optimizer = optim.create_optimizer(
     momentum=0.9, weight_decay=5e-4, backbone_multiplier=0.5
   )
-  step_fn = train.make_train_step(
+  step_fn = step_lib.make_train_step(
     encoder=encoder,
     optimizer=optimizer,
     image_size=_SIZE,
@@ -51,7 +46,7 @@ def compute() -> dict[str, np.ndarray]:
     temperature=0.1,
     memory_momentum=0.5,
   )
-  extractor = extract.make_extractor(
+  extractor = embed.make_extractor(
     encoder, image_size=_SIZE, batch_size=8, max_frames=1
   )
   read: list[int] = []
@@ -60,7 +55,7 @@ def compute() -> dict[str, np.ndarray]:
     read.append(frame)
     return images[frame]
 
-  variables = train.init_variables(encoder, jax.random.key(0), _SIZE)
+  variables = step_lib.init_variables(encoder, jax.random.key(0), _SIZE)
   results: dict[str, np.ndarray] = {}
   for kind, frames in {
     'kept': ResidentFrames(images),
@@ -70,10 +65,10 @@ def compute() -> dict[str, np.ndarray]:
     features, embeddings = extractor(variables, split)
     results[f'{kind}/read to extract'] = np.array(len(read))
     metrics: list[tuple[float, float]] = []
-    state = epoch.train_epoch(
+    state = fit.train_epoch(
       step_fn,
       None,
-      train.create_train_state(
+      step_lib.create_train_state(
         variables,
         optimizer,
         init_memory(embeddings, labels, _COUNT, _COUNT),
@@ -101,7 +96,7 @@ def compute() -> dict[str, np.ndarray]:
 def _merges(features: np.ndarray, labels: np.ndarray) -> np.ndarray:
   fields: ml_collections.ConfigDict = common.base('demo').cluster
   fields.criterion, fields.reg_weight = 'dbc', 0.1
-  return merging.Merger(fields)(features, features, labels, 15)[0]
+  return merger_lib.Merger(fields)(features, features, labels, 15)[0]
 
 
 def main() -> None:

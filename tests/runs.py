@@ -8,14 +8,14 @@ import numpy as np
 from PIL import Image
 
 from configs import common
-from dbc_jax import parallel
+from dbc_jax.devices import mesh
 
 SHAPE = (24, 12)
 
 
 def one_device(monkeypatch):
   """Runs are bit-identical on one device only."""
-  monkeypatch.setattr(parallel, 'devices', lambda: jax.local_devices()[:1])
+  monkeypatch.setattr(mesh, 'devices', lambda: jax.local_devices()[:1])
 
 
 def make_images(count: int, num_identities: int, seed: int = 0) -> np.ndarray:

@@ -5,21 +5,23 @@ import pytest
 
 from benchmarks import leak_study
 from configs import ecluster
-from dbc_jax import merging, models, parallel
+from dbc_jax import models
 from dbc_jax.cluster import Criterion, merge_clusters
 from dbc_jax.data import GroundTruth
 from dbc_jax.data.frames import ResidentFrames
 from dbc_jax.data.pipeline import LoadedDataset
 from dbc_jax.data.split import Split
-from dbc_jax.stage import RunState
+from dbc_jax.devices import mesh
+from dbc_jax.run import merger as merger_lib
+from dbc_jax.run.stage import RunState
 
 
 @pytest.fixture
 def runner():
   config = ecluster.get_config('demo')
-  encoder = models.create_encoder(**config.model, axis_name=parallel.AXIS_NAME)
+  encoder = models.create_encoder(**config.model, axis_name=mesh.AXIS_NAME)
   return leak_study.StaleRunner(
-    config, encoder, merging.Merger(config.cluster), 1, 2
+    config, encoder, merger_lib.Merger(config.cluster), 1, 2
   )
 
 

@@ -6,17 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dbc_jax.cluster import (
-  checks,
-  criteria,
-  engines,
-  matrix_free,
-  panels,
-  ranked,
-  sequential,
-  sources,
-)
-from dbc_jax.cluster.criteria import Criterion
+from dbc_jax.cluster import checks
+from dbc_jax.cluster.criteria import criterion as criteria
+from dbc_jax.cluster.criteria.criterion import Criterion
+from dbc_jax.cluster.distances import panels, sources
+from dbc_jax.cluster.engines import choice, matrix_free, ranked
+from dbc_jax.cluster.engines import frontier as frontier_lib
 
 
 class MergeResult(NamedTuple):
@@ -70,7 +65,7 @@ def _merge_dense(
   """As `matrix_free.merge`, on a [K, K] matrix; from any source, or ranked."""
   capacity = num_clusters
   if criterion.merge == 'sequential':
-    capacity = engines.slot_capacity(num_clusters, len(labels))
+    capacity = choice.slot_capacity(num_clusters, len(labels))
   inter = panels.linkage_matrix(
     source, labels, num_clusters, criterion.reduce, capacity=capacity
   )
@@ -83,7 +78,7 @@ def _merge_dense(
     return ranked.rank_merges(
       matrix, num_merges, follow=criterion.name == 'buc'
     )
-  slots, scores, _ = sequential.merge_loop(
+  slots, scores, _ = frontier_lib.merge_loop(
     form,
     weight,
     inter,
@@ -146,7 +141,7 @@ def merge_clusters(
   features = checks.check_features(features)
   labels, num_clusters = checks.check_labels(labels, len(features))
   num_merges = checks.check_num_merges(num_merges, num_clusters)
-  engine = engines.choose_engine(
+  engine = choice.choose_engine(
     criterion,
     features.shape,
     num_clusters,

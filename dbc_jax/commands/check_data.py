@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from dbc_jax.data import inspection, load_dataset, loading
-from dbc_jax.data.checks import listed
+from dbc_jax.data.readers.checks import listed
 from dbc_jax.reporting.identities import write_identities
 
 # Of images with equal pixels: groups, and names of each.

@@ -159,9 +159,9 @@ def _from_workdir(
   """A title and the arrays, or None where there is nothing to score."""
   # Imported only here: the network and its checkpoints take seconds to load,
   # and saved features need neither.
-  from dbc_jax.commands import workdir
+  from dbc_jax.run import restore
 
-  run = workdir.restore_run(args.workdir, args.stage or 'chosen')
+  run = restore.restore_run(args.workdir, args.stage or 'chosen')
   print(
     f'stage {run.stage} of {args.workdir}: {run.config.model.name}, '
     f'{run.labels.max() + 1:,} clusters of {len(run.labels):,} images',
@@ -170,8 +170,8 @@ def _from_workdir(
   if args.camera_rule is None:
     args.camera_rule = run.config.camera_rule
   changes = {field: getattr(args, field) for field in _DATA_FIELDS}
-  config = workdir.data_config(run, args.config, changes)
-  data = workdir.load_data(
+  config = restore.data_config(run, args.config, changes)
+  data = restore.load_data(
     config,
     None if args.config else run.digest,
     identities=not args.save,
@@ -184,7 +184,7 @@ def _from_workdir(
     print(f'{len(data.left_out)} left out, the first: {data.left_out[0]}')
   if args.save:
     splits = 'train', *splits
-  arrays = workdir.extract_arrays(run, data, splits)
+  arrays = restore.extract_arrays(run, data, splits)
   if args.save:
     with args.save.open('wb') as file:
       np.savez(file, **arrays)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import tensorflow_datasets as tfds
 
-from dbc_jax.data.prepared import default_data_dir, prepare
-from dbc_jax.data.tfds_builders import BUILDERS
+from dbc_jax.data.export.prepared import default_data_dir, prepare
+from dbc_jax.data.export.tfds_builders import BUILDERS
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dbc_jax.data.loading import load_images
-from dbc_jax.data.manifest import Dataset, GroundTruth, Samples
+from dbc_jax.data.samples import Dataset, GroundTruth, Samples
 
 __all__ = [
   'Dataset',
@@ -24,14 +24,14 @@ __all__ = [
 # Modules of this package. Each has a function `load`, whose first parameter is
 # `root` if it reads files, and whose other parameters are its options.
 _READERS = {
-  'demo': 'synthetic',
-  'demo_video': 'synthetic_video',
-  'folder': 'folder',
-  'market1501': 'market1501',
-  'dukemtmc_reid': 'dukemtmc_reid',
-  'msmt17': 'msmt17',
-  'mars': 'mars',
-  'dukemtmc_videoreid': 'dukemtmc_videoreid',
+  'demo': 'synthetic.images',
+  'demo_video': 'synthetic.video',
+  'folder': 'readers.folder',
+  'market1501': 'readers.market1501',
+  'dukemtmc_reid': 'readers.dukemtmc_reid',
+  'msmt17': 'readers.msmt17',
+  'mars': 'readers.mars',
+  'dukemtmc_videoreid': 'readers.dukemtmc_videoreid',
 }
 # Fields of a config that are options of readers; what is False, 0 or empty is
 # not passed on.

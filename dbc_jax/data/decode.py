@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from dbc_jax.data.headers import check_header
-from dbc_jax.data.manifest import Samples
+from dbc_jax.data.samples import Samples
 
 IMAGE_SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.webp')
 

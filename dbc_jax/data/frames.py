@@ -12,7 +12,7 @@ import grain
 import jax
 import numpy as np
 
-from dbc_jax import parallel
+from dbc_jax.devices import mesh
 
 # Frames decoded ahead of the batch that is asked for.
 _READ_AHEAD = 256
@@ -47,11 +47,11 @@ class ResidentFrames:
 
   def __init__(self, images: np.ndarray):
     """Takes uint8 [F, H, W, 3], which must not be changed afterwards."""
-    self._on_host = parallel.host_is_device()
+    self._on_host = mesh.host_is_device()
     self._images: Any = images
     if not self._on_host:
-      self._images = parallel.replicate(images)
-      self._gather = parallel.parallel_map(lambda images, rows: images[rows])
+      self._images = mesh.replicate(images)
+      self._gather = mesh.parallel_map(lambda images, rows: images[rows])
 
   def read(self, frame: int) -> np.ndarray:
     return np.asarray(self._images[frame])
@@ -62,9 +62,9 @@ class ResidentFrames:
   def batches(self, index: np.ndarray) -> Iterator[jax.Array]:
     for rows in index:
       if self._on_host:
-        yield parallel.shard_own(self._images[parallel.own_rows(rows)])
+        yield mesh.shard_own(self._images[mesh.own_rows(rows)])
       else:
-        yield self._gather(self._images, parallel.shard(rows))
+        yield self._gather(self._images, mesh.shard(rows))
 
 
 class StreamedFrames:
@@ -78,7 +78,7 @@ class StreamedFrames:
     return None
 
   def batches(self, index: np.ndarray) -> Iterator[jax.Array]:
-    index = parallel.own_rows(index, axis=1)
+    index = mesh.own_rows(index, axis=1)
     order = index.reshape(-1)
     decoded = (
       grain.MapDataset.range(len(order))
@@ -94,7 +94,7 @@ class StreamedFrames:
     on_the_way: list[jax.Array] = []
     for images in decoded:
       images = images.reshape((*index.shape[1:], *images.shape[1:]))
-      on_the_way.append(parallel.shard_own(images))
+      on_the_way.append(mesh.shard_own(images))
       if len(on_the_way) > _BATCHES_AHEAD:
         yield on_the_way.pop(0)
     yield from on_the_way

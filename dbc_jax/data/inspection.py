@@ -11,16 +11,16 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from dbc_jax.data import (
+from dbc_jax.data import loading
+from dbc_jax.data.readers import (
   dukemtmc_reid,
   dukemtmc_videoreid,
-  loading,
   market1501,
   mars,
   msmt17,
 )
-from dbc_jax.data.checks import JUNK_PID
-from dbc_jax.data.manifest import Dataset, GroundTruth, Samples
+from dbc_jax.data.readers.checks import JUNK_PID
+from dbc_jax.data.samples import Dataset, GroundTruth, Samples
 
 OFFICIAL_SIZES = {
   'market1501': market1501.OFFICIAL_SIZES,

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from dbc_jax.data.manifest import Samples
+from dbc_jax.data.samples import Samples
 
 _NAMES_SHOWN = 10
 _PROGRESS_FROM = 2000

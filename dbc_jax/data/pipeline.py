@@ -9,11 +9,11 @@ import itertools
 
 import numpy as np
 
-from dbc_jax import parallel, processes
 from dbc_jax.data import loading
 from dbc_jax.data.frames import Frames, ResidentFrames, StreamedFrames
-from dbc_jax.data.manifest import Dataset, GroundTruth, Samples
+from dbc_jax.data.samples import Dataset, GroundTruth, Samples
 from dbc_jax.data.split import Split
+from dbc_jax.devices import mesh, processes
 
 _SPLITS = ('train', 'query', 'gallery')
 
@@ -121,7 +121,7 @@ def _decide(num_frames: int, needed: int, budget_gb: float) -> tuple[bool, str]:
   """Whether images are kept, and a line that says so."""
   budget = budget_gb * 1e9
   if not budget_gb:
-    memory = parallel.device_memory()
+    memory = mesh.device_memory()
     budget = needed if memory is None else memory / 4
   size = f'{num_frames:,} images, {needed / 1e9:.2f} GB'
   allowed = f'{budget / 1e9:.2f} GB (data.memory_budget_gb)'

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dbc_jax.data import transforms
+from dbc_jax.data import augment as augment_lib
 
 # RGB to luma and two axes of chroma (NTSC's YIQ): changes of saturation and
 # hue are linear there.
@@ -55,7 +55,7 @@ def augment_strongly(
     Representations (2020), appendix A.
   """
   crop_rng, colour_rng = jax.random.split(rng)
-  images = transforms.augment(
+  images = augment_lib.augment(
     crop_rng,
     positions,
     images,
@@ -64,8 +64,8 @@ def augment_strongly(
     crop_aspect=crop_aspect,
   )
   *batch, height, width, channels = images.shape
-  keys = transforms.keys_of_images(colour_rng, positions, batch)
-  mean, std = jnp.asarray(transforms.MEAN), jnp.asarray(transforms.STD)
+  keys = augment_lib.keys_of_images(colour_rng, positions, batch)
+  mean, std = jnp.asarray(augment_lib.MEAN), jnp.asarray(augment_lib.STD)
   shares = images.reshape((-1, height, width, channels)) * std + mean
   shares = jax.vmap(lambda key, x: _recolour(key, x, jitter, hue, grey))(
     keys, shares

@@ -7,14 +7,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dbc_jax.data import transforms
+from dbc_jax.data import augment as augment_lib
 from dbc_jax.data.frames import ResidentFrames
 from dbc_jax.data.split import Split
 
 _BLOCK_SIZE = 128
 
 _augment = jax.jit(
-  transforms.augment, static_argnames=('size', 'crop_area', 'crop_aspect')
+  augment_lib.augment, static_argnames=('size', 'crop_area', 'crop_aspect')
 )
 
 
@@ -60,7 +60,7 @@ def two_views(
       rng = jax.random.fold_in(jax.random.key(seed), view)
       seen = augment(rng, jnp.asarray(positions), images)[: len(rows)]
       pixels = 255.0 * (
-        np.asarray(seen) * transforms.STD + np.asarray(transforms.MEAN)
+        np.asarray(seen) * augment_lib.STD + np.asarray(augment_lib.MEAN)
       )
       views[view, rows] = np.clip(np.rint(pixels), 0, 255)
   images = views.reshape((-1, *shape))

@@ -8,7 +8,10 @@ import operator
 import numpy as np
 from numpy.typing import ArrayLike
 
-from dbc_jax.cluster.reciprocal import distances_of_row, neighbourhoods
+from dbc_jax.cluster.distances.reciprocal import (
+  distances_of_row,
+  neighbourhoods,
+)
 from dbc_jax.evaluation import similarity
 
 # Similarities that are held at once (32 MiB).

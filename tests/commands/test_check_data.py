@@ -11,7 +11,7 @@ import runs
 from PIL import Image
 
 from dbc_jax.commands import check_data
-from dbc_jax.data import synthetic_video
+from dbc_jax.data.synthetic import video as video_lib
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -150,7 +150,7 @@ def test_shared_identities_and_no_cameras(crops, out, capsys) -> None:
 
 
 def test_demo_video_is_fine(out, capsys, monkeypatch) -> None:
-  small = synthetic_video.load(num_train_tracklets=10, num_test_identities=2)
+  small = video_lib.load(num_train_tracklets=10, num_test_identities=2)
   monkeypatch.setattr(check_data, 'load_dataset', lambda *_: small)
   status, text, _ = check(capsys, out, 'demo_video')
   assert status == 0 and text.startswith('demo_video\n')

@@ -10,9 +10,11 @@ import pytest
 import runs
 from PIL import Image
 
-from dbc_jax import driver, evaluation, stage
-from dbc_jax.commands import evaluate, workdir
+from dbc_jax import evaluation
+from dbc_jax.commands import evaluate
 from dbc_jax.data import load_dataset, load_images
+from dbc_jax.run import job, restore
+from dbc_jax.run import stage as stage_lib
 
 CONFIG = pathlib.Path(__file__).parents[2] / 'configs' / 'ecluster.py'
 SIDES = ('query', 'gallery')
@@ -51,7 +53,7 @@ def finished(tmp_path_factory, market):
   folder = tmp_path_factory.mktemp('finished')
   with pytest.MonkeyPatch.context() as monkeypatch:
     runs.one_device(monkeypatch)
-    driver.run(_config(market), folder)
+    job.run(_config(market), folder)
   return folder
 
 
@@ -139,13 +141,13 @@ def test_stages_by_name(finished, capsys):
   best = max(history, key=lambda record: record['map'])['stage']
   assert f'stage {best} of' in _run(capsys, finished, '--stage=oracle')
   assert 'stage 2 of' in _run(capsys, finished, '--stage=last')
-  assert workdir.restore_run(finished).stage in (0, 1, 2)
+  assert restore.restore_run(finished).stage in (0, 1, 2)
 
 
 def test_an_unfinished_run_has_its_stages_so_far(
   market, tmp_path, monkeypatch, capsys
 ):
-  run = stage.StageRunner.run
+  run = stage_lib.StageRunner.run
 
   def run_or_stop(self, number, state, data):
     if number:
@@ -153,9 +155,9 @@ def test_an_unfinished_run_has_its_stages_so_far(
     return run(self, number, state, data)
 
   with monkeypatch.context() as patch:
-    patch.setattr(stage.StageRunner, 'run', run_or_stop)
+    patch.setattr(stage_lib.StageRunner, 'run', run_or_stop)
     with pytest.raises(KeyboardInterrupt):
-      driver.run(_config(market), tmp_path)
+      job.run(_config(market), tmp_path)
   table = _table(_run(capsys, tmp_path))
   assert table['mAP'] == f'{100 * _history(tmp_path)[0]["map"]:.2f}'
   _fails(

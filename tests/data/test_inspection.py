@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import video_layouts
 
-from dbc_jax.data import inspection, load_dataset, manifest
-from dbc_jax.data.manifest import EMPTY, Dataset, GroundTruth, Samples
+from dbc_jax.data import inspection, load_dataset
+from dbc_jax.data import samples as samples_lib
+from dbc_jax.data.samples import EMPTY, Dataset, GroundTruth, Samples
 
 WRITERS = {
   'market1501': layouts.write_market1501,
@@ -23,7 +24,7 @@ def make_samples(split: str, count: int) -> Samples:
   """Images of 4 x 2, none of which are equal."""
   images = np.full((count, 4, 2, 3), len(split), np.uint8)
   images[:, 0, 0, 0] = np.arange(count)
-  return manifest.in_memory([f'{split}/{i}' for i in range(count)], images)
+  return samples_lib.in_memory([f'{split}/{i}' for i in range(count)], images)
 
 
 def make(
@@ -132,8 +133,8 @@ def test_pixels() -> None:
 
 
 def test_equal_images_of_two_splits_are_found() -> None:
-  train = manifest.in_memory(['a'], np.ones((1, 2, 2, 3), np.uint8))
-  query = manifest.in_memory(['b'], np.ones((1, 2, 2, 3), np.uint8))
+  train = samples_lib.in_memory(['a'], np.ones((1, 2, 2, 3), np.uint8))
+  query = samples_lib.in_memory(['b'], np.ones((1, 2, 2, 3), np.uint8))
   facts = inspection.inspect_pixels(Dataset(train, query, EMPTY))
   assert facts.duplicates == [['a', 'b']]
 

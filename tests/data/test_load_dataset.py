@@ -82,7 +82,7 @@ def test_readers_are_imported_only_when_asked_for():
   code = (
     'import sys, dbc_jax.data; '
     'assert not any(m in sys.modules for m in '
-    '("dbc_jax.data.synthetic", "dbc_jax.data.market1501", "jax"))'
+    '("dbc_jax.data.synthetic", "dbc_jax.data.readers.market1501", "jax"))'
   )
   subprocess.run([sys.executable, '-c', code], check=True)
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from dbc_jax.data import load_images
 from dbc_jax.data.decode import image_files
-from dbc_jax.data.manifest import EMPTY, in_memory
+from dbc_jax.data.samples import EMPTY, in_memory
 
 # Red above blue.
 PICTURE = np.zeros((32, 16, 3), np.uint8)

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import runs
 
-from dbc_jax import parallel
-from dbc_jax.data import load_dataset, manifest, pipeline
+from dbc_jax.data import load_dataset, pipeline
+from dbc_jax.data import samples as samples_lib
+from dbc_jax.devices import mesh
 
 SIZE = (4, 2)
 # Less than any of these data sets: everything is streamed.
@@ -27,27 +28,27 @@ def _images(count, seed=0):
 
 
 def _load(samples, seed=0, size=SIZE, **options):
-  dataset = manifest.Dataset(samples, manifest.EMPTY, manifest.EMPTY)
-  truth = manifest.GroundTruth(
+  dataset = samples_lib.Dataset(samples, samples_lib.EMPTY, samples_lib.EMPTY)
+  truth = samples_lib.GroundTruth(
     train_pids=np.arange(len(samples), dtype=np.int32)
   )
   return pipeline.load_splits(dataset, truth, size=size, seed=seed, **options)
 
 
 def _in_memory(images):
-  return manifest.in_memory([f'{i}' for i in range(len(images))], images)
+  return samples_lib.in_memory([f'{i}' for i in range(len(images))], images)
 
 
 def _tracklets(lengths, seed=0):
   starts = np.cumsum([0, *lengths])
   images = _images(starts[-1], seed)
   names = tuple(f't{i}' for i in range(len(lengths)))
-  return manifest.Samples(names, images.__getitem__, starts, None), images
+  return samples_lib.Samples(names, images.__getitem__, starts, None), images
 
 
 def _frames(split):
   batches = split.frame_batches(4, 900)
-  rows = [parallel.unshard(x)[: len(owners)] for owners, _, x in batches]
+  rows = [mesh.unshard(x)[: len(owners)] for owners, _, x in batches]
   return np.concatenate(rows)
 
 
@@ -91,8 +92,8 @@ def test_kept_and_streamed_images_give_the_same_batches(
 ):
   """Files of other sizes than the stored one, decoded once or every time."""
   devices = jax.local_devices()[:num_devices]
-  monkeypatch.setattr(parallel, 'devices', lambda: devices)
-  monkeypatch.setattr(parallel, 'host_is_device', lambda: not device_memory)
+  monkeypatch.setattr(mesh, 'devices', lambda: devices)
+  monkeypatch.setattr(mesh, 'host_is_device', lambda: not device_memory)
   runs.write_market(tmp_path)
   dataset, truth = load_dataset('market1501', tmp_path)
   kept, streamed = (
@@ -136,7 +137,7 @@ def test_frames_of_tracklets():
     np.testing.assert_array_equal(one, other)
   assert batches[0].shape == (1, 4, 8, *SIZE, 3)
   for rows, batch in zip(order, batches, strict=True):
-    for sample, frames in zip(rows, parallel.unshard(batch), strict=True):
+    for sample, frames in zip(rows, mesh.unshard(batch), strict=True):
       found = [tracklet_of[frame.tobytes()] for frame in frames]
       name = int(names[sample][1:])
       start = sum(lengths[:name])
@@ -152,7 +153,7 @@ def test_a_long_tracklet_is_thinned_evenly():
   loaded = _load(samples)
   split, names = loaded.train, loaded.names['train']
   owners, weights, rows = zip(*split.frame_batches(4, 5), strict=True)
-  rows = np.concatenate([parallel.unshard(x) for x in rows])
+  rows = np.concatenate([mesh.unshard(x) for x in rows])
   counts = np.bincount(np.concatenate(owners))
   long = names.index('t1')
   assert counts[long] == 5 and counts[1 - long] == 3

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dbc_jax.data import transforms
+from dbc_jax.data import augment as augment_lib
 from dbc_jax.data.strong import augment_strongly
 
 _SIZE = (12, 6)
@@ -30,13 +30,13 @@ def _augment(images, positions=None, *, jitter=0.0, hue=0.0, grey=0.0):
   result = augment_strongly(
     _KEY, positions, images, jitter=jitter, hue=hue, grey=grey, **_PLACE
   )
-  return np.asarray(result) * transforms.STD + np.asarray(transforms.MEAN)
+  return np.asarray(result) * augment_lib.STD + np.asarray(augment_lib.MEAN)
 
 
 def test_without_colours_it_is_the_plain_augmentation(images):
   crop_key = jax.random.split(_KEY)[0]
-  plain = transforms.augment(crop_key, jnp.arange(8), images, **_PLACE)
-  plain = np.asarray(plain) * transforms.STD + np.asarray(transforms.MEAN)
+  plain = augment_lib.augment(crop_key, jnp.arange(8), images, **_PLACE)
+  plain = np.asarray(plain) * augment_lib.STD + np.asarray(augment_lib.MEAN)
   np.testing.assert_allclose(_augment(images), plain, atol=1e-5)
 
 

@@ -11,7 +11,7 @@ import pytest
 import safetensors.numpy
 
 from dbc_jax import models
-from dbc_jax.data import transforms
+from dbc_jax.data import augment as augment_lib
 
 torch = pytest.importorskip('torch')
 import torch_resnet  # noqa: E402
@@ -72,7 +72,7 @@ def test_features_equal_torchs(state, saved, last_stride, native, size, suffix):
   variables = models.load_pretrained(saved / f'net.{suffix}', _blank())
   encoder = models.create_encoder(embedding_dim=4, last_stride=last_stride)
   got = jax.jit(functools.partial(encoder.apply, method='pool'))(
-    variables, transforms.resize(jnp.asarray(images), size)
+    variables, augment_lib.resize(jnp.asarray(images), size)
   )
   # The network tells images apart, or else equality would mean little.
   assert _relative(expected[0], expected[1]) > 0.01

@@ -1,0 +1,1 @@
+"""Merging criteria: one file each, and what they share."""

@@ -1,0 +1,152 @@
+"""Jaccard distances of reciprocal neighbourhoods: a base distance of features.
+
+Two samples are close if they agree on which samples are near. Everything but
+the neighbour search is sparse, some k1 entries a row, and done by SciPy.
+"""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from dbc_jax.cluster import checks
+from dbc_jax.cluster.distances.panels import TILE
+from dbc_jax.cluster.distances.reciprocal import (
+  distances_of_row,
+  neighbourhoods,
+)
+from dbc_jax.cluster.distances.sources import FeatureSource, feature_source
+from dbc_jax.devices import mesh
+
+_BLOCK_SIZE = 128  # rows
+
+
+def _check_count(field: str, value: int, most: float, expected: str) -> int:
+  whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+  if not whole or not 1 <= value <= most:
+    raise ValueError(
+      f'{field}: got {value!r}, expected an integer {expected}; leave it out '
+      'for the default, 30 for k1 and 6 for k2.'
+    )
+  return int(value)
+
+
+@dataclasses.dataclass(frozen=True)
+class _NeighbourPass:
+  """The nearest and the furthest of each sample, in order of their index."""
+
+  count: int
+  block: int
+
+  def compute(
+    self, source: FeatureSource, start: jax.Array
+  ) -> tuple[jax.Array, jax.Array]:
+    """Of the rows from `start` on: the nearest samples, and the furthest.
+
+    Returns samples [B, count] int32, from the nearest on, ties to the lowest
+    index, and the largest squared distance [B] float32.
+    """
+    n = source.num_samples
+    tile = min(TILE, n)
+    rows = source.prepare(start + jnp.arange(self.block, dtype=jnp.int32))
+
+    def body(k: jax.Array, out: jax.Array) -> jax.Array:
+      # The last tile starts early and writes some columns again.
+      first = jnp.minimum(k * tile, n - tile)
+      values = source.tile(rows, first + jnp.arange(tile))
+      return lax.dynamic_update_slice(out, values, (first, 0))
+
+    out = jnp.zeros((n, self.block), jnp.float32)
+    values = lax.fori_loop(0, -(-n // tile), body, out).T
+    # A matrix product need not round equal columns alike, and they must tie.
+    values = jnp.take(values, source.identity, axis=1)
+    # Of equals top_k puts the lowest index first.
+    nearest = lax.top_k(-values, self.count)[1].astype(jnp.int32)
+    return nearest, values.max(axis=1)
+
+  def consume(
+    self,
+    carry: tuple[jax.Array, jax.Array],
+    source: FeatureSource,
+    start: jax.Array,
+    result: tuple[jax.Array, jax.Array],
+  ) -> tuple[jax.Array, jax.Array]:
+    del source
+    return jax.tree.map(
+      lambda out, rows: lax.dynamic_update_slice_in_dim(out, rows, start, 0),
+      carry,
+      result,
+    )
+
+
+def _nearest(features: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+  """Nearest samples [N, count] int32, and furthest [N] squared distances."""
+  n = len(features)
+  block = min(_BLOCK_SIZE, n)
+  # The last block starts early and writes some rows again.
+  starts = np.minimum(np.arange(0, n, block), n - block).astype(np.int32)
+  with jax.enable_x64(True):
+    source = feature_source(features, squared=True)
+    empty = (jnp.zeros((n, count), jnp.int32), jnp.zeros(n, jnp.float32))
+    ranks, furthest = mesh.fold_blocks(
+      _NeighbourPass(count, block), empty, source, jnp.asarray(starts)
+    )
+    first_equal = np.asarray(source.identity)
+  # Nor are equal rows of a product rounded alike.
+  return np.asarray(ranks)[first_equal], np.asarray(furthest)[first_equal]
+
+
+@functools.partial(jax.jit, donate_argnames='out')
+def _put_rows(out: jax.Array, rows: jax.Array, start: int) -> jax.Array:
+  return lax.dynamic_update_slice_in_dim(out, rows, start, axis=0)
+
+
+def jaccard_distances(
+  features: jax.typing.ArrayLike, *, k1: int = 30, k2: int = 6
+) -> jax.Array:
+  """Jaccard distance between the neighbourhoods of every two samples.
+
+      d[i, j] = ||x_i - x_j||^2 / max_l ||x_i - x_l||^2
+      R(i, k) = {j: j among the k + 1 nearest of i, and i among those of j}
+      S(i)    = R(i, k1), and each R(c, h) for c in R(i, k1), h = k1 / 2, of
+                which more than 2/3 lies in R(i, k1)
+      V[i, j] = exp(-d[i, j]) / sum_{l in S(i)} exp(-d[i, l])   for j in S(i)
+      W[i]    = mean of V[j] over the k2 nearest j of i
+      J[i, j] = 1 - sum_l min(W[i, l], W[j, l]) / sum_l max(W[i, l], W[j, l])
+
+  A sample is the nearest of itself, and ties go to the lowest index: of equal
+  samples, the first of them is the nearest of all. h is rounded to the nearest
+  integer, halves to the even one. Counts beyond N mean all samples.
+
+  Args:
+    features: [N, D] floating point, taken as they are (callers pass
+      L2-normalised rows).
+    k1: neighbours that are looked at. Some more than an identity has images.
+    k2: neighbours that W averages over, in 1..k1 + 1; 1 averages nothing.
+
+  Returns:
+    [N, N] float32 in [0, 1], exactly symmetric, zero diagonal; equal samples
+    are at exactly 0. It is the only array of that size.
+
+  Raises:
+    ValueError: features are not [N, D] or not finite; k1 or k2 out of range.
+
+  Source: Zhong et al., Re-ranking person re-identification with k-reciprocal
+    encoding, CVPR 2017, Eq. 2-10, with all samples as probes and gallery.
+  """
+  features = checks.check_features(features)
+  k1 = _check_count('k1', k1, np.inf, '>= 1')
+  k2 = _check_count('k2', k2, k1 + 1, f'in 1..{k1 + 1}, k1 + 1 at most')
+  n = len(features)
+  ranks, furthest = _nearest(features, min(k1 + 1, n))
+  weights = neighbourhoods(features, ranks, furthest, k1, k2)
+  columns = weights.tocsc()
+  out = jnp.zeros((n, n), jnp.float32)
+  for i in range(0, n, _BLOCK_SIZE):
+    rows = range(i, min(i + _BLOCK_SIZE, n))
+    block = np.stack([distances_of_row(row, weights, columns) for row in rows])
+    out = _put_rows(out, block, i)
+  return out

@@ -1,0 +1,1 @@
+"""How merges are computed: on a matrix, without one, or ranked."""

@@ -1,0 +1,1 @@
+"""Data sets as TFDS records, for other programs."""

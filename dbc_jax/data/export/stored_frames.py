@@ -1,0 +1,131 @@
+"""The files of a data set as they are to be copied, and a digest of them all.
+
+Called by `tfds_builders` and `prepared`.
+"""
+
+import hashlib
+import itertools
+import os
+import sys
+from collections.abc import Iterator
+from concurrent import futures
+from pathlib import Path
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from dbc_jax.data.decode import decode_image
+from dbc_jax.data.samples import Dataset, GroundTruth, Samples
+
+SPLITS = ('train', 'query', 'gallery')
+_THREADS = min(8, max(2, os.cpu_count() or 1))
+# Frames that are read ahead, at least one sample's.
+_BLOCK = 512
+_JPEG, _PNG = b'\xff\xd8', b'\x89PNG\r\n\x1a\n'
+
+
+def read_stored(
+  root: Path, samples: Samples, title: str
+) -> Iterator[list[bytes | str]]:
+  """Reads all frames on several threads, with a bar on a terminal.
+
+  Args:
+    root: folder that the frames' names start from.
+    samples: N images or tracklets.
+    title: what the bar says.
+
+  Yields:
+    N times the frames of a sample: each the bytes that `storable` gives, or
+    one line that names the file and says what is wrong with it.
+  """
+
+  def read(frame: int) -> bytes | str:
+    name = samples.frame_name(frame)
+    try:
+      return storable((root / name).read_bytes())
+    except OSError as error:
+      return f'{name}: {error.strerror}'
+    except ValueError as error:
+      return f'{name}: {error}'
+
+  starts = samples.starts
+  if starts is None:
+    starts = np.arange(len(samples) + 1)
+  step = max(1, _BLOCK * len(samples) // samples.num_frames)
+  with (
+    futures.ThreadPoolExecutor(_THREADS) as executor,
+    tqdm(
+      total=samples.num_frames,
+      desc=title,
+      unit='image',
+      disable=not sys.stderr.isatty(),
+    ) as progress,
+  ):
+    for first in range(0, len(samples), step):
+      bounds = starts[first : first + step + 1].tolist()
+      frames = executor.map(read, range(bounds[0], bounds[-1]))
+      for start, end in itertools.pairwise(bounds):
+        yield list(itertools.islice(frames, end - start))
+        progress.update(end - start)
+
+
+def storable(data: bytes) -> bytes:
+  """A file as it is if anybody decodes it as we do, else its pixels as a PNG.
+
+  Other libraries may keep transparency, take the low byte of 16 bits, or
+  ignore a rotation noted in the file, as TFDS does.
+
+  Args:
+    data: content of an image file.
+
+  Returns:
+    The bytes of a JPEG or PNG file, 8-bit grey or RGB.
+
+  Raises:
+    ValueError: `decode_image` refuses the file.
+  """
+  pixels = decode_image(data)
+  if data.startswith((_JPEG, _PNG)):
+    # The call that TFDS makes, with its flag.
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if image is not None and image.ndim == 2:
+      image = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
+    if np.array_equal(image, pixels[..., ::-1]):
+      return data
+  return cv2.imencode('.png', pixels[..., ::-1])[1].tobytes()
+
+
+def digest_files(root: Path, dataset: Dataset, truth: GroundTruth) -> str:
+  """A digest of what a reader found, without reading the images.
+
+  Args:
+    root: folder that the names in the data set start from.
+    dataset, truth: from the reader.
+
+  Returns:
+    Hexadecimal; changes with names and their order, with the size and the
+    time of any file, and with identities and cameras.
+  """
+  digest = hashlib.blake2b(digest_size=16)
+  for split in SPLITS:
+    samples: Samples = getattr(dataset, split)
+    digest.update(f'{split} {len(samples)} {samples.num_frames}\0'.encode())
+    for frame in range(samples.num_frames):
+      name = samples.frame_name(frame)
+      try:
+        status = os.stat(f'{root}/{name}')
+        state = f'{name}\0{status.st_size} {status.st_mtime_ns}\0'
+      except FileNotFoundError:
+        state = f'{name}\0missing\0'  # Reported when it is to be read.
+      digest.update(state.encode('utf-8', 'surrogateescape'))
+    for values in (samples.starts, *truth_of(truth, split)):
+      digest.update(b'none' if values is None else values.tobytes())
+  return digest.hexdigest()
+
+
+def truth_of(
+  truth: GroundTruth, split: str
+) -> tuple[np.ndarray | None, np.ndarray | None]:
+  """Identities and cameras of one split, [N] int32 each, where known."""
+  return getattr(truth, f'{split}_pids'), getattr(truth, f'{split}_camids')

@@ -1,0 +1,219 @@
+"""The data sets that read files, as builders of TensorFlow Datasets (TFDS).
+
+Called by `prepared`; `tfds.builder` knows their names once this module is
+imported. TensorFlow itself is not needed.
+"""
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from dbc_jax.data import load_dataset
+from dbc_jax.data.export.stored_frames import (
+  SPLITS,
+  digest_files,
+  read_stored,
+  truth_of,
+)
+from dbc_jax.data.loading import unreadable_message
+from dbc_jax.data.samples import Dataset, GroundTruth, Samples
+
+# The number of shards is not known before the last is written.
+_SHARD_NAME = '{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_INDEX}'
+
+
+class ImageBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+  """Splits of images, in the order of our reader of the same name.
+
+  `manual_dir` is the root that the reader takes. An example has `image`,
+  `name` (path from the root, UTF-8), `pid` and `camid`, which are -1 where
+  they are not known; in the gallery pid -1 is junk too. The metadata have the
+  `root` and a `digest` of the files there.
+  """
+
+  VERSION = tfds.core.Version('1.0.0')
+  MANUAL_DOWNLOAD_INSTRUCTIONS = 'manual_dir is the root of the data set.'
+  # Nothing is downloaded. To look for checksums, TFDS needs a package that it
+  # does not install.
+  url_infos = None
+  IS_VIDEO = False
+  # Examples. A shard is in memory before it is written, some 40 to 100 MB.
+  SHARD_LENGTH = 16384
+
+  def __init__(self, *, file_format: str = 'array_record', **kwargs: Any):
+    """As in TFDS, whose default format would need TensorFlow."""
+    super().__init__(file_format=file_format, **kwargs)
+
+  def _info(self) -> tfds.core.DatasetInfo:
+    image = tfds.features.Image()
+    features = {
+      'name': tfds.features.Text(),
+      'pid': np.int32,
+      'camid': np.int32,
+    }
+    if self.IS_VIDEO:
+      features['frames'] = tfds.features.Sequence(image)
+    else:
+      features['image'] = image
+    return tfds.core.DatasetInfo(
+      builder=self,
+      description=self.__doc__,
+      features=tfds.features.FeaturesDict(features),
+      metadata=tfds.core.MetadataDict(),
+      disable_shuffling=True,
+    )
+
+  def _download_and_prepare(
+    self,
+    dl_manager: tfds.download.DownloadManager,
+    download_config: tfds.download.DownloadConfig,
+  ) -> None:
+    """Writes shard after shard.
+
+    TFDS itself would gather a whole split in memory and, beyond 1 GB, import
+    TensorFlow for its temporary files.
+    """
+    splits = [
+      self._write_split(split, examples)
+      for split, examples in self._split_generators(dl_manager).items()
+    ]
+    self.info.set_splits(tfds.core.SplitDict(splits))
+
+  def _write_split(
+    self, split: str, examples: Iterator[tuple[int, dict[str, Any]]]
+  ) -> tfds.core.SplitInfo:
+    features, file_format = self.info.features, self.info.file_format
+    serializer = tfds.core.ExampleSerializer(features.get_serialized_info())
+    writer = tfds.core.ExampleWriter(file_format)
+    template = tfds.core.ShardedFileTemplate(
+      dataset_name=self.name,
+      data_dir=self.data_path,
+      split=split,
+      filetype_suffix=file_format.file_suffix,
+      template=_SHARD_NAME,
+    )
+    lengths, num_bytes = [], 0
+    while shard := list(itertools.islice(examples, self.SHARD_LENGTH)):
+      path = template.sharded_filepath(
+        shard_index=len(lengths), num_shards=None
+      )
+      records = (
+        (key, serializer.serialize_example(features.encode_example(example)))
+        for key, example in shard
+      )
+      try:
+        writer.write(path, records)
+      except RuntimeError as error:  # Of array_record, on a full disk.
+        raise ValueError(
+          f'{self.name} cannot be written: {error}. Make room, or choose '
+          'another data_dir.'
+        ) from error
+      lengths.append(len(shard))
+      num_bytes += path.stat().length
+    return tfds.core.SplitInfo(
+      name=split,
+      shard_lengths=lengths,
+      num_bytes=num_bytes,
+      filename_template=template,
+    )
+
+  def _split_generators(
+    self, dl_manager: tfds.download.DownloadManager
+  ) -> dict[str, Iterator[tuple[int, dict[str, Any]]]]:
+    root = Path(dl_manager.manual_dir)
+    dataset, truth = load_dataset(self.name, root)
+    digest = digest_files(root, dataset, truth)
+    self.info.metadata.update(root=str(root), digest=digest)
+    return {
+      split: self._generate_examples(root, split, dataset, truth)
+      for split in SPLITS
+      if len(getattr(dataset, split))
+    }
+
+  def _generate_examples(
+    self, root: Path, split: str, dataset: Dataset, truth: GroundTruth
+  ) -> Iterator[tuple[int, dict[str, Any]]]:
+    samples: Samples = getattr(dataset, split)
+    pids, camids = (
+      np.full(len(samples), -1) if values is None else values
+      for values in truth_of(truth, split)
+    )
+    unreadable = []
+    stored = read_stored(root, samples, f'Preparing {split}')
+    for i, frames in enumerate(stored):
+      broken = [frame for frame in frames if isinstance(frame, str)]
+      unreadable += broken
+      if broken:
+        continue
+      example = {
+        'name': samples.names[i].encode('utf-8', 'surrogateescape'),
+        'pid': int(pids[i]),
+        'camid': int(camids[i]),
+      }
+      pictures = {'frames': frames} if self.IS_VIDEO else {'image': frames[0]}
+      yield i, example | pictures
+    if unreadable:
+      raise ValueError(
+        unreadable_message(unreadable, samples.num_frames)
+        + '\nCopy them again or remove them.'
+      )
+
+
+class TrackletBuilder(ImageBuilder, skip_registration=True):
+  """Splits of tracklets: `frames`, a list of images, in place of `image`."""
+
+  IS_VIDEO = True
+  SHARD_LENGTH = 64
+
+
+class Market1501(ImageBuilder):
+  """Market-1501: images of persons, six cameras."""
+
+  name = 'market1501'
+
+
+class DukemtmcReid(ImageBuilder):
+  """DukeMTMC-reID: images of persons, eight cameras."""
+
+  name = 'dukemtmc_reid'
+
+
+class Msmt17(ImageBuilder):
+  """MSMT17: images of persons, fifteen cameras."""
+
+  name = 'msmt17'
+
+
+class Mars(TrackletBuilder):
+  """MARS: tracklets of persons, six cameras."""
+
+  name = 'mars'
+
+
+class DukemtmcVideoreid(TrackletBuilder):
+  """DukeMTMC-VideoReID: tracklets of persons, eight cameras."""
+
+  name = 'dukemtmc_videoreid'
+
+
+class Folder(ImageBuilder):
+  """A folder of images, without identities and cameras."""
+
+  name = 'folder'
+
+
+BUILDERS = {
+  builder.name: builder
+  for builder in (
+    Market1501,
+    DukemtmcReid,
+    Msmt17,
+    Mars,
+    DukemtmcVideoreid,
+    Folder,
+  )
+}

@@ -1,0 +1,149 @@
+"""Reader of DukeMTMC-VideoReID in its official folder layout.
+
+Called by `load_dataset`. Only names of folders and files are read here; frames
+are decoded when they are read.
+"""
+
+import os
+import re
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from dbc_jax.data.decode import IMAGE_SUFFIXES
+from dbc_jax.data.readers import release as release_lib
+from dbc_jax.data.readers import tracklets
+from dbc_jax.data.readers.checks import listed
+from dbc_jax.data.readers.tracklets import Listing
+from dbc_jax.data.samples import Dataset, GroundTruth
+
+OFFICIAL_SIZES = {
+  'training tracklets': 2196,
+  'training identities': 702,
+  'query tracklets': 702,
+  'query identities': 702,
+  'gallery tracklets': 2636,
+}
+
+_SPLITS = ('train', 'query', 'gallery')
+# Identity, camera, frame in the tracklet, frame in the whole video. Copies are
+# in use with `_` between them and without.
+_NAME = re.compile(
+  r'(?P<pid>[0-9]{4})(?P<_>_?)C(?P<camid>[1-8])'
+  r'(?P=_)F[0-9]{4}(?P=_)X[0-9]+\.jpg'
+)
+_PID = re.compile('[0-9]{4}')
+_RELEASE = release_lib.Release(
+  title='DukeMTMC-VideoReID', prefix='dukemtmc-v', sizes=OFFICIAL_SIZES
+)
+
+
+def load(root: Path) -> tuple[Dataset, GroundTruth]:
+  """Reads the manifest of DukeMTMC-VideoReID.
+
+  Its authors have withdrawn the data set. This reads a copy that is there
+  already; there is nothing here to get one.
+
+  A frame's folder tells its tracklet, and the folder around that its person.
+  Tracklet folders without images are left out, with a warning.
+
+  Args:
+    root: the folder with train, query and gallery, or the folder around it
+      (`DukeMTMC-VideoReID`).
+
+  Returns:
+    The data set, whose samples are tracklets sorted by name, and, apart, its
+    identities and cameras (1 to 8). There is no junk; persons of the gallery
+    without a query keep their pid.
+
+  Raises:
+    ValueError: another layout, foreign folders or files, or a tracklet of
+      several persons or cameras.
+
+  Source: Wu et al., Exploit the Unknown Gradually: One-Shot Video-Based Person
+    Re-Identification by Stepwise Learning (CVPR 2018).
+  """
+  home = release_lib.find_home(root, _RELEASE, [_SPLITS])
+  empty = []
+  listings = [_read_split(home, split, empty) for split in _SPLITS]
+  if empty:
+    warnings.warn(
+      f'{home}: {len(empty):,} tracklet folders without images were left out: '
+      f'{listed(empty)}.',
+      stacklevel=2,
+    )
+  return tracklets.load_listings(root, home, _RELEASE, listings)
+
+
+def _read_split(home: Path, split: str, empty: list[str]) -> Listing:
+  """Tracklets of one split; folders without images are added to `empty`."""
+  names, frames, pids, camids = [], [], [], []
+  foreign = []
+  for person in _subfolders(home / split):
+    if not _PID.fullmatch(person):
+      raise ValueError(
+        f'{home / split / person}: expected folders that are named by the '
+        'identity, such as 0001. Is this another data set?'
+      )
+    for tracklet in _subfolders(home / split / person):
+      name = f'{split}/{person}/{tracklet}'
+      files = sorted(
+        file
+        for file in os.listdir(home / name)
+        if file.lower().endswith(IMAGE_SUFFIXES) and not file.startswith('.')
+      )
+      matches = [_NAME.fullmatch(file) for file in files]
+      if None in matches:
+        foreign += [
+          f'{name}/{file}'
+          for file, match in zip(files, matches, strict=True)
+          if match is None
+        ]
+        continue
+      if not files:
+        empty.append(name)
+        continue
+      _check_tracklet(home / name, person, matches)
+      names.append(name)
+      frames.append([f'{name}/{file}' for file in files])
+      pids.append(int(person))
+      camids.append(int(matches[0]['camid']))
+  if foreign:
+    raise ValueError(
+      f'{home / split}: {len(foreign):,} images are not named like those of '
+      f'DukeMTMC-VideoReID (0001_C6_F0099_X30823.jpg): {listed(foreign)}. '
+      'Is this another data set?'
+    )
+  if not names:
+    raise ValueError(
+      f'{home / split} holds no tracklets: expected images in folders such '
+      'as 0001/0001, named by the identity and by the tracklet.'
+    )
+  return Listing(
+    names, frames, np.array(pids, np.int32), np.array(camids, np.int32)
+  )
+
+
+def _check_tracklet(
+  folder: Path, person: str, matches: Sequence[re.Match]
+) -> None:
+  """Raises ValueError unless all frames are of one person and camera."""
+  pids = {match['pid'] for match in matches}
+  camids = {match['camid'] for match in matches}
+  if len(camids) > 1 or pids != {person}:
+    raise ValueError(
+      f'{folder}: expected frames of person {person} by one camera, got '
+      f'persons {listed(sorted(pids))} and cameras {listed(sorted(camids))}. '
+      'Unpack this folder again.'
+    )
+
+
+def _subfolders(folder: Path) -> list[str]:
+  """Names of the visible folders in a folder, sorted."""
+  return sorted(
+    entry.name
+    for entry in os.scandir(folder)
+    if entry.is_dir() and not entry.name.startswith('.')
+  )

@@ -1,0 +1,249 @@
+"""What readers of published data sets share: folders, sizes, reduced sets.
+
+Called by the readers of Market-1501, DukeMTMC-reID and MSMT17; those of video
+find their folder with it.
+"""
+
+import dataclasses
+import hashlib
+import operator
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from dbc_jax.data.decode import IMAGE_SUFFIXES, image_files
+from dbc_jax.data.readers import checks
+from dbc_jax.data.samples import Dataset, GroundTruth, Samples
+
+# Market-1501's folders, which DukeMTMC-reID took over.
+SPLITS = ('bounding_box_train', 'query', 'bounding_box_test')
+
+
+@dataclasses.dataclass(frozen=True)
+class Release:
+  """A data set as its authors published it.
+
+  Attributes:
+    title: as they spell it.
+    prefix: what the name of a folder with a copy begins with, in lower case.
+    sizes: official numbers of images, identities and so on.
+    not_persons: pids that name nobody, such as that of junk.
+  """
+
+  title: str
+  prefix: str
+  sizes: Mapping[str, int]
+  not_persons: tuple[int, ...] = (checks.JUNK_PID,)
+
+
+@dataclasses.dataclass(frozen=True)
+class Listing:
+  """Images of one split: N paths, int32 pids [N] and int32 camids [N].
+
+  Paths are relative to the home of the copy.
+  """
+
+  names: Sequence[str]
+  pids: np.ndarray
+  camids: np.ndarray
+
+  def only(self, persons: Sequence[int]) -> 'Listing':
+    """The images of these persons, in the order they have."""
+    kept = np.flatnonzero(np.isin(self.pids, persons))
+    names = [self.names[i] for i in kept]
+    return Listing(names, self.pids[kept], self.camids[kept])
+
+
+def find_home(
+  root: Path, release: Release, layouts: Sequence[Sequence[str]]
+) -> Path:
+  """The folder of a copy: `root`, or a child of it with the right name.
+
+  Args:
+    root: an existing folder.
+    release: what is looked for.
+    layouts: sets of folders, one a version; a home has all of some set.
+
+  Raises:
+    ValueError: there is no home, or there are several below `root`.
+  """
+  children = sorted(
+    child
+    for child in root.iterdir()
+    if child.name.lower().startswith(release.prefix) and child.is_dir()
+  )
+  homes = [
+    folder
+    for folder in (root, *children)
+    if any(has_folders(folder, layout) for layout in layouts)
+  ]
+  if len(homes) > 1 and homes[0] != root:
+    raise ValueError(
+      f'{root} holds several copies of {release.title}: '
+      f'{checks.listed(home.name for home in homes)}. Name one as the root.'
+    )
+  if homes:
+    return homes[0]
+  hint = ''
+  if any(root.name in layout for layout in layouts):
+    hint = f' Perhaps the folder above it is meant: {root.parent}.'
+  raise ValueError(
+    f'{root} is not laid out like {release.title}: expected the folders '
+    f'{" or ".join(map(", ".join, layouts))}, in it or in one folder '
+    f'{release.title}*; found {checks.listed(sorted(os.listdir(root)))}.{hint}'
+  )
+
+
+def has_folders(home: Path, names: Sequence[str]) -> bool:
+  """Whether all these folders are in `home`."""
+  return all((home / name).is_dir() for name in names)
+
+
+def load_folders(
+  root: Path,
+  release: Release,
+  pattern: re.Pattern,
+  example: str,
+  num_identities: int | None,
+  seed: int,
+) -> tuple[Dataset, GroundTruth]:
+  """What a reader of the three folders `SPLITS` returns.
+
+  Files that are no images and hidden files are ignored.
+
+  Args:
+    root: the folder around the three, or the one around that.
+    release: whose copy it is.
+    pattern: matches the name of an image, with groups `pid` and `camid`.
+    example: a name that it matches, for the error.
+    num_identities, seed: as in `load_listings`.
+
+  Raises:
+    ValueError: another layout, a folder without images, images of other
+      names, or `num_identities` out of range.
+  """
+  home = find_home(root, release, [SPLITS])
+  listings = [
+    _read_folder(home, folder, release, pattern, example) for folder in SPLITS
+  ]
+  return load_listings(root, home, release, listings, num_identities, seed)
+
+
+def load_listings(
+  root: Path,
+  home: Path,
+  release: Release,
+  listings: Sequence[Listing],
+  num_identities: int | None,
+  seed: int,
+) -> tuple[Dataset, GroundTruth]:
+  """What a reader returns, from the files that it found.
+
+  Warns of sizes that are not the official ones, and of persons who are both
+  in training and in query or gallery.
+
+  Args:
+    root: the folder as given, which the names of the samples start from.
+    home: `root` or a child of it, which the names in `listings` start from.
+    release: whose copy it is.
+    listings: training, query and gallery.
+    num_identities: None for everything; else the number of persons in
+      training, and of persons in both query and gallery, that are kept. They
+      come in the order of a hash of (seed, pid).
+    seed: of that hash.
+
+  Raises:
+    ValueError: `num_identities` out of range.
+  """
+  train, query, gallery = listings
+  checks.warn_of_other_sizes(
+    root, release.title, _sizes(release, listings), release.sizes
+  )
+  checks.warn_of_shared_identities(
+    f'{release.title} in {root}',
+    train.pids,
+    np.concatenate([query.pids, gallery.pids]),
+    release.not_persons,
+  )
+  if num_identities is not None:
+    train = train.only(_choose(release, train.pids, num_identities, seed))
+    in_both = np.intersect1d(query.pids, gallery.pids)
+    chosen = _choose(release, in_both, num_identities, seed)
+    query, gallery = query.only(chosen), gallery.only(chosen)
+  # Relative to the root as given, whichever of the two folders it is.
+  prefix = '' if home == root else f'{home.name}/'
+
+  def samples(listing: Listing) -> Samples:
+    return image_files(root, (prefix + name for name in listing.names))
+
+  dataset = Dataset(samples(train), samples(query), samples(gallery))
+  truth = GroundTruth(
+    train_pids=train.pids,
+    train_camids=train.camids,
+    query_pids=query.pids,
+    query_camids=query.camids,
+    gallery_pids=gallery.pids,
+    gallery_camids=gallery.camids,
+  )
+  return dataset, truth
+
+
+def _read_folder(
+  home: Path, folder: str, release: Release, pattern: re.Pattern, example: str
+) -> Listing:
+  """The images of one folder, sorted by name, by what their names say."""
+  files = sorted(
+    entry.name
+    for entry in os.scandir(home / folder)
+    if entry.name.lower().endswith(IMAGE_SUFFIXES)
+    and not entry.name.startswith('.')
+  )
+  if not files:
+    raise ValueError(f'{home / folder} holds no images.')
+  matches = [pattern.fullmatch(name) for name in files]
+  foreign = [
+    name for name, match in zip(files, matches, strict=True) if match is None
+  ]
+  if foreign:
+    raise ValueError(
+      f'{home / folder}: {len(foreign)} of {len(files)} images are not named '
+      f'like those of {release.title} ({example}): '
+      f'{checks.listed(foreign)}. Is this another data set?'
+    )
+  return Listing(
+    [f'{folder}/{name}' for name in files],
+    np.array([int(match['pid']) for match in matches], np.int32),
+    np.array([int(match['camid']) for match in matches], np.int32),
+  )
+
+
+def _sizes(release: Release, listings: Sequence[Listing]) -> dict[str, int]:
+  sizes = {}
+  names = ('training', 'query', 'gallery')
+  for name, listing in zip(names, listings, strict=True):
+    persons = np.setdiff1d(listing.pids, release.not_persons)
+    sizes[f'{name} images'] = len(listing.pids)
+    sizes[f'{name} identities'] = len(persons)
+  junk = listings[2].pids == checks.JUNK_PID
+  sizes['junk images in the gallery'] = int(junk.sum())
+  return sizes
+
+
+def _choose(
+  release: Release, pids: np.ndarray, number: int, seed: int
+) -> list[int]:
+  """The first `number` persons among `pids` in a keyed order."""
+  persons = np.setdiff1d(pids, release.not_persons).tolist()
+  if not 1 <= operator.index(number) <= len(persons):
+    raise ValueError(
+      f'num_identities: expected 1 to {len(persons)}, got {number}.'
+    )
+
+  # A hash stays the same for ever; NumPy's generators may change.
+  def key(pid: int) -> bytes:
+    return hashlib.sha256(f'{seed}:{pid}'.encode()).digest()
+
+  return sorted(persons, key=key)[:number]

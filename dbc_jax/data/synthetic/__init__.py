@@ -1,0 +1,1 @@
+"""The demos: synthetic pedestrians, drawn from a seed."""

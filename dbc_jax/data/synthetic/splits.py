@@ -1,0 +1,202 @@
+"""Who of a synthetic data set is seen where, and in which split.
+
+Called by `synthetic` and `synthetic_video`.
+"""
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+
+from dbc_jax.data.readers.checks import JUNK_PID
+from dbc_jax.data.samples import Dataset, GroundTruth, Samples
+from dbc_jax.data.synthetic import camera
+from dbc_jax.data.synthetic.world import PIDS, TEST, TRAIN, Sighting, World
+
+_DISTRACTOR_PID = 0
+_MAX_PID = 1500
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+  """What tells one synthetic set from another; a sample is what it is made of.
+
+  Attributes:
+    unit: 'images' or 'tracklets': the options are named by it.
+    train_mean: mean number of samples per training identity.
+    train_limits: fewest and most of one identity.
+    train_skew: standard deviation of the logarithm of their number, before the
+      limits; real sets are skewed (Market-1501: 2 to 72 images, mean 17).
+    test_limits: fewest and most per test identity; at least 4.
+    num_distractors: persons without a query.
+    distractor_samples: samples of each of them.
+    num_junk: samples of bad crops.
+    cut: from the number of samples that one camera takes of a person, the
+      fewest that may be cut off first, and a generator, to the number of
+      consecutive images of each sighting.
+    develop: from the images of one sighting, in order of time, to samples.
+    spoil: from a world, a person, a camera and the number of the junk sample
+      to that sample.
+    collect: from the name of a split and its samples to what a reader gives.
+  """
+
+  unit: str
+  train_mean: int
+  train_limits: tuple[int, int]
+  train_skew: float
+  test_limits: tuple[int, int]
+  num_distractors: int
+  distractor_samples: int
+  num_junk: int
+  cut: Callable[[int, int, np.random.Generator], list[int]]
+  develop: Callable[[list[np.ndarray]], list[np.ndarray]]
+  spoil: Callable[[World, int, int, int], np.ndarray]
+  collect: Callable[[str, list[np.ndarray]], Samples]
+
+
+@dataclasses.dataclass
+class _Split:
+  """Samples of one split with their truth, in the order they were drawn."""
+
+  samples: list[np.ndarray] = dataclasses.field(default_factory=list)
+  pids: list[int] = dataclasses.field(default_factory=list)
+  camids: list[int] = dataclasses.field(default_factory=list)
+
+  def add(self, sample: np.ndarray, pid: int, camid: int) -> None:
+    self.samples.append(sample)
+    self.pids.append(pid)
+    self.camids.append(camid)
+
+
+def draw(
+  plan: Plan, seed: int, num_train: int, num_test_identities: int
+) -> tuple[Dataset, GroundTruth]:
+  """Draws a whole data set.
+
+  Of each test identity one sample a camera is a query, and the rest, with at
+  least one of the same camera, is in the gallery.
+
+  Args:
+    plan: which.
+    seed: not negative; the same seed gives the same pixels.
+    num_train: samples of the training set.
+    num_test_identities: identities with queries, none of them in training.
+
+  Returns:
+    Images are uint8 RGB [128, 64, 3]; camids 0 to 4. In the gallery pid -1
+    marks junk and 0 distractors.
+
+  Raises:
+    ValueError: an option out of its range, by the name that it has in `load`.
+  """
+  for name, value, least in (
+    ('seed', seed, 0),
+    (f'num_train_{plan.unit}', num_train, 2 * plan.train_mean),
+    ('num_test_identities', num_test_identities, 2),
+  ):
+    if value < least:
+      raise ValueError(f'{name} is {value}; give at least {least}')
+  world = World(seed)
+  counts = long_tail(
+    num_train,
+    plan.train_mean,
+    *plan.train_limits,
+    plan.train_skew,
+    world.rng(TRAIN),
+  )
+  num_train_identities = len(counts)
+  if num_train_identities + num_test_identities > _MAX_PID:
+    raise ValueError(
+      f'num_train_{plan.unit}={num_train} and num_test_identities='
+      f'{num_test_identities} need over {_MAX_PID} identities; lower them'
+    )
+  pids = 1 + world.rng(PIDS).permutation(_MAX_PID)
+
+  train, query, gallery = _Split(), _Split(), _Split()
+  for person, count in enumerate(counts):
+    for sighting in _visits(plan, person, count, world.rng(TRAIN, person), 1):
+      for sample in plan.develop(world.film(sighting)):
+        train.add(sample, pids[person], sighting.camid)
+
+  num_known = num_train_identities + num_test_identities
+  fewest, most = plan.test_limits
+  for person in range(num_train_identities, num_known):
+    rng = world.rng(TEST, person)
+    count = int(rng.integers(fewest, most + 1))
+    queried = set()
+    for sighting in _visits(plan, person, count, rng, 2):
+      for sample in plan.develop(world.film(sighting)):
+        split = gallery if sighting.camid in queried else query
+        queried.add(sighting.camid)
+        split.add(sample, pids[person], sighting.camid)
+  for person in range(num_known, num_known + plan.num_distractors):
+    rng = world.rng(TEST, person)
+    for sighting in _visits(plan, person, plan.distractor_samples, rng, 1):
+      for sample in plan.develop(world.film(sighting)):
+        gallery.add(sample, _DISTRACTOR_PID, sighting.camid)
+  for index in range(plan.num_junk):
+    person = num_train_identities + index % num_test_identities
+    camid = index % len(camera.CAMERAS)
+    gallery.add(plan.spoil(world, person, camid, index), JUNK_PID, camid)
+
+  rng = world.rng(PIDS, 1)
+  samples, truth = {}, {}
+  for name, split in (('train', train), ('query', query), ('gallery', gallery)):
+    order = rng.permutation(len(split.samples))
+    samples[name] = plan.collect(name, [split.samples[i] for i in order])
+    truth[f'{name}_pids'] = np.array(split.pids, np.int32)[order]
+    truth[f'{name}_camids'] = np.array(split.camids, np.int32)[order]
+  return Dataset(**samples), GroundTruth(**truth)
+
+
+def long_tail(
+  total: int,
+  mean: int,
+  fewest: int,
+  most: int,
+  skew: float,
+  rng: np.random.Generator,
+) -> list[int]:
+  """Samples of each identity: skewed, summing to `total`.
+
+  Args:
+    total: at least 2 `mean`.
+    mean: samples per identity.
+    fewest, most: samples of one identity.
+    skew: standard deviation of the logarithm of their number.
+    rng: for their draw.
+  """
+  num_identities = max(round(total / mean), 2)
+  weights = np.exp(skew * rng.standard_normal(num_identities))
+  spare = total - fewest * num_identities
+  counts = fewest + np.floor(spare * weights / weights.sum()).astype(int)
+  counts = np.minimum(counts, most)
+  # What rounding and the upper limit took away goes to the rarest.
+  while counts.sum() < total:
+    counts[np.argmin(counts)] += 1
+  return counts.tolist()
+
+
+def _visits(
+  plan: Plan, person: int, count: int, rng: np.random.Generator, least: int
+) -> list[Sighting]:
+  """Splits a person's samples into sightings by two to five cameras.
+
+  Args:
+    plan: of the data set.
+    person: whose.
+    count: how many samples; at least 2, and 2 `least`.
+    rng: for the split.
+    least: fewest samples of a camera.
+  """
+  most = min(len(camera.CAMERAS), count // max(least, 2))
+  num_cameras = int(rng.integers(2, most + 1)) if most > 2 else 2
+  camids = rng.permutation(len(camera.CAMERAS))[:num_cameras]
+  shares = np.full(num_cameras, least)
+  extra = rng.integers(0, num_cameras, count - shares.sum())
+  shares = shares + np.bincount(extra, minlength=num_cameras)
+  return [
+    Sighting(person, camid, visit, length)
+    for camid, share in zip(camids.tolist(), shares.tolist(), strict=True)
+    for visit, length in enumerate(plan.cut(share, least, rng))
+  ]

@@ -1,0 +1,81 @@
+"""The embedded video data set: tracklets of the pedestrians of `synthetic`.
+
+Called by the dispatch of this package under the name `demo_video`.
+"""
+
+import numpy as np
+
+from dbc_jax.data import samples as samples_lib
+from dbc_jax.data.synthetic import splits as splits_lib
+from dbc_jax.data.synthetic.world import World
+
+# Images of one passage of a person before one camera, which is a tracklet.
+_MIN_FRAMES, _MAX_FRAMES = 4, 12
+# Odds that a tracklet ends with the frame at hand: most are short, as in real
+# sets.
+_END = 0.4
+
+
+def load(
+  *,
+  seed: int = 0,
+  num_train_tracklets: int = 250,
+  num_test_identities: int = 30,
+) -> tuple[samples_lib.Dataset, samples_lib.GroundTruth]:
+  """Draws the whole data set.
+
+  Args:
+    seed: not negative; the same seed gives the same frames. Persons and
+      places are those of the image set `demo` with this seed.
+    num_train_tracklets: size of the training set; there is one identity for
+      about every 5 tracklets.
+    num_test_identities: identities with queries, none of them in training.
+
+  Returns:
+    Samples are tracklets of 4 to 12 frames, uint8 RGB [128, 64, 3]; camids 0
+    to 4. In the gallery pid -1 marks junk (bad crops) and 0 distractors
+    (persons never searched for).
+
+  Raises:
+    ValueError: if an option is out of its range.
+  """
+  return splits_lib.draw(PLAN, seed, num_train_tracklets, num_test_identities)
+
+
+def _cut(share: int, least: int, rng: np.random.Generator) -> list[int]:
+  """Frames of each of `share` tracklets."""
+  del least  # Every sighting is one tracklet.
+  lengths = _MIN_FRAMES - 1 + rng.geometric(_END, share)
+  return np.minimum(lengths, _MAX_FRAMES).tolist()
+
+
+def _develop(frames: list[np.ndarray]) -> list[np.ndarray]:
+  return [np.stack(frames)]
+
+
+def _spoil(world: World, person: int, camid: int, index: int) -> np.ndarray:
+  """What a tracker follows that has lost its person: bad crops in a row."""
+  crops = range(index * _MIN_FRAMES, (index + 1) * _MIN_FRAMES)
+  return np.stack([world.bad_crop(person, camid, crop) for crop in crops])
+
+
+def _collect(name: str, tracklets: list[np.ndarray]) -> samples_lib.Samples:
+  # Names tell the position alone: training must not learn the truth there.
+  names = [f'{name}/{i:06d}' for i in range(len(tracklets))]
+  return samples_lib.in_memory_tracklets(names, tracklets)
+
+
+PLAN = splits_lib.Plan(
+  unit='tracklets',
+  train_mean=5,
+  train_limits=(2, 30),
+  train_skew=0.9,
+  test_limits=(4, 8),
+  num_distractors=20,
+  distractor_samples=2,
+  num_junk=15,
+  cut=_cut,
+  develop=_develop,
+  spoil=_spoil,
+  collect=_collect,
+)

@@ -1,0 +1,1 @@
+"""Processes, their devices, and passes over blocks on them."""

@@ -1,0 +1,270 @@
+"""Devices of all processes: the only file that knows pmap.
+
+State stays unstacked: it goes in and comes out once, not once per device, and
+every returned value of it must have been averaged or gathered over the axis.
+Each process holds a copy of the state and its own rows of a batch.
+"""
+
+import functools
+import os
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import jax
+import numpy as np
+
+from dbc_jax.devices import processes
+
+AXIS_NAME = 'devices'
+
+
+def devices() -> list[jax.Device]:
+  """Devices that a batch is split over, process after process."""
+  return [
+    device
+    for process in range(processes.count())
+    for device in jax.local_devices(process)
+  ]
+
+
+def local_devices() -> list[jax.Device]:
+  """Those of them that belong to this process."""
+  own = jax.process_index()
+  return [device for device in devices() if device.process_index == own]
+
+
+def device_memory() -> int | None:
+  """Bytes that the first local device has in all; None if unknown."""
+  stats = local_devices()[0].memory_stats()
+  if stats:
+    return stats['bytes_limit']
+  try:
+    return os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')
+  except (AttributeError, OSError, ValueError):  # Not on every system.
+    return None
+
+
+def check_batch_size(batch_size: int) -> None:
+  """Raises ValueError unless the batch can be split over the devices."""
+  count = len(devices())
+  found = f'{count} local devices'
+  if processes.count() > 1:
+    found = f'{count} devices of {processes.count()} processes'
+  if batch_size < 1 or batch_size % count:
+    raise ValueError(
+      f'train.batch_size: got {batch_size}, expected a positive multiple of '
+      f'the {found}; choose another batch size, or '
+      'fewer devices (CUDA_VISIBLE_DEVICES)'
+    )
+
+
+def replicate(tree: Any) -> Any:
+  """Places a tree where a compiled step puts what it returns.
+
+  That is on every local device; other processes do the same with theirs.
+
+  A state that comes from elsewhere would compile the same step once more.
+  """
+  return jax.device_put(tree, _sharding())
+
+
+def own_rows(batch: Any, axis: int = 0) -> Any:
+  """This process's rows of a global batch: a tree of NumPy views.
+
+  Args:
+    batch: tree of NumPy arrays, B rows along `axis`, B a multiple of the n
+      devices, of which every process has as many.
+    axis: which one is split.
+  """
+  own = local_devices()
+  count = len(devices()) // len(own)
+  which = devices().index(own[0]) // len(own)
+  return jax.tree.map(lambda x: np.split(x, count, axis=axis)[which], batch)
+
+
+def shard_own(rows: Any, axis: int = 0) -> Any:
+  """Places what `own_rows` returns, each local device with its share.
+
+  Args:
+    rows: tree of NumPy arrays [b, ...], b a multiple of the m local devices.
+    axis: which one b is.
+
+  Returns:
+    Tree of [m, b/m, ...], as the functions below take it; with `axis` 1 of
+    [m, A, b/m, ...]. The transfer may still go on.
+  """
+  count = len(local_devices())
+  stacked = jax.tree.map(
+    lambda x: np.stack(np.split(np.asarray(x), count, axis=axis)), rows
+  )
+  return jax.device_put(stacked, _sharding(AXIS_NAME))
+
+
+def shard(batch: Any, axis: int = 0) -> Any:
+  """Both in one: a global batch of which every process has all rows."""
+  return shard_own(own_rows(batch, axis), axis)
+
+
+def _sharding(*axes: str) -> jax.sharding.NamedSharding:
+  mesh = jax.sharding.Mesh(local_devices(), (AXIS_NAME,))
+  return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*axes))
+
+
+def host_is_device() -> bool:
+  """Whether arrays of the devices lie in the host's memory."""
+  return local_devices()[0].platform == 'cpu'
+
+
+def parallel_update(
+  step: Callable[..., tuple[Any, Any]],
+) -> Callable[..., tuple[Any, Any]]:
+  """Compiles `step(state, batch) -> (state, metrics)` for all devices.
+
+  Args:
+    step: the step of one device; sees the axis `AXIS_NAME`. What it returns
+      must be equal on all devices.
+
+  Returns:
+    The same signature; `batch` is what `shard` returns.
+  """
+  return jax.pmap(
+    step,
+    axis_name=AXIS_NAME,
+    in_axes=(None, 0),
+    out_axes=(None, None),
+    devices=devices(),
+  )
+
+
+def parallel_epoch(
+  epoch: Callable[..., tuple[Any, Any]],
+) -> Callable[..., tuple[Any, Any]]:
+  """Compiles `epoch(state, data, index) -> (state, metrics)` for all devices.
+
+  Args:
+    epoch: of one device, as the step of `parallel_update`; the state's buffers
+      are taken over.
+
+  Returns:
+    The same signature; `data` is the same on all devices, `index` is what
+    `shard` returns.
+  """
+  return jax.pmap(
+    epoch,
+    axis_name=AXIS_NAME,
+    in_axes=(None, None, 0),
+    out_axes=(None, None),
+    donate_argnums=0,
+    devices=devices(),
+  )
+
+
+def parallel_map(
+  function: Callable[..., Any],
+) -> Callable[..., Any]:
+  """Compiles `function(state, batch) -> outputs`, rows in and rows out.
+
+  Args:
+    function: maps [B/n, ...] to a tree of [B/n, ...] on each device.
+
+  Returns:
+    The same signature, from what `shard` returns to the like; `unshard` brings
+    it to the host.
+  """
+  return jax.pmap(
+    function,
+    axis_name=AXIS_NAME,
+    in_axes=(None, 0),
+    out_axes=0,
+    devices=devices(),
+  )
+
+
+def unshard(outputs: Any) -> Any:
+  """What `parallel_map` returns as NumPy arrays [B, ...], in every process."""
+  return jax.tree.map(
+    lambda x: x.reshape((-1, *x.shape[2:])), processes.gather(outputs)
+  )
+
+
+class BlockPass(Protocol):
+  """A computation over many blocks; hashable, as compiled code depends on it.
+
+  What `shared`, an item, a result and the carry are is the pass's own affair.
+  """
+
+  def compute(self, shared: Any, item: Any) -> Any:
+    """The result of one item; the expensive part, on any device."""
+
+  def consume(self, carry: Any, shared: Any, item: Any, result: Any) -> Any:
+    """The carry with the result of the next item, in order."""
+
+
+def fold_blocks(
+  block_pass: BlockPass, carry: Any, shared: Any, items: Any
+) -> Any:
+  """Computes all items, one on each local device, and consumes them in order.
+
+  Args:
+    block_pass: what to compute, and what to do with it.
+    carry: to begin with; used up.
+    shared: tree of arrays that every item needs; copied to all devices.
+    items: tree of arrays [G, ...]; item g is row g of each.
+
+  Returns:
+    The last carry, on the first device. The number of devices does not change
+    it: a result depends on its item alone.
+  """
+  local = local_devices()
+  if len(local) == 1:
+    return _fold(block_pass, carry, shared, items)
+  compute = _compute_on(block_pass, tuple(local))
+  everywhere = replicate(shared)
+  count = len(jax.tree.leaves(items)[0])
+  for start in range(0, count, len(local)):
+    # The last round repeats an item rather than compile for fewer devices.
+    chosen = np.minimum(np.arange(start, start + len(local)), count - 1)
+    results = compute(everywhere, jax.tree.map(lambda x: x[chosen], items))  # noqa: B023
+    for k in range(min(len(local), count - start)):
+      item = jax.tree.map(lambda x: x[start + k], items)  # noqa: B023
+      result = jax.tree.map(
+        lambda x: jax.device_put(x.addressable_shards[k].data, local[0]),  # noqa: B023
+        results,
+      )
+      carry = _consume(block_pass, carry, shared, item, result)
+    # Not more than a round of results at a time.
+    jax.block_until_ready(carry)
+  return carry
+
+
+@functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
+def _fold(block_pass: BlockPass, carry: Any, shared: Any, items: Any) -> Any:
+  def body(k: jax.Array, carry: Any) -> Any:
+    item = jax.tree.map(lambda x: x[k], items)
+    result = block_pass.compute(shared, item)
+    return block_pass.consume(carry, shared, item, result)
+
+  count = len(jax.tree.leaves(items)[0])
+  return jax.lax.fori_loop(0, count, body, carry)
+
+
+@functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
+def _consume(
+  block_pass: BlockPass, carry: Any, shared: Any, item: Any, result: Any
+) -> Any:
+  # A shard keeps the axis that was split.
+  result = jax.tree.map(lambda x: x[0], result)
+  return block_pass.consume(carry, shared, item, result)
+
+
+@functools.cache
+def _compute_on(
+  block_pass: BlockPass, local: tuple[jax.Device, ...]
+) -> Callable[..., Any]:
+  return jax.pmap(
+    block_pass.compute,
+    axis_name=AXIS_NAME,
+    in_axes=(None, 0),
+    out_axes=0,
+    devices=local,
+  )

@@ -1,0 +1,1 @@
+"""The corridor: from a config to parts, stage after stage, to results."""

@@ -1,0 +1,266 @@
+"""The network and the clusters of a run, out of its workdir.
+
+Called by the evaluation command.
+"""
+
+import json
+import runpy
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import ml_collections
+import numpy as np
+
+from dbc_jax import data as data_lib
+from dbc_jax import models
+from dbc_jax.data import pipeline
+from dbc_jax.devices import mesh
+from dbc_jax.run import build, checkpoint, selection
+from dbc_jax.training import embed
+from dbc_jax.training import step as step_lib
+
+# Fields of a config that are read here; of its `data` those that say which
+# images, and those that say how they reach the network, which are the run's.
+_FIELDS = ('seed', 'camera_rule', 'extract_batch_size', 'data', 'model')
+_DATASET_FIELDS = (
+  'name',
+  'root',
+  'num_identities',
+  'csv',
+  'tracklets',
+  'drop_queries',
+  'skip_unreadable',
+  'memory_budget_gb',
+)
+_VIEW_FIELDS = ('stored_size', 'image_size', 'max_frames')
+
+
+class RestoredRun(NamedTuple):
+  """A run as it was after one of its stages.
+
+  Attributes:
+    config: of the run.
+    encoder: its network.
+    stage: which one.
+    variables: 'params' and 'batch_stats' after it.
+    labels: [N] int32, the clusters that it trained on, in the hashed order of
+      the training images.
+    digest: of those images.
+  """
+
+  config: ml_collections.ConfigDict
+  encoder: models.Encoder
+  stage: int
+  variables: dict[str, Any]
+  labels: np.ndarray
+  digest: str
+
+
+def restore_run(workdir: Path, stage: str = 'chosen') -> RestoredRun:
+  """Reads a stage of a run, which need not be finished.
+
+  Args:
+    workdir: of the run; nothing is written there.
+    stage: 'chosen', 'last', 'oracle' (see `selection`), or a number.
+
+  Raises:
+    ValueError: no run, no complete stage yet, or no checkpoint of the stage;
+      names those that there are.
+  """
+  config = _read_config(workdir / 'config.json')
+  folder = workdir / build.CHECKPOINTS
+  # A store makes its folder, so it is opened only where there is one.
+  store = checkpoint.CheckpointStore(folder) if folder.is_dir() else None
+  latest = store.latest_stage() if store else None
+  if latest is None:
+    raise ValueError(
+      f'workdir: {workdir} has no checkpoint; wait for the end of stage 0, or '
+      'start its command again'
+    )
+  record = store.read_record(latest)
+  history = record['history']
+  number = _number(stage, history)
+  saved = [int(p.name) for p in folder.iterdir() if p.name.isdecimal()]
+  if number not in saved:
+    which = stage if stage.isdecimal() else f'{stage}, which is {number}'
+    raise ValueError(
+      f'stage: got {which}, but {folder} has checkpoints of '
+      f'{", ".join(map(str, sorted(saved)))} alone; choose one of these'
+    )
+  encoder = models.create_encoder(**config.model, axis_name=mesh.AXIS_NAME)
+  size = tuple(config.data.image_size)
+  template = jax.eval_shape(
+    lambda: step_lib.init_variables(encoder, jax.random.key(0), size)
+  )
+  # At first each of the N images is a cluster of its own.
+  blank = np.zeros(history[0]['num_clusters'], np.int32)
+  template |= {'labels': blank, 'next_labels': blank}
+  arrays = store.restore(number, template)
+  variables = {key: arrays[key] for key in ('params', 'batch_stats')}
+  return RestoredRun(
+    config, encoder, number, variables, arrays['labels'], record['digest']
+  )
+
+
+def data_config(
+  run: RestoredRun, path: str | None, changes: Mapping[str, Any]
+) -> ml_collections.ConfigDict:
+  """The config of a run, with another data set in it.
+
+  Args:
+    run: whose network it is. Its sizes of images stay, and `max_frames`.
+    path: of a config file, with the data set after a colon, whose `data`
+      fields are taken; None keeps those of the run.
+    changes: `data` fields that come before both, but for those of None.
+
+  Raises:
+    ValueError: no config file, or a data set that it does not know.
+  """
+  config = run.config.copy_and_resolve_references()
+  if path is not None:
+    given = _load_config(path).data
+    config.data.update({field: given[field] for field in _DATASET_FIELDS})
+  config.data.update({k: v for k, v in changes.items() if v is not None})
+  return config
+
+
+def load_data(
+  config: ml_collections.ConfigDict,
+  digest: str | None,
+  *,
+  identities: bool,
+  cameras: bool,
+) -> pipeline.LoadedDataset:
+  """The data set of a config, as a run of it reads it.
+
+  Args:
+    config: of `data_config`.
+    digest: that the training images must have; None for another data set.
+    identities: whether those of query and gallery are needed.
+    cameras: whether their cameras are needed, if there are identities.
+
+  Raises:
+    ValueError: what is needed is missing, other training images, or files
+      that cannot be read.
+  """
+  data = config.data
+  dataset, truth = data_lib.load_configured(data)
+  if identities and not truth.can_evaluate:
+    raise ValueError(
+      f'{data.name}: no identities of queries and gallery, nothing can be '
+      'scored; --save=F.npz saves the features'
+    )
+  lacks_cameras = truth.query_camids is None or truth.gallery_camids is None
+  if truth.can_evaluate and cameras and lacks_cameras:
+    raise ValueError(
+      f'{data.name}: no cameras of queries and gallery; without: '
+      '--camera_rule=False, and no --multi_query'
+    )
+  loaded = pipeline.load_splits(
+    dataset,
+    truth,
+    size=tuple(data.stored_size),
+    seed=config.seed,
+    memory_budget_gb=data.memory_budget_gb,
+    skip_unreadable=data.skip_unreadable,
+  )
+  if digest not in (None, loaded.digest):
+    raise ValueError(
+      f'{data.name}: these are not the training images of the run; name their '
+      'folder by --root, or another data set by --config'
+    )
+  return loaded
+
+
+def extract_arrays(
+  run: RestoredRun, data: pipeline.LoadedDataset, splits: Iterable[str]
+) -> dict[str, np.ndarray]:
+  """Features and all else that is known, by name.
+
+  Args:
+    run: whose network.
+    data: of `load_data`.
+    splits: of 'train', 'query' and 'gallery'.
+
+  Returns:
+    Of each split 'SPLIT_features' [N, D] float32 and 'SPLIT_names' [N]; of
+    query and gallery 'SPLIT_pids' [N], and 'SPLIT_camids' [N] if known; of the
+    training images 'train_labels' [N], if they are those of the run.
+  """
+  extractor = embed.make_extractor(
+    run.encoder,
+    image_size=tuple(run.config.data.image_size),
+    batch_size=run.config.extract_batch_size,
+    max_frames=run.config.data.max_frames,
+  )
+  arrays = {}
+  for name in splits:
+    split = getattr(data, name)
+    arrays[f'{name}_features'] = extractor(run.variables, split)[0]
+    arrays[f'{name}_names'] = np.array(data.names[name])
+    if name == 'train':
+      if data.digest == run.digest:
+        arrays['train_labels'] = run.labels
+      continue
+    for field in (f'{name}_pids', f'{name}_camids'):
+      column = getattr(data.truth, field)
+      if column is not None:
+        arrays[field] = column
+  return arrays
+
+
+def _read_config(path: Path) -> ml_collections.ConfigDict:
+  """What a run wrote of its settings."""
+  try:
+    config = ml_collections.ConfigDict(json.loads(path.read_text()))
+  except (FileNotFoundError, NotADirectoryError) as error:
+    raise ValueError(
+      f'workdir: {path} does not exist; name the --workdir of a training'
+    ) from error
+  except json.JSONDecodeError as error:
+    raise ValueError(
+      f'{path}: expected JSON, {error}; start the training again, which '
+      'writes it'
+    ) from error
+  missing = [field for field in _FIELDS if field not in config]
+  if 'data' in config:
+    missing += [
+      f'data.{field}'
+      for field in _DATASET_FIELDS + _VIEW_FIELDS
+      if field not in config.data
+    ]
+  if missing:
+    raise ValueError(
+      f'{path}: lacks {", ".join(missing)}; it is of another version of '
+      'dbc_jax: evaluate it with that one'
+    )
+  return config
+
+
+def _load_config(path: str) -> ml_collections.ConfigDict:
+  file, colon, dataset = path.partition(':')
+  names = runpy.run_path(file)
+  if 'get_config' not in names:
+    raise ValueError(
+      f'--config: {file} has no get_config; expected a file such as '
+      'configs/ecluster.py'
+    )
+  return names['get_config'](*[dataset] if colon else [])
+
+
+def _number(stage: str, history: list[dict[str, Any]]) -> int:
+  if stage.isdecimal():
+    return int(stage)
+  choices = selection.select(history)._asdict()
+  if stage not in choices:
+    raise ValueError(
+      f'stage: got {stage!r}, expected a number or one of {[*choices]}'
+    )
+  if choices[stage] is None:
+    raise ValueError(
+      f'stage: got {stage}, but this run was not scored on test identities; '
+      'choose chosen, last or a number'
+    )
+  return choices[stage]

@@ -1,0 +1,1 @@
+"""Objectives, the step, epochs, the optimiser, and embedding."""

@@ -1,0 +1,76 @@
+"""Features and embeddings of a whole split; called by the driver."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from dbc_jax.data import augment as augment_lib
+from dbc_jax.data.split import Split
+from dbc_jax.devices import mesh
+from dbc_jax.models import Encoder
+
+Extractor = Callable[[dict[str, Any], Split], tuple[np.ndarray, np.ndarray]]
+
+
+def make_extractor(
+  encoder: Encoder,
+  *,
+  image_size: tuple[int, int],
+  batch_size: int,
+  max_frames: int,
+) -> Extractor:
+  """Compiles the eval-mode network over all local devices.
+
+  Args:
+    encoder: the network.
+    image_size: (height, width) the images are resized to.
+    batch_size: images a call, rounded up to a multiple of the devices. The
+      last is padded to it, so that there is one compilation a run.
+    max_frames: of a tracklet, spread evenly over it.
+
+  Returns:
+    `extract(variables, split)`: (features [N, D], embeddings [N, E]), float32
+    NumPy in the order of the split. Those of a tracklet come from the mean of
+    its frames' pooled outputs (DBC IV-B).
+  """
+  count = len(mesh.devices())
+  batch_size = -(-batch_size // count) * count
+
+  def pool(variables: dict[str, Any], images: jax.Array) -> jax.Array:
+    images = augment_lib.resize(images, image_size)
+    return encoder.apply(variables, images, method='pool')
+
+  mapped_pool = mesh.parallel_map(pool)
+  mapped_finish = mesh.parallel_map(
+    functools.partial(encoder.apply, method='finish')
+  )
+
+  def pooled_outputs(variables: dict[str, Any], split: Split) -> np.ndarray:
+    outputs = None
+    batches = split.frame_batches(batch_size, max_frames)
+    for owners, weights, images in batches:
+      rows = mesh.unshard(mapped_pool(variables, images))[: len(owners)]
+      if outputs is None:
+        outputs = np.zeros((len(split), rows.shape[1]), np.float32)
+      samples, first = np.unique(owners, return_index=True)
+      outputs[samples] += np.add.reduceat(rows * weights[:, None], first)
+    return outputs
+
+  def extract(
+    variables: dict[str, Any], split: Split
+  ) -> tuple[np.ndarray, np.ndarray]:
+    variables = mesh.replicate(variables)
+    pooled = pooled_outputs(variables, split)
+    features, embeddings = [], []
+    for start in range(0, len(pooled), batch_size):
+      chunk = pooled[start : start + batch_size]
+      padded = np.pad(chunk, ((0, batch_size - len(chunk)), (0, 0)))
+      rows = mesh.unshard(mapped_finish(variables, mesh.shard(padded)))
+      embeddings.append(rows[0][: len(chunk)])
+      features.append(rows[1][: len(chunk)])
+    return np.concatenate(features), np.concatenate(embeddings)
+
+  return extract

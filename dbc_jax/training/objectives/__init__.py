@@ -1,0 +1,1 @@
+"""What a stage trains on: one file an objective."""

@@ -1,0 +1,158 @@
+"""The two engines agree, on any devices; the budget chooses between them."""
+
+import cluster_oracles as oracles
+import jax
+import numpy as np
+import pytest
+
+from dbc_jax.cluster import (
+  Criterion,
+  choose_engine,
+  jaccard_distances,
+  mean_linkage,
+  merge_clusters,
+  pairwise_distances,
+)
+from dbc_jax.cluster.engines.choice import slot_capacity
+from dbc_jax.devices import mesh
+
+ESTAT = Criterion('estat', 0.1)
+
+
+def tightest_budget(criterion, shape, num_clusters):
+  """What the matrix-free engine asks for: less than the dense one needs."""
+  with pytest.raises(ValueError, match='memory_budget_gb: got 1e-09') as error:
+    choose_engine(criterion, shape, num_clusters, memory_budget_gb=1e-9)
+  return 1.01 * float(str(error.value).split('at least ')[1].split(' ')[0])
+
+
+def check_engines_agree(x, labels, num_merges, criterion):
+  dense = merge_clusters(x, labels, num_merges, criterion)
+  budget = tightest_budget(criterion, x.shape, max(labels) + 1)
+  free = merge_clusters(
+    x, labels, num_merges, criterion, memory_budget_gb=budget
+  )
+  assert (dense.engine, free.engine) == ('dense', 'matrix_free')
+  np.testing.assert_array_equal(free.pairs, dense.pairs)
+  np.testing.assert_array_equal(free.labels, dense.labels)
+  np.testing.assert_allclose(free.scores, dense.scores, atol=1e-5)
+
+
+@pytest.mark.parametrize('criterion', oracles.CRITERIA, ids=oracles.name_of)
+@pytest.mark.parametrize('num_clusters', [90, 60])
+def test_engines_agree(criterion, num_clusters):
+  x = oracles.unit_features(90, 6, seed=0)
+  labels = oracles.random_labels(90, num_clusters, seed=1)
+  check_engines_agree(x, labels, num_clusters - 4, criterion)
+
+
+@pytest.mark.parametrize(
+  'criterion',
+  [Criterion('buc', 0.001), Criterion('ecluster', 0.9), ESTAT],
+  ids=oracles.name_of,
+)
+def test_engines_agree_beyond_one_block(criterion):
+  # Clusters that fill several blocks, and passes of many members.
+  x = oracles.unit_features(1300, 8, seed=2)
+  others = 1 + oracles.random_labels(500, 400, seed=3)
+  labels = np.concatenate([np.zeros(800, int), others])
+  labels = np.random.default_rng(3).permutation(labels)
+  check_engines_agree(x, labels, 12, criterion)
+
+
+def test_matrix_free_without_ties_broken_otherwise():
+  # Equal samples: all at distance 0, the lowest pair first.
+  x = np.repeat(oracles.unit_features(20, 5, seed=4), 2, axis=0)
+  check_engines_agree(x, np.arange(40), 30, Criterion('dbc', 0.1))
+
+
+def on_devices(count, monkeypatch, call):
+  monkeypatch.setattr(mesh, 'devices', lambda: jax.local_devices()[:count])
+  return call()
+
+
+@pytest.mark.parametrize('engine', ['dense', 'matrix_free'])
+@pytest.mark.parametrize('num_clusters', [1100, 300])
+def test_devices_change_nothing(engine, num_clusters, monkeypatch):
+  assert len(jax.local_devices()) >= 4
+  x = oracles.unit_features(1100, 8, seed=5)
+  labels = oracles.random_labels(1100, num_clusters, seed=6)
+  budget = None
+  if engine == 'matrix_free':
+    budget = tightest_budget(ESTAT, x.shape, num_clusters)
+
+  def call():
+    result = merge_clusters(x, labels, 20, ESTAT, memory_budget_gb=budget)
+    assert result.engine == engine
+    return result
+
+  one, four = (on_devices(count, monkeypatch, call) for count in (1, 4))
+  np.testing.assert_array_equal(one.labels, four.labels)
+  np.testing.assert_array_equal(one.pairs, four.pairs)
+  np.testing.assert_array_equal(one.scores, four.scores)
+
+
+def test_devices_change_no_matrix(monkeypatch):
+  x = oracles.unit_features(1100, 8, seed=7)
+  labels = oracles.random_labels(1100, 90, seed=8)
+
+  def call():
+    distances = pairwise_distances(x)
+    return (
+      np.asarray(distances),
+      np.asarray(mean_linkage(distances, labels, 90)),
+      np.asarray(jaccard_distances(x, k1=10)),
+    )
+
+  one, three = (on_devices(count, monkeypatch, call) for count in (1, 3))
+  for a, b in zip(one, three, strict=True):
+    np.testing.assert_array_equal(a, b)
+
+
+def test_dense_wherever_it_fits():
+  shape = (20000, 128)
+  assert choose_engine(ESTAT, shape, 20000).name == 'dense'
+  rich = choose_engine(ESTAT, shape, 20000, memory_budget_gb=3.0)
+  assert rich.name == 'dense' and 'of a budget of 3 GB' in rich.reason
+  poor = choose_engine(ESTAT, shape, 20000, memory_budget_gb=1.0)
+  assert poor.name == 'matrix_free' and 'dense engine needs' in poor.reason
+  late = choose_engine(ESTAT, shape, 1000, memory_budget_gb=1.0)
+  assert late.name == 'dense'
+
+
+@pytest.mark.parametrize('num_samples', [1, 26, 1000, 12936, 100000])
+def test_slots(num_samples):
+  for num_clusters in range(1, num_samples + 1, max(1, num_samples // 50)):
+    capacity = slot_capacity(num_clusters, num_samples)
+    assert num_clusters <= capacity <= num_samples
+  sizes = {slot_capacity(k, num_samples) for k in range(1, num_samples + 1)}
+  assert len(sizes) <= 8 and num_samples in sizes
+
+
+def test_what_needs_the_dense_engine_says_so():
+  x = oracles.unit_features(26, 5, seed=9)
+  ranked = Criterion('dbc', 0.1, merge='ranked')
+  with pytest.raises(
+    ValueError, match=r"^memory_budget_gb: got 1e-05, .* merge='ranked' needs"
+  ):
+    merge_clusters(x, np.arange(26), 5, ranked, memory_budget_gb=1e-5)
+  with pytest.raises(
+    ValueError, match=r'^memory_budget_gb: .* a given distance matrix needs'
+  ):
+    merge_clusters(
+      x,
+      np.arange(26),
+      5,
+      ESTAT,
+      distances=pairwise_distances(x),
+      memory_budget_gb=1e-5,
+    )
+
+
+@pytest.mark.parametrize('budget', [0.0, -1.0, float('nan')])
+def test_budget_too_small_for_either_engine(budget):
+  x = oracles.unit_features(26, 5, seed=10)
+  with pytest.raises(
+    ValueError, match=r'for the matrix-free engine, or .* for the dense one'
+  ):
+    merge_clusters(x, np.arange(26), 5, ESTAT, memory_budget_gb=budget)

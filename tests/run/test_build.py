@@ -1,0 +1,73 @@
+"""Weights from a file: read before any work, by a resumed run not at all."""
+
+import jax
+import numpy as np
+import pytest
+import runs
+
+from dbc_jax import models
+from dbc_jax.devices import mesh
+from dbc_jax.run import build, checkpoint, job
+from dbc_jax.training import step as step_lib
+
+
+@pytest.fixture(autouse=True)
+def _one_device(monkeypatch):
+  runs.one_device(monkeypatch)
+
+
+def _encoder(config):
+  return models.create_encoder(**config.model, axis_name=mesh.AXIS_NAME)
+
+
+def _saved(config, path):
+  """Weights of another seed than the run's, in a file."""
+  weights = step_lib.init_variables(
+    _encoder(config), jax.random.key(7), tuple(config.data.image_size)
+  )
+  models.save_npz(path, weights)
+  return weights
+
+
+def test_a_run_begins_with_the_weights_of_its_file(tmp_path, monkeypatch):
+  root = runs.write_market(tmp_path / 'market')
+  config = runs.small_config('market1501', root)
+  config.train.init = str(tmp_path / 'weights.npz')
+  weights = _saved(config, tmp_path / 'weights.npz')
+  begun = []
+  first_state = job.StageRunner.first_state
+
+  def watched(self, split, variables=None):
+    begun.append(variables)
+    return first_state(self, split, variables)
+
+  monkeypatch.setattr(job.StageRunner, 'first_state', watched)
+  job.run(config, tmp_path / 'work')
+  jax.tree.map(np.testing.assert_array_equal, begun[0], weights)
+  store = checkpoint.CheckpointStore(tmp_path / 'work' / 'checkpoints')
+  assert store.latest_stage() == 3
+  # What was trained is in the checkpoints; the file is needed no more.
+  (tmp_path / 'weights.npz').unlink()
+  job.run(config, tmp_path / 'work')
+  assert len(begun) == 1
+
+
+def test_bad_weights_are_an_error_before_any_image_is_read(
+  tmp_path, monkeypatch
+):
+  root = runs.write_market(tmp_path / 'market')
+  config = runs.small_config('market1501', root)
+  monkeypatch.setattr(build.data_lib.Samples, 'read', None, raising=False)
+  config.train.init = str(tmp_path / 'lost.safetensors')
+  with pytest.raises(ValueError, match=r'^train\.init: .*lost\.safetensors'):
+    job.run(config, tmp_path / 'work')
+  other = runs.small_config('market1501', root)
+  other.model.name = 'resnet_tiny'
+  _saved(other, tmp_path / 'other.npz')
+  config.train.init = str(tmp_path / 'other.npz')
+  with pytest.raises(ValueError, match=r'(?s)^train\.init: .*other\.npz'):
+    job.run(config, tmp_path / 'work')
+  config.train.init = 'imagenet'
+  with pytest.raises(ValueError, match=r"^train\.init: got 'imagenet', exp"):
+    job.run(config, tmp_path / 'work')
+  assert not (tmp_path / 'work').exists()

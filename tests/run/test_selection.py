@@ -1,0 +1,85 @@
+"""Tests of the stages that a run ends with."""
+
+import numpy as np
+import pytest
+
+from dbc_jax.run import selection
+
+
+def make_history(silhouettes, maps=None, neighbours=None):
+  history = [
+    {'stage': stage, 'silhouette': value, 'neighbour_f': 0.5}
+    for stage, value in enumerate(silhouettes)
+  ]
+  for record, value in zip(history, maps or [], strict=False):
+    record['map'] = value
+  for record, value in zip(history, neighbours or [], strict=False):
+    record['neighbour_f'] = value
+  return history
+
+
+def test_the_latest_stage_before_the_silhouette_falls_is_chosen():
+  history = make_history([0.0, 0.2, 0.4, 0.5, 0.41, 0.39], [5, 3, 9, 9, 7, 1])
+  stages = selection.select(history)
+  assert stages[:3] == (5, 4, 2)
+  assert stages.reason.endswith('the latest with 80 % of the best silhouette')
+
+
+def test_without_structure_it_is_the_best_agreement_with_neighbours():
+  silhouettes = [-0.2, 0.1, 0.25, 0.2, 0.1]
+  history = make_history(silhouettes, neighbours=[0.1, 0.3, 0.2, 0.6, 0.5])
+  stages = selection.select(history)
+  assert stages.chosen == 3
+  assert stages.reason.endswith('agree best with nearest neighbours')
+  history[2]['silhouette'] = 0.26
+  assert selection.select(history).chosen == 2
+
+
+def test_without_identities_there_is_no_oracle():
+  stages = selection.select(make_history([0.1, 0.5]))
+  assert stages[:3] == (1, 1, None)
+  assert stages.headed() == {'last': 1, 'chosen without labels': 1}
+
+
+@pytest.mark.parametrize('highest', [-0.1, 0.2, 0.3, 1.0])
+def test_the_choice_moves_to_the_newest_stage_alone(highest):
+  """A run keeps the checkpoints of the stages that it may yet end with."""
+  rng = np.random.default_rng(0)
+  for _ in range(200):
+    history = make_history(
+      highest - rng.uniform(size=12), neighbours=rng.uniform(size=12).tolist()
+    )
+    before = 0
+    for count in range(1, 13):
+      chosen = selection.select(history[:count]).chosen
+      assert chosen in (before, count - 1)
+      before = chosen
+
+
+def test_of_a_single_cluster_it_is_the_last_stage():
+  stages = selection.select([{'stage': 0}, {'stage': 1}])
+  assert stages[:3] == (1, 1, None)
+
+
+def test_measures_know_sizes_and_nothing_else():
+  features = np.random.default_rng(0).standard_normal((6, 3))
+  found = selection.measure(features, np.array([0, 0, 0, 1, 2, 2]))
+  assert found['num_clusters'] == 3 and found['singletons'] == 1
+  assert found['largest_share'] == 0.5 and -1 < found['silhouette'] < 1
+  alone = selection.measure(features, np.zeros(6, np.int32))
+  assert alone['num_clusters'] == 1 and 'silhouette' not in alone
+
+
+def test_merges_tell_how_much_they_change_and_how_far_scores_jump():
+  labels, merged = np.arange(6), np.array([0, 0, 1, 2, 3, 4])
+  first = selection.measure_merges([], labels, merged, np.array([0.1, 0.2]))
+  # Of all pairs, none is together before: no more agreement than chance has.
+  assert first == {'stage_agreement': 0.0, 'last_merge_score': 0.2}
+  then = selection.measure_merges(
+    [first], merged, np.array([0, 0, 1, 1, 2, 3]), np.array([0.3, 0.4])
+  )
+  # Pairs together: 1, 2 and 1 in both, of 15: (1 - 2/15) / (3/2 - 2/15).
+  assert then['stage_agreement'] == pytest.approx(26 / 41)
+  assert then['merge_gap'] == pytest.approx(0.5)
+  same = selection.measure_merges([], merged, merged, np.array([0.0]))
+  assert same['stage_agreement'] == 1.0
