@@ -137,7 +137,9 @@ def faults(path: str, source: str) -> list[str]:
   ]
   num_lines = len(source.splitlines())
   if num_lines > MAX_LINES:
-    found.append(f'{path}: {num_lines} lines, more than {MAX_LINES}: give it one job')
+    found.append(
+      f'{path}: {num_lines} lines, more than {MAX_LINES}: give it one job'
+    )
   return found
 
 

@@ -3,7 +3,7 @@
 import pathlib
 
 import pytest
-from test_metrics import make_history, without_identities
+from histories import make_history, without_identities
 
 from dbc_jax.reporting import summary
 
