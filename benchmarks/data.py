@@ -29,15 +29,12 @@ from absl import app, flags
 
 from benchmarks.market_files import written_market
 from benchmarks.measuring import Peak, medians
-from dbc_jax import memory as memory_lib
-from dbc_jax import models
-from dbc_jax.data import augment as augment_lib
+from configs import ecluster
 from dbc_jax.data import load_dataset, load_images, pipeline
 from dbc_jax.data.export.prepared import prepare
 from dbc_jax.data.frames import ResidentFrames, StreamedFrames
 from dbc_jax.devices import mesh
-from dbc_jax.training import optim
-from dbc_jax.training import step as step_lib
+from dbc_jax.run import build
 
 PARTS = ('manifest', 'stream', 'augment', 'memory')
 BATCH, STEPS = 64, 200
@@ -88,27 +85,15 @@ def stream(root: pathlib.Path) -> None:
 def augment(root: pathlib.Path) -> None:
   """The share of augmentation in a training step."""
   del root
-  batch, size = _STEP_BATCH.value, (256, 128)
-  crops = {'crop_area': (0.64, 1.0), 'crop_aspect': (1.0, 1.5)}
-  encoder = models.create_encoder(axis_name=mesh.AXIS_NAME)
-  optimizer = optim.create_optimizer(
-    momentum=0.9, weight_decay=5e-4, backbone_multiplier=0.1
-  )
-  step = step_lib.make_train_step(
-    encoder=encoder,
-    optimizer=optimizer,
-    image_size=size,
-    temperature=0.1,
-    memory_momentum=0.5,
-    **crops,
-  )
-  rows = memory_lib.init_memory(np.eye(100, 2048), np.arange(100), 100, 12936)
+  batch = _STEP_BATCH.value
+  parts = build.Parts(ecluster.get_config('market1501'))
+  trainer = parts.trainer
   state = mesh.replicate(
-    step_lib.create_train_state(
-      step_lib.init_variables(encoder, jax.random.key(0), size),
-      optimizer,
-      rows,
-      100,
+    trainer.step.start(
+      parts.init_variables(),
+      trainer.step.objective.start(
+        np.resize(np.eye(100, 2048), (12936, 2048)), np.arange(12936) % 100
+      ),
       step=0,
       rng=jax.random.key(0),
     )
@@ -117,14 +102,12 @@ def augment(root: pathlib.Path) -> None:
   images = rng.integers(0, 256, (batch, 128, 64, 3), np.uint8)
   data = mesh.shard({'images': images, 'labels': np.arange(batch) % 100})
   alone = jax.jit(
-    lambda key, images: augment_lib.augment(
-      key, jnp.arange(batch), images, size=size, **crops
-    )
+    lambda key, images: trainer.step.augment(key, jnp.arange(batch), images)
   )
   on_device = jnp.asarray(images)
   seconds = medians(
     {
-      'step': lambda: step(state, data),
+      'step': lambda: trainer.compiled_step(state, data),
       'augmentation': lambda: alone(jax.random.key(0), on_device),
     },
     _REPEATS.value,

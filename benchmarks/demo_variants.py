@@ -27,12 +27,11 @@ import ml_collections
 from absl import app, flags, logging
 
 from configs import ecluster
-from dbc_jax import models
 from dbc_jax.data import load_configured
 from dbc_jax.data.pipeline import load_splits
 from dbc_jax.devices import mesh
+from dbc_jax.run import build
 from dbc_jax.run import config as config_lib
-from dbc_jax.run import merger as merger_lib
 from dbc_jax.run import record as record_lib
 from dbc_jax.run.stage import StageRunner
 
@@ -97,13 +96,7 @@ def _run(
   data = load_splits(
     dataset, truth, size=tuple(config.data.stored_size), seed=config.seed
   )
-  num_merges, num_stages = config_lib.num_merges_and_stages(
-    len(data.train), config.cluster.merge_percent
-  )
-  encoder = models.create_encoder(**config.model, axis_name=mesh.AXIS_NAME)
-  runner = StageRunner(
-    config, encoder, merger_lib.Merger(config.cluster), num_merges, num_stages
-  )
+  runner = StageRunner(build.Parts(config), len(data.train))
   clock = time.perf_counter()
   variables = None
   if config.train.init == 'self_supervised':
@@ -111,10 +104,14 @@ def _run(
   state = runner.first_state(data.train, variables)
   seconds = time.perf_counter() - clock
   start = record_lib.evaluate(
-    runner.extract, state.variables, state.labels, data, config.camera_rule
+    runner.parts.extract,
+    state.variables,
+    state.labels,
+    data,
+    config.camera_rule,
   )
   clock = time.perf_counter()
-  for stage in range(1 if stage0_alone else num_stages):
+  for stage in range(1 if stage0_alone else runner.num_stages):
     state = runner.run(stage, state, data)
   return {
     'start': start,

@@ -28,14 +28,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 from absl import app, flags, logging
 
-from dbc_jax import memory, models
+from dbc_jax import memory
 from dbc_jax.data import load_configured
 from dbc_jax.data.frames import ResidentFrames
 from dbc_jax.data.pipeline import LoadedDataset, load_splits
 from dbc_jax.data.split import Split
-from dbc_jax.devices import mesh
+from dbc_jax.run import build
 from dbc_jax.run import config as config_lib
-from dbc_jax.run import merger as merger_lib
 from dbc_jax.run.stage import RunState, StageRunner
 
 ROWS = ('true hashed', 'stale hashed', 'true sorted', 'stale sorted')
@@ -69,13 +68,15 @@ class StaleRunner(StageRunner):
 
   before: np.ndarray | None = None
 
-  def memory_rows(self, state: RunState) -> jax.Array:
-    """The memory [capacity, E] that a stage starts with."""
+  def objective_state(self, state: RunState) -> Any:
+    """What the objective of a stage starts with."""
+    now = super().objective_state(state)
     if self.before is None:
-      return super().memory_rows(state)
+      return now
     # More rows than clusters; those beyond take no part in training.
     before, count = self.before, int(self.before.max()) + 1
-    return memory.init_memory(state.embeddings, before, count, len(before))
+    rows = memory.init_memory(state.embeddings, before, count, len(before))
+    return now._replace(memory=rows)
 
 
 def sorted_by_identity(data: LoadedDataset) -> LoadedDataset:
@@ -102,18 +103,12 @@ def _run(
   data = load_splits(*load_configured(config.data), size=size, seed=seed)
   if order == 'sorted':
     data = sorted_by_identity(data)
-  num_merges, num_stages = config_lib.num_merges_and_stages(
-    len(data.train), config.cluster.merge_percent
-  )
-  encoder = models.create_encoder(**config.model, axis_name=mesh.AXIS_NAME)
-  runner = StaleRunner(
-    config, encoder, merger_lib.Merger(config.cluster), num_merges, num_stages
-  )
+  runner = StaleRunner(build.Parts(config), len(data.train))
   start = runner.first_state(data.train)
   after_first = runner.run(0, start, data)
   for row in rows:
     before, state = start.labels, after_first
-    for stage in range(1, num_stages):
+    for stage in range(1, runner.num_stages):
       runner.before = before if row.startswith('stale') else None
       before = state.labels
       state = runner.run(stage, state, data)

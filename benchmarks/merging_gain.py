@@ -30,11 +30,11 @@ import ml_collections
 import numpy as np
 from absl import app, flags, logging
 
-from dbc_jax import evaluation, models
+from dbc_jax import evaluation
 from dbc_jax.data import Dataset, GroundTruth, load_configured, load_images
 from dbc_jax.data.pipeline import LoadedDataset, load_splits
 from dbc_jax.devices import mesh
-from dbc_jax.run import config as config_lib
+from dbc_jax.run import build
 from dbc_jax.run import merger as merger_lib
 from dbc_jax.run import record as record_lib
 from dbc_jax.run.stage import RunState, StageRunner
@@ -76,9 +76,6 @@ def _run_seed(seed: int, rows: list[str], out: pathlib.Path) -> None:
   data = load_splits(
     dataset, truth, size=tuple(config.data.stored_size), seed=seed
   )
-  num_merges, num_stages = config_lib.num_merges_and_stages(
-    len(data.train), config.cluster.merge_percent
-  )
 
   def record(row: str, history: list[dict[str, Any]], seconds: float) -> None:
     line = {'row': row, 'seed': seed, 'seconds': seconds, 'history': history}
@@ -90,13 +87,6 @@ def _run_seed(seed: int, rows: list[str], out: pathlib.Path) -> None:
     for row, scores in _without_network(dataset, truth).items():
       record(row, [scores], 0.0)
 
-  encoder = models.create_encoder(**config.model, axis_name=mesh.AXIS_NAME)
-
-  def runner(config: ml_collections.ConfigDict, stages: int) -> StageRunner:
-    return StageRunner(
-      config, encoder, merger_lib.Merger(config.cluster), num_merges, stages
-    )
-
   def single_stage(
     epochs: int, labels: np.ndarray, row: str, **crops: tuple[float, float]
   ) -> None:
@@ -107,7 +97,8 @@ def _run_seed(seed: int, rows: list[str], out: pathlib.Path) -> None:
     )
     longer.train.stage0_epochs = epochs
     start = time.perf_counter()
-    one = runner(longer, 1)
+    one = StageRunner(build.Parts(longer), len(data.train))
+    one.num_stages = 1
     state = one.first_state(data.train)._replace(labels=labels)
     record(row, one.run(0, state, data).history, time.perf_counter() - start)
 
@@ -122,9 +113,8 @@ def _run_seed(seed: int, rows: list[str], out: pathlib.Path) -> None:
       crop_area=(0.64, 1.0),
       crop_aspect=(1.0, 1.5),
     )
-  in_all = (
-    config.train.stage0_epochs + (num_stages - 1) * config.train.stage_epochs
-  )
+  stages = StageRunner(build.Parts(config), len(data.train))
+  in_all = stages.parts.epochs_before(stages.num_stages)
   for row in rows:
     name, _, epochs = row.partition(':')
     if name == 'stage 0 prolonged':
@@ -134,12 +124,11 @@ def _run_seed(seed: int, rows: list[str], out: pathlib.Path) -> None:
   if not criteria:
     return
   # Stage 0 does not depend on the criterion: it is run once a seed.
-  stages = runner(config, num_stages)
   start = time.perf_counter()
   state = stages.first_state(data.train)
   if ('random network', seed) not in _keys(_read(out)):
     scores = record_lib.evaluate(
-      stages.extract, state.variables, alone, data, config.camera_rule
+      stages.parts.extract, state.variables, alone, data, config.camera_rule
     )
     record('random network', [scores], 0.0)
   after_first = _unmerged(stages, 0, state, data)
@@ -148,11 +137,11 @@ def _run_seed(seed: int, rows: list[str], out: pathlib.Path) -> None:
     start = time.perf_counter()
     state = after_first
     if _is_criterion(row):
-      stages.merger = merger_lib.Merger(_config(row, seed).cluster)
-      rows = stages.extract(state.variables, data.train)
-      labels, _ = stages.merger(*rows, alone, num_merges)
+      stages.parts.merger = merger_lib.Merger(_config(row, seed).cluster)
+      rows = stages.parts.extract(state.variables, data.train)
+      labels, _ = stages.parts.merger(*rows, alone, stages.num_merges)
       state = state._replace(labels=labels)
-    for stage in range(1, num_stages):
+    for stage in range(1, stages.num_stages):
       if _is_criterion(row):
         state = stages.run(stage, state, data)
       else:
@@ -164,12 +153,15 @@ def _unmerged(
   stages: StageRunner, stage: int, state: RunState, data: LoadedDataset
 ) -> RunState:
   """One stage whose labels stay as they are."""
-  merger = stages.merger
-  stages.merger = lambda features, embeddings, labels, *_: (labels, np.zeros(1))
+  merger = stages.parts.merger
+  stages.parts.merger = lambda features, embeddings, labels, *_: (
+    labels,
+    np.zeros(1),
+  )
   try:
     return stages.run(stage, state, data)
   finally:
-    stages.merger = merger
+    stages.parts.merger = merger
 
 
 def _is_criterion(row: str) -> bool:

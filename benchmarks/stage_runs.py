@@ -24,14 +24,12 @@ import ml_collections
 import numpy as np
 from absl import app, flags, logging
 
-from dbc_jax import models
 from dbc_jax.data import load_configured
 from dbc_jax.data.pipeline import LoadedDataset, load_splits
 from dbc_jax.data.synthetic import images as images_lib
 from dbc_jax.data.synthetic import splits as splits_lib
-from dbc_jax.devices import mesh
+from dbc_jax.run import build
 from dbc_jax.run import config as config_lib
-from dbc_jax.run import merger as merger_lib
 from dbc_jax.run.stage import StageRunner
 
 # What each set of synthetic images changes in the demo's plan.
@@ -75,20 +73,16 @@ def main(argv: list[str]) -> None:
 def _run(name: str, seed: int) -> dict[str, np.ndarray]:
   """A whole run; arrays of S stages of N images."""
   config, data = _load(name, seed)
-  num_merges, num_stages = config_lib.num_merges_and_stages(
-    len(data.train), config.cluster.merge_percent
-  )
-  encoder = models.create_encoder(**config.model, axis_name=mesh.AXIS_NAME)
-  runner = StageRunner(
-    config, encoder, merger_lib.Merger(config.cluster), num_merges, num_stages
-  )
+  runner = StageRunner(build.Parts(config), len(data.train))
   arrays = {key: [] for key in ('labels', 'features')}
   state = runner.first_state(data.train)
-  for stage in range(num_stages):
+  for stage in range(runner.num_stages):
     arrays['labels'].append(state.labels)
     state = runner.run(stage, state, data)
     # Of the network after this stage, which is what a run would keep.
-    arrays['features'].append(runner.extract(state.variables, data.train)[0])
+    arrays['features'].append(
+      runner.parts.extract(state.variables, data.train)[0]
+    )
   arrays = {key: np.stack(values) for key, values in arrays.items()}
   arrays['history'] = np.array(json.dumps(state.history))
   arrays['pids'] = data.truth.train_pids

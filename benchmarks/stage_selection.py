@@ -23,6 +23,7 @@ from absl import app, flags
 from scipy.cluster import hierarchy
 
 from dbc_jax import cluster, evaluation
+from dbc_jax.run import record as record_lib
 from dbc_jax.run import selection
 
 # What features alone are merged by: the best setting, then the papers' own.
@@ -60,7 +61,7 @@ def main(argv: list[str]) -> None:
     with np.load(path) as run:
       # What is measured now may be more than what was recorded then.
       trained[path.stem] = [
-        record | selection.measure(*arrays)
+        record | record_lib.measure(*arrays)
         for record, *arrays in zip(
           json.loads(str(run['history'])),
           run['features'],
@@ -111,7 +112,7 @@ def _merged(
   for count in counts:
     labels = hierarchy.fcluster(tree, count, 'maxclust') - 1
     scores = evaluation.clustering_scores(labels, pids)
-    stages.append({'pair_f': scores['pair_f']} | selection.measure(x, labels))
+    stages.append({'pair_f': scores['pair_f']} | record_lib.measure(x, labels))
   return stages
 
 

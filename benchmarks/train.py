@@ -15,30 +15,29 @@ Parts:
 `device` and `run` take --batch_size, --dtype and --stored_size.
 """
 
-import functools
+import dataclasses
 import json
 import os
 import pathlib
 import tempfile
 import time
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from absl import app, flags
 
 from benchmarks.market_files import written_market
 from benchmarks.measuring import medians
 from configs import ecluster
-from dbc_jax import memory, models
 from dbc_jax.data.frames import ResidentFrames
 from dbc_jax.data.split import Split
 from dbc_jax.devices import mesh
-from dbc_jax.run import job
-from dbc_jax.training import fit, optim
-from dbc_jax.training import step as step_lib
+from dbc_jax.run import build, job
+from dbc_jax.training.objectives import Outputs
+from dbc_jax.training.step import Step, TrainState, init_variables
 
 PARTS = ('overhead', 'torch', 'device', 'run')
 SIZE, STORED = (256, 128), (128, 64)
@@ -53,30 +52,20 @@ _ROOT = flags.DEFINE_string('root', '', 'Market-1501, for `run`; or none.')
 _WORKDIR = flags.DEFINE_string('workdir', '', 'Of `run`; or a temporary one.')
 
 
-def fields(dtype: str = 'float32') -> dict[str, Any]:
-  """The static fields of the papers' step."""
-  return {
-    'encoder': models.create_encoder(axis_name=mesh.AXIS_NAME, dtype=dtype),
-    'optimizer': optim.create_optimizer(
-      momentum=0.9, weight_decay=5e-4, backbone_multiplier=0.1
-    ),
-    'image_size': SIZE,
-    'crop_area': (0.64, 1.0),
-    'crop_aspect': (1.0, 1.5),
-    'temperature': 0.1,
-    'memory_momentum': 0.5,
-  }
+def parts_of(dtype: str = 'float32') -> build.Parts:
+  """The papers' network and step."""
+  config = ecluster.get_config('market1501')
+  config.model.dtype = dtype
+  return build.Parts(config)
 
 
-def first_state(step: dict[str, Any]) -> step_lib.TrainState:
+def first_state(step: Step) -> TrainState:
   """A random network, and a memory of as many rows as Market-1501 has."""
   rng = np.random.default_rng(0)
   rows = rng.standard_normal((CAPACITY, 2048), np.float32)
-  state = step_lib.create_train_state(
-    step_lib.init_variables(step['encoder'], jax.random.key(0), SIZE),
-    step['optimizer'],
-    memory.init_memory(rows, np.arange(CAPACITY), CAPACITY, CAPACITY),
-    CAPACITY,
+  state = step.start(
+    init_variables(step.encoder, jax.random.key(0), SIZE),
+    step.objective.start(rows, np.arange(CAPACITY)),
     step=0,
     rng=jax.random.key(0),
   )
@@ -92,58 +81,52 @@ def random_batch(size: int) -> dict[str, np.ndarray]:
   }
 
 
-def bare_step(
-  state: step_lib.TrainState,
-  batch: dict[str, jax.Array],
-  *,
-  encoder: models.Encoder,
-  optimizer: optax.GradientTransformation,
-) -> tuple[step_lib.TrainState, jax.Array]:
+@dataclasses.dataclass(frozen=True)
+class Bare:
+  """The mean of the embeddings: an objective that costs nothing."""
+
+  views: int = 1
+
+  def start(self, embeddings: np.ndarray, labels: np.ndarray) -> tuple[()]:
+    return ()
+
+  def loss(
+    self, state: Any, outputs: Outputs, labels: jax.Array
+  ) -> tuple[jax.Array, jax.Array]:
+    return jnp.mean(outputs.embeddings), jnp.float32(0.0)
+
+  def after(self, state: Any, outputs: Outputs, labels: jax.Array) -> Any:
+    return state
+
+
+def bare_step(step: Step) -> Step:
   """Forward, backward and update alone, on images that are ready."""
+  return dataclasses.replace(
+    step, objective=Bare(), augment=lambda rng, positions, images: images
+  )
 
-  def loss_fn(params: Any) -> tuple[jax.Array, Any]:
-    (embeddings, _), mutated = encoder.apply(
-      {'params': params, 'batch_stats': state.batch_stats},
-      batch['images'],
-      train=True,
-      rngs={'dropout': state.rng},
-      mutable=['batch_stats'],
-    )
-    return jnp.mean(embeddings), mutated['batch_stats']
 
-  (loss, batch_stats), grads = jax.value_and_grad(loss_fn, has_aux=True)(
-    state.params
-  )
-  grads, batch_stats, loss = jax.lax.pmean(
-    (grads, batch_stats, loss), mesh.AXIS_NAME
-  )
-  updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-  updates = jax.tree.map(lambda u: -state.learning_rate * u, updates)
-  state = state._replace(
-    params=optax.apply_updates(state.params, updates),
-    batch_stats=batch_stats,
-    opt_state=opt_state,
-  )
-  return state, loss
+def timed(step: Step, batch: dict[str, np.ndarray]) -> Callable[[], Any]:
+  """A call of a step, over all devices, on a batch that is there."""
+  compiled, state = mesh.parallel_update(step), first_state(step)
+  given = mesh.shard(batch)
+  return lambda: compiled(state, given)
+
+
+def ready(size: int) -> dict[str, np.ndarray]:
+  """Images as the network sees them."""
+  rng = np.random.default_rng(0)
+  images = rng.standard_normal((size, *SIZE, 3), np.float32)
+  return {'images': images, 'labels': np.zeros(size, np.int32)}
 
 
 def overhead() -> None:
   """The whole step over the bare one, at batch 64."""
-  static, batch = fields(), random_batch(64)
-  state = first_state(static)
-  whole = step_lib.make_train_step(**static)
-  bare = mesh.parallel_update(
-    functools.partial(
-      bare_step, encoder=static['encoder'], optimizer=static['optimizer']
-    )
-  )
-  ready = np.random.default_rng(0).standard_normal((64, *SIZE, 3), np.float32)
-  given = mesh.shard(batch)
-  given_bare = mesh.shard({'images': ready})
+  step = parts_of().trainer.step
   seconds = medians(
     {
-      'bare': lambda: bare(state, given_bare),
-      'whole': lambda: whole(state, given),
+      'bare': timed(bare_step(step), ready(64)),
+      'whole': timed(step, random_batch(64)),
     },
     _REPEATS.value,
   )
@@ -158,7 +141,7 @@ def torch() -> None:
   """The bare step beside torch's, at batch 16 in float32."""
   import torch as peer  # Only this part needs it.
 
-  from tests.models.torch_resnet import ResNet
+  from tests.torch_resnet import ResNet
 
   peer.set_num_threads(os.cpu_count())
   network = peer.nn.Sequential(
@@ -167,8 +150,8 @@ def torch() -> None:
   sgd = peer.optim.SGD(
     network.parameters(), 1e-3, momentum=0.9, weight_decay=5e-4, nesterov=True
   )
-  ready = np.random.default_rng(0).standard_normal((16, *SIZE, 3), np.float32)
-  images = peer.from_numpy(ready.transpose(0, 3, 1, 2).copy())
+  batch = ready(16)
+  images = peer.from_numpy(batch['images'].transpose(0, 3, 1, 2).copy())
 
   def torch_step() -> tuple[()]:
     sgd.zero_grad()
@@ -176,17 +159,8 @@ def torch() -> None:
     sgd.step()
     return ()
 
-  static = fields()
-  state = first_state(static)
-  bare = mesh.parallel_update(
-    functools.partial(
-      bare_step, encoder=static['encoder'], optimizer=static['optimizer']
-    )
-  )
-  given = mesh.shard({'images': ready})
-  seconds = medians(
-    {'torch': torch_step, 'JAX': lambda: bare(state, given)}, _REPEATS.value
-  )
+  bare = timed(bare_step(parts_of().trainer.step), batch)
+  seconds = medians({'torch': torch_step, 'JAX': bare}, _REPEATS.value)
   ours, theirs = 16 / seconds['JAX'], 16 / seconds['torch']
   print(
     f'\nbatch 16, images/s: torch {peer.__version__} {theirs:.1f}, JAX '
@@ -196,7 +170,7 @@ def torch() -> None:
 
 def device() -> None:
   """Epochs of 40 steps, images resident."""
-  static = fields(_DTYPE.value)
+  trainer = parts_of(_DTYPE.value).trainer
   size, steps = _BATCH.value, 40
   rng = np.random.default_rng(0)
   images = rng.integers(0, 256, (CAPACITY, *STORED, 3), np.uint8)
@@ -207,8 +181,8 @@ def device() -> None:
   labels = mesh.replicate(np.arange(CAPACITY, dtype=np.int32))
   order = rng.integers(0, CAPACITY, (steps, size))
   index = mesh.shard((order, order), axis=1)
-  run = fit.make_epoch(**static)
-  state, _ = run(first_state(static), (resident, labels), index)
+  run = trainer.compiled_epoch
+  state, _ = run(first_state(trainer.step), (resident, labels), index)
   jax.block_until_ready(state)
   seconds = []
   for _ in range(_REPEATS.value):
@@ -217,9 +191,8 @@ def device() -> None:
     jax.block_until_ready(metrics)
     seconds.append(time.perf_counter() - start)
   a_step = float(np.median(seconds)) / steps
-  one = step_lib.make_train_step(**static)
   batch = mesh.shard(random_batch(size))
-  cost = one.lower(state, batch).compile().cost_analysis()
+  cost = trainer.compiled_step.lower(state, batch).compile().cost_analysis()
   flops = (cost[0] if isinstance(cost, list) else cost)['flops']
   share = flops / a_step / (_PEAK.value * 1e12)
   print(

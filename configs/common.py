@@ -37,6 +37,7 @@ def base(dataset: str) -> ml_collections.ConfigDict:
   config.data.name = dataset
   config.data.root = ''  # folder of the files
   config.data.num_identities = 0  # 0: all; else a reduced set (image sets)
+  config.data.identities_seed = 0  # of which identities a reduced set has
   config.data.csv = ''  # folder: file that lists path, camid, tracklet, ...
   config.data.tracklets = False  # folder: each sub-folder is one tracklet
   config.data.drop_queries = False  # mars: take queries out of the gallery
@@ -68,6 +69,7 @@ def base(dataset: str) -> ml_collections.ConfigDict:
   # Or 'self_supervised', a warm-up first; or a file of weights; or
   # hf:OWNER/NAME.
   config.train.init = 'random'
+  config.train.objective = 'memory'  # or a package.module with a `create`
   config.train.warmup_epochs = 20  # two views of each image in each
   config.train.batch_size = 16  # over all devices
   config.train.reference_batch_size = 16  # that the rates are for

@@ -11,6 +11,7 @@ from absl import logging as absl_logging
 from ml_collections import config_flags
 
 from dbc_jax.devices import processes
+from dbc_jax.run import config as config_lib
 from dbc_jax.run import job
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -60,7 +61,7 @@ def main(argv: list[str]) -> None:
       'jax_compilation_cache_dir', str(pathlib.Path(cache, 'dbc_jax', 'jax'))
     )
 
-  config = _CONFIG.value
+  config = config_lib.with_added_fields(_CONFIG.value)
   workdir = _WORKDIR.value
   if workdir is None:
     path = config_flags.get_config_filename(flags.FLAGS['config'])

@@ -5,21 +5,24 @@ its own process as well.
 """
 
 import argparse
+import functools
 import pathlib
 
+import float64
 import jax
 import ml_collections
 import numpy as np
 
 from configs import common
-from dbc_jax import models
+from dbc_jax.data.augment import augment
 from dbc_jax.data.frames import ResidentFrames, StreamedFrames
 from dbc_jax.data.split import Split
-from dbc_jax.devices import mesh, processes
-from dbc_jax.memory import init_memory
-from dbc_jax.run import merger as merger_lib
-from dbc_jax.training import embed, fit, optim
-from dbc_jax.training import step as step_lib
+from dbc_jax.devices import processes
+from dbc_jax.run import merger
+from dbc_jax.training import embed, optim
+from dbc_jax.training.fit import Trainer
+from dbc_jax.training.objectives import create_objective
+from dbc_jax.training.step import Step
 
 _SIZE = (24, 12)
 _COUNT = 26  # not a multiple of the batch: the last one is padded
@@ -27,24 +30,27 @@ _COUNT = 26  # not a multiple of the batch: the last one is padded
 
 def compute() -> dict[str, np.ndarray]:
   """Three steps on kept and on streamed images, and what follows them."""
+  with jax.enable_x64(True):
+    return _compute()
+
+
+def _compute() -> dict[str, np.ndarray]:
   images = np.random.default_rng(0).integers(
     0, 256, (_COUNT, *_SIZE, 3), np.uint8
   )
   labels = np.random.default_rng(1).permutation(_COUNT).astype(np.int32)
-  encoder = models.create_encoder(
-    'resnet_tiny', embedding_dim=16, axis_name=mesh.AXIS_NAME
-  )
-  optimizer = optim.create_optimizer(
-    momentum=0.9, weight_decay=5e-4, backbone_multiplier=0.5
-  )
-  step_fn = step_lib.make_train_step(
-    encoder=encoder,
-    optimizer=optimizer,
-    image_size=_SIZE,
-    crop_area=(0.64, 1.0),
-    crop_aspect=(1.0, 1.5),
-    temperature=0.1,
-    memory_momentum=0.5,
+  encoder, variables = float64.create('resnet_tiny', _SIZE, embedding_dim=16)
+  trainer = Trainer(
+    Step(
+      encoder,
+      optim.create_optimizer(
+        momentum=0.9, weight_decay=5e-4, backbone_multiplier=0.5
+      ),
+      create_objective('memory', temperature=0.1, momentum=0.5),
+      functools.partial(
+        augment, size=_SIZE, crop_area=(0.64, 1.0), crop_aspect=(1.0, 1.5)
+      ),
+    )
   )
   extractor = embed.make_extractor(
     encoder, image_size=_SIZE, batch_size=8, max_frames=1
@@ -55,7 +61,6 @@ def compute() -> dict[str, np.ndarray]:
     read.append(frame)
     return images[frame]
 
-  variables = step_lib.init_variables(encoder, jax.random.key(0), _SIZE)
   results: dict[str, np.ndarray] = {}
   for kind, frames in {
     'kept': ResidentFrames(images),
@@ -64,31 +69,29 @@ def compute() -> dict[str, np.ndarray]:
     split = Split(frames, np.arange(_COUNT))
     features, embeddings = extractor(variables, split)
     results[f'{kind}/read to extract'] = np.array(len(read))
-    metrics: list[tuple[float, float]] = []
-    state = fit.train_epoch(
-      step_fn,
-      None,
-      step_lib.create_train_state(
+    metrics: list[tuple[float, ...]] = []
+    step = trainer.step
+    ((_, state),) = trainer.fit(
+      step.start(
         variables,
-        optimizer,
-        init_memory(embeddings, labels, _COUNT, _COUNT),
-        _COUNT,
+        step.objective.start(embeddings, labels),
         step=5,
         rng=jax.random.key(1),
       ),
       split,
       labels,
-      rates=(0.1, 0.02),
+      rates=[(0.1, 0.02)],
+      seeds=[(0, 1)],
       batch_size=8,
       num_frames=1,
-      seed=(0, 1),
-      on_step=lambda *values: metrics.append(values),  # noqa: B023
+      on_step=lambda _, *values: metrics.append(values),  # noqa: B023
     )
     results[f'{kind}/features'] = features
     results[f'{kind}/metrics'] = np.array(metrics)
-    for field in ('params', 'batch_stats', 'memory'):
-      leaves = jax.tree.leaves(jax.device_get(getattr(state, field)))
-      results[f'{kind}/{field}'] = np.concatenate([x.ravel() for x in leaves])
+    state = state._replace(objective=state.objective.memory)
+    for part in ('params', 'batch_stats', 'objective'):
+      leaves = jax.tree.leaves(jax.device_get(getattr(state, part)))
+      results[f'{kind}/{part}'] = np.concatenate([x.ravel() for x in leaves])
   results['merges'] = _merges(results['kept/features'], labels)
   return results
 
@@ -96,7 +99,7 @@ def compute() -> dict[str, np.ndarray]:
 def _merges(features: np.ndarray, labels: np.ndarray) -> np.ndarray:
   fields: ml_collections.ConfigDict = common.base('demo').cluster
   fields.criterion, fields.reg_weight = 'dbc', 0.1
-  return merger_lib.Merger(fields)(features, features, labels, 15)[0]
+  return merger.Merger(fields)(features, features, labels, 15)[0]
 
 
 def main() -> None:

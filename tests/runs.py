@@ -61,6 +61,15 @@ def write_market(root: pathlib.Path, train_pids=None) -> pathlib.Path:
   return root
 
 
+def with_seed(
+  config: ml_collections.ConfigDict, seed: int
+) -> ml_collections.ConfigDict:
+  """The same config with another seed."""
+  config = config.copy_and_resolve_references()
+  config.seed = seed
+  return config
+
+
 def small_config(
   dataset: str, root: pathlib.Path, criterion: str = 'dbc'
 ) -> ml_collections.ConfigDict:

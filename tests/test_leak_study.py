@@ -5,24 +5,18 @@ import pytest
 
 from benchmarks import leak_study
 from configs import ecluster
-from dbc_jax import models
 from dbc_jax.cluster import Criterion, merge_clusters
 from dbc_jax.data import GroundTruth
 from dbc_jax.data.frames import ResidentFrames
 from dbc_jax.data.pipeline import LoadedDataset
 from dbc_jax.data.split import Split
-from dbc_jax.devices import mesh
-from dbc_jax.run import merger as merger_lib
+from dbc_jax.run import build
 from dbc_jax.run.stage import RunState
 
 
 @pytest.fixture
 def runner():
-  config = ecluster.get_config('demo')
-  encoder = models.create_encoder(**config.model, axis_name=mesh.AXIS_NAME)
-  return leak_study.StaleRunner(
-    config, encoder, merger_lib.Merger(config.cluster), 1, 2
-  )
+  return leak_study.StaleRunner(build.Parts(ecluster.get_config('demo')), 100)
 
 
 def test_stale_rows_are_the_means_of_the_clusters_before(runner):
@@ -31,7 +25,7 @@ def test_stale_rows_are_the_means_of_the_clusters_before(runner):
   state = RunState({}, np.array([0, 1, 0, 2, 1, 0], np.int32), embeddings, [])
   for labels in (state.labels, before):
     # The first time as the project does it, then by the labels before.
-    rows = np.asarray(runner.memory_rows(state))
+    rows = np.asarray(runner.objective_state(state).memory)
     for k in range(labels.max() + 1):
       mean = embeddings[labels == k].astype(np.float64).mean(axis=0)
       np.testing.assert_allclose(

@@ -1,11 +1,12 @@
-"""The embedding network, as pure linen modules; called by train and extract.
+"""The embedding network, as pure linen modules.
 
 Weights come in through `load_pretrained`, out through `save_npz`.
 """
 
+from dbc_jax.models.backbones import find_family
+from dbc_jax.models.backbones.resnet import RESNETS, ResNet, frozen_prefixes
 from dbc_jax.models.encoder import Encoder, create_encoder
 from dbc_jax.models.pretrained import load_pretrained
-from dbc_jax.models.resnet import RESNETS, ResNet, frozen_prefixes
 from dbc_jax.models.weight_files import save_npz
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
   'Encoder',
   'ResNet',
   'create_encoder',
+  'find_family',
   'frozen_prefixes',
   'load_pretrained',
   'save_npz',

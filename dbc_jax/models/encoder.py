@@ -1,10 +1,10 @@
-"""Backbone, pooling and training head as one network; called by the driver."""
+"""Backbone, pooling and training head as one network."""
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from dbc_jax.models.resnet import RESNETS, ResNet
+from dbc_jax.models.backbones import find_family
 
 _EPSILON = 1e-12
 
@@ -90,13 +90,12 @@ class Head(nn.Module):
 class Encoder(nn.Module):
   """Images to (embedding, feature); see `create_encoder`."""
 
-  backbone: ResNet
+  backbone: nn.Module
   head: Head
 
   def __call__(
     self,
     images: jax.Array,
-    mask: jax.Array | None = None,
     *,
     train: bool = False,
   ) -> tuple[jax.Array, jax.Array]:
@@ -105,7 +104,6 @@ class Encoder(nn.Module):
     Args:
       images: [B, H, W, 3] float, normalised, or frames of tracklets
         [B, T, H, W, 3].
-      mask: [B, T] bool, which frames exist; only with frames. None means all.
       train: batch statistics and dropout (needs the 'dropout' rng, and
         `mutable=['batch_stats']`) instead of the running ones and none.
 
@@ -119,18 +117,14 @@ class Encoder(nn.Module):
     pooled = self.pool(images, train=train)
     if frames is not None:
       pooled = pooled.reshape((-1, frames, pooled.shape[-1]))
-      if mask is None:
-        pooled = jnp.mean(pooled, axis=1)
-      else:
-        weight = mask[..., None].astype(pooled.dtype)
-        total = jnp.sum(pooled * weight, axis=1)
-        pooled = total / jnp.maximum(jnp.sum(weight, axis=1), 1.0)
+      pooled = jnp.mean(pooled, axis=1)
     return self.finish(pooled, train=train)
 
   def pool(self, images: jax.Array, *, train: bool = False) -> jax.Array:
     """The backbone's output [B, D] for images [B, H, W, 3], not normalised."""
     maps = self.backbone(images, train=train)
-    return jnp.mean(maps.astype(jnp.float32), axis=(1, 2))
+    at_least = jnp.promote_types(maps.dtype, jnp.float32)
+    return jnp.mean(maps.astype(at_least), axis=(1, 2))
 
   def finish(
     self, pooled: jax.Array, *, train: bool = False
@@ -157,7 +151,8 @@ def create_encoder(
   memory in training.
 
   Args:
-    name: 'resnet50', or 'resnet_tiny' / 'resnet8' for small crops.
+    name: 'resnet50', or 'resnet_tiny' / 'resnet8' for small crops; or
+      'package.module:NAME' of a family elsewhere.
     embedding_dim: width E of the head's output; without effect where
       head_layers is 0.
     head_layers: 1 (E-cluster's and BUC's code), 2 (DBC's text), or 0: no
@@ -175,18 +170,17 @@ def create_encoder(
   Raises:
     ValueError: an argument is outside what is listed here.
   """
-  if name not in RESNETS:
-    raise ValueError(f'model.name: got {name!r}, expected one of {[*RESNETS]}')
-  spec = RESNETS[name]
+  family, member = find_family(name)
+  groups = family.groups(member)
   checks = {
     'embedding_dim': (embedding_dim >= 1, embedding_dim, '>= 1'),
     'head_layers': (head_layers in (0, 1, 2), head_layers, '0, 1 or 2'),
     'dropout': (0.0 <= dropout < 1.0, dropout, 'in [0, 1)'),
     'last_stride': (last_stride in (1, 2), last_stride, '1 or 2'),
     'frozen_stages': (
-      0 <= frozen_stages <= len(spec.stage_sizes),
+      0 <= frozen_stages <= groups,
       frozen_stages,
-      f'0..{len(spec.stage_sizes)} for {name}',
+      f'0..{groups} for {name}',
     ),
     'dtype': (
       dtype in ('float32', 'bfloat16'),
@@ -197,8 +191,8 @@ def create_encoder(
   for field, (valid, got, expected) in checks.items():
     if not valid:
       raise ValueError(f'model.{field}: got {got!r}, expected {expected}')
-  backbone = ResNet(
-    **spec._asdict(),
+  backbone = family.create(
+    member,
     last_stride=last_stride,
     frozen_stages=frozen_stages,
     axis_name=axis_name,

@@ -1,8 +1,8 @@
-"""Pre-trained weights into an encoder's variables; called when a run starts."""
+"""Pre-trained weights into an encoder's variables."""
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dbc_jax.models import weight_files
+from dbc_jax.models.backbones import resnet
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -21,16 +22,6 @@ _LEFT_OVER = re.compile(
   r'((fc|classifier|head\.fc)\.|(.*\.)?num_batches_tracked$)'
 )
 
-_TORCH_NAMES = {
-  'stem_conv': 'conv1',
-  'stem_bn': 'bn1',
-  'downsample_conv': 'downsample.0',
-  'downsample_bn': 'downsample.1',
-  'kernel': 'weight',
-  'scale': 'weight',
-  'mean': 'running_mean',
-  'var': 'running_var',
-}
 _DEPTHS = {
   ('basic', (2, 2, 2, 2)): 18,
   ('basic', (3, 4, 6, 3)): 34,
@@ -40,7 +31,12 @@ _DEPTHS = {
 }
 
 
-def load_pretrained(path: str | os.PathLike[str], variables: Any) -> Any:
+def load_pretrained(
+  path: str | os.PathLike[str],
+  variables: Any,
+  *,
+  torch_name: Callable[[str], str] = resnet.torch_name,
+) -> Any:
   """An encoder's variables with the weights of a file in their place.
 
   Weights in torchvision's and timm's names fill the backbone and leave the
@@ -55,6 +51,7 @@ def load_pretrained(path: str | os.PathLike[str], variables: Any) -> Any:
       - 'hf:OWNER/NAME', a model on the Hugging Face hub, which takes the
         package huggingface_hub.
     variables: 'params' and 'batch_stats' of the encoder.
+    torch_name: of the family of its backbone; see `models.backbones`.
 
   Returns:
     The same tree, the weights in float32: float16 and bfloat16 are widened.
@@ -72,7 +69,7 @@ def load_pretrained(path: str | os.PathLike[str], variables: Any) -> Any:
   if from_torch:
     found = _backbone_of(found)
     keys = {
-      _torch_name(key): key
+      torch_name(key.split('/', 2)[2]): key
       for key in leaves
       if key.startswith(('params/backbone/', 'batch_stats/backbone/'))
     }
@@ -99,15 +96,6 @@ def _backbone_of(found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
   if all(name.startswith('module.') for name in found):
     found = {name.removeprefix('module.'): x for name, x in found.items()}
   return {name: x for name, x in found.items() if not _LEFT_OVER.match(name)}
-
-
-def _torch_name(key: str) -> str:
-  """'layer1.0.bn1.running_var' of 'batch_stats/backbone/layer1_0/bn1/var'."""
-  parts = key.split('/')[2:]
-  return '.'.join(
-    _TORCH_NAMES[part] if part in _TORCH_NAMES else part.replace('_', '.')
-    for part in parts
-  )
 
 
 def _torch_shape(shape: tuple[int, ...]) -> tuple[int, ...]:

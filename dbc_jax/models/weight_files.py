@@ -1,4 +1,4 @@
-"""Files of network weights as NumPy arrays, in and out; called by pretrained.
+"""Files of network weights as NumPy arrays, in and out.
 
 The one module of this room that touches files.
 """

@@ -3,11 +3,11 @@
 from dbc_jax.reporting.clusters import write_clusters
 from dbc_jax.reporting.metrics import (
   EventWriter,
-  format_record,
   write_atomically,
   write_metrics,
 )
 from dbc_jax.reporting.progress import StageProgress
+from dbc_jax.reporting.record import format_record
 from dbc_jax.reporting.report import write_report
 from dbc_jax.reporting.summary import format_summary
 

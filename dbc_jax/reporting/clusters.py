@@ -1,7 +1,4 @@
-"""The clusters of a run, as a CSV file and as sheets of their images.
-
-Called by the driver (the file) and by the report (the sheets).
-"""
+"""The clusters of a run, as a CSV file and as sheets of their images."""
 
 import base64
 import csv

@@ -1,4 +1,4 @@
-"""The figure of images per identity; called by the command `check_data`."""
+"""The figure of images per identity."""
 
 import pathlib
 from collections.abc import Mapping

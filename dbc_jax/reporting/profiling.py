@@ -1,19 +1,13 @@
-"""A trace of some training steps, for TensorBoard or Perfetto.
-
-Called by the stages.
-"""
+"""A trace of some training steps, for TensorBoard or Perfetto."""
 
 import logging
 import pathlib
-from collections.abc import Callable
 
 import jax
 
 log = logging.getLogger('dbc_jax')
 
 _STEPS = 5
-
-OnStep = Callable[[float, float], None]
 
 
 class Profiler:
@@ -29,23 +23,18 @@ class Profiler:
     """Whether there is still a trace to be taken."""
     return self._folder is not None
 
-  def watch(self, on_step: OnStep) -> OnStep:
-    """The same callback; starts and ends the trace on its way.
+  def count(self) -> None:
+    """Counts a step; starts and ends the trace on its way.
 
     The first step, which compiles, is left out.
     """
     if not self.wanted:
-      return on_step
-
-    def watched(loss: float, accuracy: float) -> None:
-      self._seen += 1
-      if self._seen == 1:
-        jax.profiler.start_trace(str(self._folder))
-      elif self._seen == 1 + _STEPS:
-        self.finish()
-      on_step(loss, accuracy)
-
-    return watched
+      return
+    self._seen += 1
+    if self._seen == 1:
+      jax.profiler.start_trace(str(self._folder))
+    elif self._seen == 1 + _STEPS:
+      self.finish()
 
   def finish(self) -> None:
     """Ends the trace, at the latest with the epoch."""

@@ -1,7 +1,4 @@
-"""The progress bar of one stage, and the mean loss and speed behind it.
-
-Called by the driver, once per stage.
-"""
+"""The progress bar of one stage, and the mean loss and speed behind it."""
 
 import sys
 import time

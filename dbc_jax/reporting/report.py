@@ -1,7 +1,4 @@
-"""The report of a run: one HTML file that needs nothing beside it.
-
-Called by the driver at the end of a run, and by the report command.
-"""
+"""The report of a run: one HTML file that needs nothing beside it."""
 
 import html
 import io
@@ -15,7 +12,7 @@ import matplotlib.figure
 import matplotlib.ticker
 import numpy as np
 
-from dbc_jax.reporting import clusters, metrics
+from dbc_jax.reporting import clusters, metrics, record
 
 # Stands for the colour of the page's text, which the reader's theme decides.
 _INK = '#010203'
@@ -55,7 +52,7 @@ figcaption { font-size: .9rem; margin-bottom: .25rem; }
 
 def write_report(
   path: pathlib.Path,
-  history: Sequence[metrics.Record],
+  history: Sequence[record.Record],
   kept_stage: int,
   reason: str,
   stages: Mapping[str, int],
@@ -100,7 +97,7 @@ def write_report(
     f'<title>{title}</title><style>{_CSS}</style></head><body>',
     f'<h1>{title}</h1>',
     f'<p class="lead">{_verdict(history, kept_stage, reason, labels)}</p>',
-    f'<h2>Which stage</h2>{_table(*metrics.compare_stages(history, stages))}',
+    f'<h2>Which stage</h2>{_table(*record.compare_stages(history, stages))}',
     '<h2>Course of the run</h2>',
     f'<p>One point per stage; the dotted line is stage {kept_stage}, the one'
     f' kept.</p>{_curves(history, kept_stage)}',
@@ -111,7 +108,7 @@ def write_report(
     f'<h2>What is in the clusters of stage {kept_stage}</h2>',
     *clusters.contact_sheets(names, labels, read_image, pids),
     '<h2>All stages</h2>',
-    _table(*metrics.stage_table(history, kept_stage)),
+    _table(*record.stage_table(history, kept_stage)),
     '<h2>Settings</h2><details><summary>Show</summary><div class="wide">',
     '<table class="config">',
     *(
@@ -133,26 +130,24 @@ def _flatten(config: Mapping[str, Any], prefix: str = '') -> Iterator:
 
 
 def _verdict(
-  history: Sequence[metrics.Record],
+  history: Sequence[record.Record],
   kept_stage: int,
   reason: str,
   labels: np.ndarray,
 ) -> str:
   """The run in three sentences, as HTML."""
-  kept = metrics.kept_record(history, kept_stage)
+  kept = record.kept_record(history, kept_stage)
   text = (
     f'{len(labels)} training images were grouped, without labels, into'
     f' {len(np.unique(labels))} clusters. Stage {kept_stage} is kept'
     f' ({html.escape(reason)}), out of {len(history)}.'
   )
-  if not metrics.has_any(
-    history, metrics.RETRIEVAL_KEYS + metrics.QUALITY_KEYS
-  ):
+  if not record.was_evaluated(history):
     return (
       f'{text} Evaluation was skipped because the data set has no identities.'
     )
   scores = ', '.join(
-    f'{metrics.COLUMNS[key]} <b>{metrics.format_value(key, kept[key])}</b>'
+    f'{record.FIELDS[key].heading} <b>{record.format_value(key, kept[key])}</b>'
     for key in ('rank1', 'rank5', 'map', 'pair_f', 'nmi')
     if key in kept
   )
@@ -169,10 +164,10 @@ def _table(headings: list[str], rows: list[list[str]]) -> str:
   return f'<div class="wide"><table><tr>{head}</tr>\n{body}</table></div>'
 
 
-def _curves(history: Sequence[metrics.Record], kept_stage: int) -> str:
+def _curves(history: Sequence[record.Record], kept_stage: int) -> str:
   """Curves over stages, one panel for each group that has values."""
   panels = {
-    title: [key for key in keys if metrics.has_any(history, [key])]
+    title: [key for key in keys if record.has_any(history, [key])]
     for title, keys in _PANELS.items()
   }
   panels = {title: keys for title, keys in panels.items() if keys}
@@ -183,18 +178,18 @@ def _curves(history: Sequence[metrics.Record], kept_stage: int) -> str:
     for i, (title, keys) in enumerate(panels.items()):
       axes = figure.add_subplot(num_rows, 2, i + 1)
       for key, hue in zip(keys, _HUES, strict=False):
-        scale = 100 if key in metrics.RETRIEVAL_KEYS else 1
+        scale = 100 if record.FIELDS[key].unit == '%' else 1
         points = [
-          (int(record['stage']), scale * float(record[key]))
-          for record in history
-          if key in record
+          (int(each['stage']), scale * float(each[key]))
+          for each in history
+          if key in each
         ]
         axes.plot(
           *zip(*points, strict=True),
           'o-',
           color=hue,
           markersize=3,
-          label=metrics.COLUMNS[key],
+          label=record.FIELDS[key].heading,
         )
       axes.axvline(
         kept_stage,

@@ -1,12 +1,9 @@
-"""What a finished run prints: its stages, the kept one, and its files.
-
-Called by the driver's outputs.
-"""
+"""What a finished run prints: its stages, the kept one, and its files."""
 
 import pathlib
 from collections.abc import Mapping, Sequence
 
-from dbc_jax.reporting import metrics
+from dbc_jax.reporting import record
 
 _OUTPUTS = {
   'config.json': 'every setting of this run',
@@ -19,7 +16,7 @@ _OUTPUTS = {
 
 
 def format_summary(
-  history: Sequence[metrics.Record],
+  history: Sequence[record.Record],
   kept_stage: int,
   reason: str,
   stages: Mapping[str, int],
@@ -40,8 +37,8 @@ def format_summary(
   Raises:
     ValueError: the history has no such stage.
   """
-  kept = metrics.kept_record(history, kept_stage)
-  headings, rows = metrics.stage_table(history, kept_stage)
+  kept = record.kept_record(history, kept_stage)
+  headings, rows = record.stage_table(history, kept_stage)
   # The mark hangs to the right of the number, so that digits stay aligned.
   rows = [
     [first if first.endswith('*') else f'{first} ', *rest]
@@ -50,14 +47,12 @@ def format_summary(
   lines = _aligned(headings, rows)
   # Without an oracle one stage is worth no table.
   if len(stages) > 2 or len(set(stages.values())) > 1:
-    lines += ['', *_aligned(*metrics.compare_stages(history, stages))]
+    lines += ['', *_aligned(*record.compare_stages(history, stages))]
   lines += [
     '',
-    f'kept stage {kept_stage} ({reason}): {metrics.describe(kept)}',
+    f'kept stage {kept_stage} ({reason}): {record.describe(kept)}',
   ]
-  if not metrics.has_any(
-    history, metrics.RETRIEVAL_KEYS + metrics.QUALITY_KEYS
-  ):
+  if not record.was_evaluated(history):
     lines.append('not evaluated: the data set has no identities')
   paths = {name: f'{workdir}/{name}' for name in _OUTPUTS}
   width = max(len(path) for path in paths.values())

@@ -1,6 +1,10 @@
-"""What is checked and chosen before any work starts; called by the driver."""
+"""From a config to parts: the only place where one becomes the other."""
 
-import pathlib
+import functools
+import itertools
+import math
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import jax
@@ -10,74 +14,214 @@ import numpy as np
 
 from dbc_jax import data as data_lib
 from dbc_jax import evaluation, models
-from dbc_jax.run import checkpoint
+from dbc_jax.data import pipeline
+from dbc_jax.data.augment import augment
+from dbc_jax.data.split import Split
+from dbc_jax.data.strong import augment_strongly
+from dbc_jax.data.views import two_views
+from dbc_jax.devices import mesh
 from dbc_jax.run import config as config_lib
-from dbc_jax.run import merger as merger_lib
-from dbc_jax.training import step as step_lib
+from dbc_jax.run import workdir as workdir_lib
+from dbc_jax.run.merger import Merger
+from dbc_jax.training import embed, optim, step
+from dbc_jax.training.fit import Trainer
+from dbc_jax.training.objectives import Objective, create_objective
 
-# In a workdir.
-CHECKPOINTS, WARMUP = 'checkpoints', 'checkpoints/warmup'
-
-
-def choose_engine(
-  config: ml_collections.ConfigDict,
-  encoder: models.Encoder,
-  merger: merger_lib.Merger,
-  num_samples: int,
-) -> None:
-  """Logs the engine of the first merges; raises now if none can be had."""
-  size = tuple(config.data.image_size)
-  embeddings, features = jax.eval_shape(
-    lambda: encoder.apply(
-      encoder.init(jax.random.key(0), jnp.zeros((1, *size, 3))),
-      jnp.zeros((1, *size, 3)),
-    )
-  )
-  chosen = features
-  if config.cluster.features == 'embedding':
-    chosen = embeddings
-  merger.choose_engine((num_samples, chosen.shape[1]), num_samples)
+# docs/from_scratch.md has what these were chosen by.
+_STRONG = {
+  'crop_area': (0.4, 1.0),
+  'crop_aspect': (0.75, 1.33),
+  'jitter': 0.4,
+  'hue': 0.05,
+  'grey': 0.1,
+}
 
 
-def check_workdir(
-  workdir: pathlib.Path, config: ml_collections.ConfigDict
-) -> None:
-  """A workdir without a complete stage may be used by any config."""
-  if workdir.exists() and not workdir.is_dir():
-    raise ValueError(f'workdir: {workdir} is a file; choose another --workdir')
-  folders = [workdir / CHECKPOINTS, workdir / WARMUP]
-  if any(_has_stage(folder) for folder in folders):
-    config_lib.check_workdir(workdir, config)
+class Parts:
+  """What a config describes; each part is made when it is first asked for.
 
-
-def given_weights(
-  config: ml_collections.ConfigDict,
-  encoder: models.Encoder,
-  workdir: pathlib.Path,
-) -> dict[str, Any] | None:
-  """The network of the file that `train.init` names.
-
-  None if it names none, or if stage 0 is done and the file is needed no more.
+  Attributes:
+    config: of the run.
+    image_size: (height, width) that the network sees.
+    encoder: the network, whose axis is `mesh.AXIS_NAME`.
+    merger: merges clusters.
+    trainer: of the stages.
+    warmup: of the label-free warm-up.
+    extract: features and embeddings of a split.
   """
-  if config.train.init in config_lib.INITS or _has_stage(workdir / CHECKPOINTS):
-    return None
-  random = step_lib.init_variables(
-    encoder, jax.random.key(config.seed), tuple(config.data.image_size)
+
+  def __init__(self, config: ml_collections.ConfigDict):
+    """Makes nothing yet, and checks nothing."""
+    self.config = config
+    self.image_size: tuple[int, int] = tuple(config.data.image_size)
+
+  @functools.cached_property
+  def encoder(self) -> models.Encoder:
+    return models.create_encoder(**self.config.model, axis_name=mesh.AXIS_NAME)
+
+  @property
+  def _family(self) -> ModuleType:
+    return models.find_family(self.config.model.name)[0]
+
+  @functools.cached_property
+  def merger(self) -> Merger:
+    return Merger(self.config.cluster)
+
+  @functools.cached_property
+  def extract(self) -> embed.Extractor:
+    return embed.make_extractor(
+      self.encoder,
+      image_size=self.image_size,
+      batch_size=self.config.extract_batch_size,
+      max_frames=self.config.data.max_frames,
+    )
+
+  @functools.cached_property
+  def _crops(self) -> dict[str, tuple[float, float]]:
+    data = self.config.data
+    return {key: tuple(data[key]) for key in ('crop_area', 'crop_aspect')}
+
+  @functools.cached_property
+  def trainer(self) -> Trainer:
+    fields = self.config.memory
+    try:
+      objective = create_objective(
+        self.config.train.objective,
+        temperature=fields.temperature,
+        momentum=fields.momentum,
+        init=fields.init,
+      )
+    except ValueError as error:
+      raise ValueError(f'train.{error}') from error
+    return self._trainer(
+      objective,
+      functools.partial(augment, size=self.image_size, **self._crops),
+      backbone_multiplier=self.config.train.backbone_multiplier,
+      frozen=self._family.frozen(self.config.model.frozen_stages),
+    )
+
+  @functools.cached_property
+  def warmup(self) -> Trainer:
+    # Backbone and head learn at the same rate: nothing is pre-trained yet.
+    return self._trainer(
+      create_objective('contrastive'),
+      functools.partial(augment_strongly, size=self.image_size, **_STRONG),
+      backbone_multiplier=1.0,
+    )
+
+  def _trainer(
+    self, objective: Objective, seen: step.Augment, **rates: Any
+  ) -> Trainer:
+    train = self.config.train
+    optimizer = optim.create_optimizer(
+      momentum=train.momentum, weight_decay=train.weight_decay, **rates
+    )
+    return Trainer(step.Step(self.encoder, optimizer, objective, seen))
+
+  def init_variables(self) -> dict[str, Any]:
+    """The network at random, from the config's seed."""
+    return step.init_variables(
+      self.encoder, jax.random.key(self.config.seed), self.image_size
+    )
+
+  def given_weights(self, workdir: Path) -> dict[str, Any] | None:
+    """The network of the file that `train.init` names.
+
+    None if it names none, or if stage 0 is done and the file is needed no more.
+    """
+    init = self.config.train.init
+    done = workdir_lib.has_stage(workdir / workdir_lib.CHECKPOINTS)
+    if init in config_lib.INITS or done:
+      return None
+    try:
+      return models.load_pretrained(
+        init, self.init_variables(), torch_name=self._family.torch_name
+      )
+    except ValueError as error:
+      raise ValueError(f'train.init: {error}') from error
+
+  def views(self, split: Split) -> Split:
+    """Two views of some samples, as training sees them; always the same."""
+    return two_views(split, **self._crops)
+
+  def log_engine(self, num_samples: int) -> None:
+    """Logs the engine of the first merges; raises now if none can be had."""
+    images = jnp.zeros((1, *self.image_size, 3))
+    embeddings, features = jax.eval_shape(
+      lambda: self.encoder.apply(
+        self.encoder.init(jax.random.key(0), images), images
+      )
+    )
+    width = self.merger.chosen(features, embeddings).shape[1]
+    self.merger.engine((num_samples, width), num_samples)
+
+  def stage_rates(self, stage: int) -> list[tuple[float, float]]:
+    """Of each epoch of a stage, the rate of its first step and at its end."""
+    train = self.config.train
+    epochs = train.stage_epochs if stage else train.stage0_epochs
+    return [
+      optim.learning_rates(
+        stage,
+        epoch,
+        initial=train.learning_rate,
+        dropped=train.dropped_learning_rate,
+        drop_epoch=train.drop_epoch,
+        later=train.later_learning_rate,
+        scale=train.batch_size / train.reference_batch_size,
+        warmup_epochs=train.rate_warmup_epochs,
+        later_decay_epochs=epochs if train.later_decay else 0,
+      )
+      for epoch in range(epochs)
+    ]
+
+  def epochs_before(self, stage: int) -> int:
+    """Passes over the data in all stages before this one."""
+    train = self.config.train
+    if not stage:
+      return 0
+    return train.stage0_epochs + (stage - 1) * train.stage_epochs
+
+  def warmup_rates(self) -> list[tuple[float, float]]:
+    """As `stage_rates`: a cosine that falls to zero."""
+    train = self.config.train
+    scale = train.batch_size / train.reference_batch_size
+    shares = [
+      (1.0 + math.cos(math.pi * passed / train.warmup_epochs)) / 2.0
+      for passed in range(train.warmup_epochs + 1)
+    ]
+    rates = [scale * train.learning_rate * share for share in shares]
+    return [*itertools.pairwise(rates)]
+
+
+def list_data(
+  config: ml_collections.ConfigDict,
+) -> tuple[data_lib.Dataset, data_lib.GroundTruth]:
+  """The samples of a config's data set, and the truth; decodes nothing."""
+  return data_lib.load_configured(config.data)
+
+
+def load_data(
+  config: ml_collections.ConfigDict,
+  dataset: data_lib.Dataset,
+  truth: data_lib.GroundTruth,
+  **options: Any,
+) -> pipeline.LoadedDataset:
+  """The splits of a data set, decoded as a config asks."""
+  return pipeline.load_splits(
+    dataset,
+    truth,
+    size=tuple(config.data.stored_size),
+    seed=config.seed,
+    memory_budget_gb=config.data.memory_budget_gb,
+    skip_unreadable=config.data.skip_unreadable,
+    **options,
   )
-  try:
-    return models.load_pretrained(config.train.init, random)
-  except ValueError as error:
-    raise ValueError(f'train.init: {error}') from error
-
-
-def _has_stage(folder: pathlib.Path) -> bool:
-  if not folder.exists():
-    return False
-  return checkpoint.CheckpointStore(folder).latest_stage() is not None
 
 
 def check_matches(truth: data_lib.GroundTruth, camera_rule: bool) -> None:
   """Raises now, and not after stage 0, if no query can have a match."""
+  if not truth.can_evaluate:
+    return
   try:
     evaluation.rank_features(
       np.ones((len(truth.query_pids), 1)),

@@ -1,14 +1,32 @@
-"""Checks a config before any work starts; called by the driver."""
+"""The settings of a run: their values are checked before any work starts."""
 
-import json
 import math
-import pathlib
+from collections.abc import Mapping
 from typing import Any
 
 import ml_collections
 
 # Values of train.init; any other is a file of weights.
 INITS = ('random', 'self_supervised')
+# Fields that came after the first builds, with the value at which a build that
+# lacked the field behaves as it did. A config without the field has that.
+ADDED_FIELDS = {'data.identities_seed': 0, 'train.objective': 'memory'}
+
+
+def with_added_fields(fields: Mapping[str, Any]) -> ml_collections.ConfigDict:
+  """A config as this build reads it, of what an earlier one wrote.
+
+  Args:
+    fields: a config, or the content of a config.json, which is left alone.
+  """
+  config = ml_collections.ConfigDict(fields).copy_and_resolve_references()
+  for name, value in ADDED_FIELDS.items():
+    group, _, field = name.rpartition('.')
+    own = config[group] if group in config else config
+    if group in (*config, '') and field not in own:
+      with own.unlocked():
+        own[field] = value
+  return config
 
 
 def num_merges_and_stages(
@@ -162,53 +180,3 @@ def _check_warmup(batch_size: int, frozen_stages: int) -> None:
       f'model.frozen_stages: got {frozen_stages} with train.init='
       "'self_supervised', expected 0: they would stay random; set it to 0"
     )
-
-
-def check_workdir(
-  workdir: pathlib.Path, config: ml_collections.ConfigDict
-) -> None:
-  """Checks that the run in a workdir is one of this config.
-
-  The folder of the data may have moved: its images are compared instead.
-
-  Raises:
-    ValueError: it is not; names the fields that differ.
-  """
-  path = workdir / 'config.json'
-  if not path.exists():
-    raise ValueError(
-      f'workdir: {workdir} holds checkpoints and no config.json; choose '
-      'another --workdir, or delete this one to start over'
-    )
-  saved, given = json.loads(path.read_text()), json.loads(as_json(config))
-  del saved['data']['root'], given['data']['root']
-  if saved != given:
-    raise ValueError(
-      f'workdir: {workdir} holds a run of another config '
-      f'({_differences(saved, given)}); choose another --workdir, or '
-      'delete this one to start over'
-    )
-
-
-def as_json(config: ml_collections.ConfigDict) -> str:
-  """What config.json holds."""
-  return json.dumps(config.to_dict(), indent=2) + '\n'
-
-
-def _differences(saved: dict[str, Any], given: dict[str, Any]) -> str:
-  a, b = _flat(saved), _flat(given)
-  return '; '.join(
-    f'{key}: {a.get(key)!r} there, {b.get(key)!r} given'
-    for key in sorted(a.keys() | b.keys())
-    if a.get(key) != b.get(key)
-  )
-
-
-def _flat(tree: dict[str, Any], prefix: str = '') -> dict[str, Any]:
-  flat: dict[str, Any] = {}
-  for key, value in tree.items():
-    if isinstance(value, dict):
-      flat |= _flat(value, f'{prefix}{key}.')
-    else:
-      flat[prefix + key] = value
-  return flat

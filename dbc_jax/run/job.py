@@ -1,8 +1,8 @@
 """The only stateful loop: stage after stage, saved, resumed, reported.
 
-Called by main. It takes the data set apart: pixels go to training, names and
-the ground truth to evaluation and reports alone (cameras to the merging too,
-where `cluster.camera_centring` asks for them).
+It takes the data set apart: pixels go to training, names and the ground truth
+to evaluation and reports alone (cameras to the merging too, where
+`cluster.camera_centring` asks for them).
 """
 
 import logging
@@ -12,15 +12,14 @@ from typing import Any
 import ml_collections
 import numpy as np
 
-from dbc_jax import data as data_lib
-from dbc_jax import models, reporting
+from dbc_jax import reporting
 from dbc_jax.data import pipeline
 from dbc_jax.devices import mesh, processes
-from dbc_jax.run import build, checkpoint, selection
+from dbc_jax.run import build, selection
 from dbc_jax.run import config as config_lib
-from dbc_jax.run import merger as merger_lib
+from dbc_jax.run import workdir as workdir_lib
+from dbc_jax.run.checkpoint import CheckpointStore
 from dbc_jax.run.stage import RunState, StageRunner
-from dbc_jax.run.workdir import Outputs
 
 log = logging.getLogger('dbc_jax')
 
@@ -40,30 +39,23 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
       last complete stage stays.
   """
   config_lib.check_config(config)
-  processes.check_same('config', config_lib.as_json(config))
+  processes.check_same('config', workdir_lib.as_json(config))
   mesh.check_batch_size(config.train.batch_size)
-  merger = merger_lib.Merger(config.cluster)
-  encoder = models.create_encoder(**config.model, axis_name=mesh.AXIS_NAME)
-  dataset, truth = data_lib.load_configured(config.data)
+  parts = build.Parts(config)
+  # Made now, so that a bad field of any ends the run before work starts.
+  parts.merger, parts.trainer  # noqa: B018
+  dataset, truth = build.list_data(config)
   if config.cluster.camera_centring and truth.train_camids is None:
     raise ValueError(
       f'cluster.camera_centring: got True, but {config.data.name} has no '
       'cameras of the training images; set it to False'
     )
   config_lib.check_num_samples(config, len(dataset.train))
-  build.check_workdir(workdir, config)
-  if truth.can_evaluate:
-    build.check_matches(truth, config.camera_rule)
-  build.choose_engine(config, encoder, merger, len(dataset.train))
-  weights = build.given_weights(config, encoder, workdir)
-  data = pipeline.load_splits(
-    dataset,
-    truth,
-    size=tuple(config.data.stored_size),
-    seed=config.seed,
-    memory_budget_gb=config.data.memory_budget_gb,
-    skip_unreadable=config.data.skip_unreadable,
-  )
+  workdir_lib.check_workdir(workdir, config)
+  build.check_matches(truth, config.camera_rule)
+  parts.log_engine(len(dataset.train))
+  weights = parts.given_weights(workdir)
+  data = build.load_data(config, dataset, truth)
   processes.check_same('data', data.fingerprint())
   log.info(data.decision)
   if data.left_out:
@@ -73,16 +65,10 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
       data.left_out[0],
     )
     config_lib.check_num_samples(config, len(data.train))
-    if data.truth.can_evaluate:
-      build.check_matches(data.truth, config.camera_rule)
-  num_merges, num_stages = config_lib.num_merges_and_stages(
-    len(data.train), config.cluster.merge_percent
-  )
+    build.check_matches(data.truth, config.camera_rule)
   profile_dir = workdir / 'profile' if config.profile else None
-  runner = StageRunner(
-    config, encoder, merger, num_merges, num_stages, profile_dir
-  )
-  job = _Job(config, workdir, runner, num_stages, data, weights)
+  runner = StageRunner(parts, len(data.train), profile_dir)
+  job = _Job(runner, workdir, data, weights)
   devices = mesh.devices()
   log.info(
     '%s on %s: %d training images, %d stages, %d merges after each but the '
@@ -90,14 +76,14 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
     config.cluster.criterion,
     config.data.name,
     len(data.train),
-    num_stages,
-    num_merges,
+    runner.num_stages,
+    runner.num_merges,
     config.model.name,
     len(devices),
     devices[0].device_kind,
     workdir,
   )
-  if num_stages == 1:
+  if runner.num_stages == 1:
     log.warning(
       'cluster.merge_percent leaves a single stage: nothing will be merged'
     )
@@ -109,20 +95,17 @@ class _Job:
 
   def __init__(
     self,
-    config: ml_collections.ConfigDict,
-    workdir: pathlib.Path,
     runner: StageRunner,
-    num_stages: int,
+    workdir: pathlib.Path,
     data: pipeline.LoadedDataset,
     weights: dict[str, Any] | None,
   ):
-    self._config = config
-    self._workdir = workdir
     self._runner = runner
-    self._num_stages = num_stages
+    self._parts = runner.parts
+    self._workdir = workdir
     self._data = data
     self._weights = weights
-    self._outputs = Outputs(config, workdir, data)
+    self._outputs = workdir_lib.Outputs(self._parts.config, workdir, data)
 
   def run(self) -> None:
     """All stages that are still to be done, then the outputs."""
@@ -132,9 +115,9 @@ class _Job:
         'not evaluated'
       )
     self._outputs.write_config()
-    self._store = checkpoint.CheckpointStore(self._workdir / build.CHECKPOINTS)
+    self._store = CheckpointStore(self._workdir / workdir_lib.CHECKPOINTS)
     done = self._store.latest_stage()
-    if done == self._num_stages - 1:
+    if done == self._runner.num_stages - 1:
       log.info('this run was finished before; its summary:')
       self._write_result(self._read_record(self._store, done)['history'])
       return
@@ -143,7 +126,7 @@ class _Job:
     else:
       first, state = done + 1, self._restore(done)
     self._outputs.start(state.history)
-    for stage in range(first, self._num_stages):
+    for stage in range(first, self._runner.num_stages):
       trained_on = state.labels
       state = self._runner.run(stage, state, self._data)
       self._save(stage, state, trained_on)
@@ -155,19 +138,18 @@ class _Job:
   def _first_state(self) -> RunState:
     """From a random network, given weights, or a warm-up's, which is kept."""
     runner, train = self._runner, self._data.train
-    if self._config.train.init != 'self_supervised':
+    if self._parts.config.train.init != 'self_supervised':
       return runner.first_state(train, self._weights)
-    store = checkpoint.CheckpointStore(self._workdir / build.WARMUP)
+    store = CheckpointStore(self._workdir / workdir_lib.WARMUP)
     if store.latest_stage() is None:
       store.save(0, runner.warm_up(train), {'digest': self._data.digest})
     else:
       log.info('resuming after the warm-up')
     self._read_record(store, 0)
-    return runner.first_state(train, store.restore(0, runner.init_variables()))
+    variables = store.restore(0, self._parts.init_variables())
+    return runner.first_state(train, variables)
 
-  def _read_record(
-    self, store: checkpoint.CheckpointStore, stage: int
-  ) -> dict[str, Any]:
+  def _read_record(self, store: CheckpointStore, stage: int) -> dict[str, Any]:
     record = store.read_record(stage)
     if record['digest'] != self._data.digest:
       raise ValueError(
@@ -179,9 +161,11 @@ class _Job:
   def _restore(self, stage: int) -> RunState:
     record = self._read_record(self._store, stage)
     arrays = self._read_arrays(stage)
-    log.info('resuming after stage %d of %d', stage, self._num_stages - 1)
+    log.info(
+      'resuming after stage %d of %d', stage, self._runner.num_stages - 1
+    )
     variables = {key: arrays[key] for key in ('params', 'batch_stats')}
-    _, embeddings = self._runner.extract(variables, self._data.train)
+    _, embeddings = self._parts.extract(variables, self._data.train)
     return RunState(
       variables, arrays['next_labels'], embeddings, record['history']
     )
@@ -189,7 +173,7 @@ class _Job:
   def _save(self, stage: int, state: RunState, trained_on: np.ndarray) -> None:
     self._store.save(
       stage,
-      _arrays(state.variables, trained_on, state.labels),
+      workdir_lib.arrays_of(state.variables, trained_on, state.labels),
       {'history': state.history, 'digest': self._data.digest},
     )
     stages = selection.select(state.history)
@@ -197,7 +181,7 @@ class _Job:
 
   def _read_arrays(self, stage: int) -> dict[str, Any]:
     blank = np.zeros(len(self._data.train), np.int32)
-    template = _arrays(self._runner.init_variables(), blank, blank)
+    template = workdir_lib.arrays_of(self._parts.init_variables(), blank, blank)
     return self._store.restore(stage, template)
 
   def _write_result(self, history: list[dict[str, Any]]) -> None:
@@ -206,15 +190,3 @@ class _Job:
     labels = self._read_arrays(stages.chosen)['labels']
     self._outputs.write_result(history, stages, labels)
     processes.wait_for_all()
-
-
-def _arrays(
-  variables: dict[str, Any], labels: np.ndarray, next_labels: np.ndarray
-) -> dict[str, Any]:
-  """What a checkpoint holds: the model, its labels, and those that follow."""
-  return {
-    'params': variables['params'],
-    'batch_stats': variables['batch_stats'],
-    'labels': labels,
-    'next_labels': next_labels,
-  }

@@ -1,10 +1,11 @@
-"""Merges clusters as a config asks; called by the stages.
+"""Merges clusters as a config asks.
 
 The config's fields choose what is clustered, by which distance, criterion and
 engine; the mathematics is in `dbc_jax.cluster`.
 """
 
 import logging
+from typing import Any
 
 import ml_collections
 import numpy as np
@@ -50,9 +51,7 @@ class Merger:
     self._criterion = make_criterion(fields)
     self._engine = ''
 
-  def choose_engine(
-    self, shape: tuple[int, int], num_clusters: int
-  ) -> cluster.Engine:
+  def engine(self, shape: tuple[int, int], num_clusters: int) -> cluster.Engine:
     """The engine for features of this shape; logged when it is another one.
 
     Raises:
@@ -105,6 +104,11 @@ class Merger:
       )
     return processes.from_first((labels, scores))
 
+  def chosen(self, features: Any, embeddings: Any) -> Any:
+    """Of the two, what the config clusters by."""
+    by_embedding = self._fields.features == 'embedding'
+    return embeddings if by_embedding else features
+
   def _merge(
     self,
     features: np.ndarray,
@@ -114,8 +118,8 @@ class Merger:
     camids: np.ndarray | None,
   ) -> cluster.MergeResult:
     fields = self._fields
-    chosen = embeddings if fields.features == 'embedding' else features
-    self.choose_engine(chosen.shape, int(labels.max()) + 1)
+    chosen = self.chosen(features, embeddings)
+    self.engine(chosen.shape, int(labels.max()) + 1)
     if fields.camera_centring:
       chosen = cluster.center_cameras(chosen, camids)
     distances = None

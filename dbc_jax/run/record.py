@@ -1,15 +1,18 @@
-"""Scores a stage by the true identities; called after it by `stage`.
+"""What is recorded of a stage: by its features and clusters, and by identities.
 
-What comes out is recorded, and reaches neither training nor merging.
+Nothing of it reaches training or merging.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from dbc_jax import evaluation
+from dbc_jax import cluster, evaluation
 from dbc_jax.data.pipeline import LoadedDataset
 from dbc_jax.training.embed import Extractor
+
+_EPSILON = 1e-12
 
 
 def evaluate(
@@ -48,3 +51,54 @@ def evaluate(
   if truth.train_pids is not None:
     scores |= evaluation.clustering_scores(labels, truth.train_pids)
   return scores
+
+
+def measure(
+  features: np.ndarray,
+  labels: np.ndarray,
+  views: tuple[np.ndarray, np.ndarray] | None = None,
+) -> dict[str, float]:
+  """What features and clusters alone tell of a stage.
+
+  Args:
+    features: [N, D] after the stage.
+    labels: [N] clusters that it trained on.
+    views: two arrays [M, D], features of M images under two augmentations.
+
+  Returns:
+    Sizes of the clusters, and `cluster.validity_indices` if there are several.
+  """
+  measures = evaluation.cluster_sizes(labels)
+  if measures['num_clusters'] > 1:
+    measures |= cluster.validity_indices(features, labels, views)
+  return measures
+
+
+def measure_merges(
+  history: Sequence[Mapping[str, Any]],
+  labels: np.ndarray,
+  merged: np.ndarray,
+  scores: np.ndarray,
+) -> dict[str, float]:
+  """What the merges after a stage tell of it.
+
+  Args:
+    history: records of the stages before it.
+    labels: [N] clusters that it trained on.
+    merged: [N] those after the merges.
+    scores: [m] what each pair was merged by.
+
+  Returns:
+    stage_agreement, the adjusted Rand index of these clusters and the next;
+    last_merge_score; and after stage 0 merge_gap, the first score less the last
+    one of the merges before, as a share of that.
+  """
+  measures = {
+    'stage_agreement': evaluation.clustering_scores(labels, merged)['ari'],
+    'last_merge_score': float(scores[-1]),
+  }
+  if history:
+    before = history[-1]['last_merge_score']
+    rise = float(scores[0]) - before
+    measures['merge_gap'] = rise / max(abs(before), _EPSILON)
+  return measures

@@ -1,9 +1,5 @@
-"""The network and the clusters of a run, out of its workdir.
+"""The network and the clusters of a run, out of its workdir."""
 
-Called by the evaluation command.
-"""
-
-import json
 import runpy
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -13,13 +9,11 @@ import jax
 import ml_collections
 import numpy as np
 
-from dbc_jax import data as data_lib
-from dbc_jax import models
 from dbc_jax.data import pipeline
-from dbc_jax.devices import mesh
-from dbc_jax.run import build, checkpoint, selection
-from dbc_jax.training import embed
-from dbc_jax.training import step as step_lib
+from dbc_jax.run import build, selection
+from dbc_jax.run import config as config_lib
+from dbc_jax.run import workdir as workdir_lib
+from dbc_jax.run.checkpoint import CheckpointStore
 
 # Fields of a config that are read here; of its `data` those that say which
 # images, and those that say how they reach the network, which are the run's.
@@ -28,6 +22,7 @@ _DATASET_FIELDS = (
   'name',
   'root',
   'num_identities',
+  'identities_seed',
   'csv',
   'tracklets',
   'drop_queries',
@@ -41,8 +36,7 @@ class RestoredRun(NamedTuple):
   """A run as it was after one of its stages.
 
   Attributes:
-    config: of the run.
-    encoder: its network.
+    parts: of the run's config.
     stage: which one.
     variables: 'params' and 'batch_stats' after it.
     labels: [N] int32, the clusters that it trained on, in the hashed order of
@@ -50,12 +44,15 @@ class RestoredRun(NamedTuple):
     digest: of those images.
   """
 
-  config: ml_collections.ConfigDict
-  encoder: models.Encoder
+  parts: build.Parts
   stage: int
   variables: dict[str, Any]
   labels: np.ndarray
   digest: str
+
+  @property
+  def config(self) -> ml_collections.ConfigDict:
+    return self.parts.config
 
 
 def restore_run(workdir: Path, stage: str = 'chosen') -> RestoredRun:
@@ -69,10 +66,10 @@ def restore_run(workdir: Path, stage: str = 'chosen') -> RestoredRun:
     ValueError: no run, no complete stage yet, or no checkpoint of the stage;
       names those that there are.
   """
-  config = _read_config(workdir / 'config.json')
-  folder = workdir / build.CHECKPOINTS
+  parts = build.Parts(_read_config(workdir))
+  folder = workdir / workdir_lib.CHECKPOINTS
   # A store makes its folder, so it is opened only where there is one.
-  store = checkpoint.CheckpointStore(folder) if folder.is_dir() else None
+  store = CheckpointStore(folder) if folder.is_dir() else None
   latest = store.latest_stage() if store else None
   if latest is None:
     raise ValueError(
@@ -89,18 +86,15 @@ def restore_run(workdir: Path, stage: str = 'chosen') -> RestoredRun:
       f'stage: got {which}, but {folder} has checkpoints of '
       f'{", ".join(map(str, sorted(saved)))} alone; choose one of these'
     )
-  encoder = models.create_encoder(**config.model, axis_name=mesh.AXIS_NAME)
-  size = tuple(config.data.image_size)
-  template = jax.eval_shape(
-    lambda: step_lib.init_variables(encoder, jax.random.key(0), size)
-  )
   # At first each of the N images is a cluster of its own.
   blank = np.zeros(history[0]['num_clusters'], np.int32)
-  template |= {'labels': blank, 'next_labels': blank}
+  template = workdir_lib.arrays_of(
+    jax.eval_shape(parts.init_variables), blank, blank
+  )
   arrays = store.restore(number, template)
   variables = {key: arrays[key] for key in ('params', 'batch_stats')}
   return RestoredRun(
-    config, encoder, number, variables, arrays['labels'], record['digest']
+    parts, number, variables, arrays['labels'], record['digest']
   )
 
 
@@ -120,7 +114,7 @@ def data_config(
   """
   config = run.config.copy_and_resolve_references()
   if path is not None:
-    given = _load_config(path).data
+    given = config_lib.with_added_fields(_load_config(path)).data
     config.data.update({field: given[field] for field in _DATASET_FIELDS})
   config.data.update({k: v for k, v in changes.items() if v is not None})
   return config
@@ -146,7 +140,7 @@ def load_data(
       that cannot be read.
   """
   data = config.data
-  dataset, truth = data_lib.load_configured(data)
+  dataset, truth = build.list_data(config)
   if identities and not truth.can_evaluate:
     raise ValueError(
       f'{data.name}: no identities of queries and gallery, nothing can be '
@@ -158,14 +152,7 @@ def load_data(
       f'{data.name}: no cameras of queries and gallery; without: '
       '--camera_rule=False, and no --multi_query'
     )
-  loaded = pipeline.load_splits(
-    dataset,
-    truth,
-    size=tuple(data.stored_size),
-    seed=config.seed,
-    memory_budget_gb=data.memory_budget_gb,
-    skip_unreadable=data.skip_unreadable,
-  )
+  loaded = build.load_data(config, dataset, truth)
   if digest not in (None, loaded.digest):
     raise ValueError(
       f'{data.name}: these are not the training images of the run; name their '
@@ -189,16 +176,10 @@ def extract_arrays(
     query and gallery 'SPLIT_pids' [N], and 'SPLIT_camids' [N] if known; of the
     training images 'train_labels' [N], if they are those of the run.
   """
-  extractor = embed.make_extractor(
-    run.encoder,
-    image_size=tuple(run.config.data.image_size),
-    batch_size=run.config.extract_batch_size,
-    max_frames=run.config.data.max_frames,
-  )
   arrays = {}
   for name in splits:
     split = getattr(data, name)
-    arrays[f'{name}_features'] = extractor(run.variables, split)[0]
+    arrays[f'{name}_features'] = run.parts.extract(run.variables, split)[0]
     arrays[f'{name}_names'] = np.array(data.names[name])
     if name == 'train':
       if data.digest == run.digest:
@@ -211,19 +192,9 @@ def extract_arrays(
   return arrays
 
 
-def _read_config(path: Path) -> ml_collections.ConfigDict:
-  """What a run wrote of its settings."""
-  try:
-    config = ml_collections.ConfigDict(json.loads(path.read_text()))
-  except (FileNotFoundError, NotADirectoryError) as error:
-    raise ValueError(
-      f'workdir: {path} does not exist; name the --workdir of a training'
-    ) from error
-  except json.JSONDecodeError as error:
-    raise ValueError(
-      f'{path}: expected JSON, {error}; start the training again, which '
-      'writes it'
-    ) from error
+def _read_config(workdir: Path) -> ml_collections.ConfigDict:
+  """What a run wrote of its settings, with all that is read here."""
+  config = workdir_lib.read_config(workdir)
   missing = [field for field in _FIELDS if field not in config]
   if 'data' in config:
     missing += [
@@ -233,8 +204,8 @@ def _read_config(path: Path) -> ml_collections.ConfigDict:
     ]
   if missing:
     raise ValueError(
-      f'{path}: lacks {", ".join(missing)}; it is of another version of '
-      'dbc_jax: evaluate it with that one'
+      f'{workdir / workdir_lib.CONFIG}: lacks {", ".join(missing)}; it is of '
+      'another version of dbc_jax: evaluate it with that one'
     )
   return config
 
@@ -253,7 +224,7 @@ def _load_config(path: str) -> ml_collections.ConfigDict:
 def _number(stage: str, history: list[dict[str, Any]]) -> int:
   if stage.isdecimal():
     return int(stage)
-  choices = selection.select(history)._asdict()
+  choices = selection.select(history).stages()
   if stage not in choices:
     raise ValueError(
       f'stage: got {stage!r}, expected a number or one of {[*choices]}'

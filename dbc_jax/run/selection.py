@@ -1,4 +1,4 @@
-"""Which stage of a run to keep, without labels; called by stage and driver.
+"""Which stage of a run to keep, without labels.
 
 docs/stage_selection.md has what the rule was chosen by.
 """
@@ -6,13 +6,8 @@ docs/stage_selection.md has what the rule was chosen by.
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
-
-from dbc_jax import cluster, evaluation
-
 Record = Mapping[str, Any]
 
-_EPSILON = 1e-12
 # Of the highest silhouette so far, below which clusters count as spoilt.
 _SHARE = 0.8
 # Kaufman and Rousseeuw, Finding Groups in Data (1990): up to here a silhouette
@@ -36,63 +31,16 @@ class Selection(NamedTuple):
   oracle: int | None
   reason: str
 
+  def stages(self) -> dict[str, int | None]:
+    """By the words that commands take for them."""
+    return {'chosen': self.chosen, 'last': self.last, 'oracle': self.oracle}
+
   def headed(self) -> dict[str, int]:
     """Those that there are, by headings for a table."""
     headed = {'last': self.last, 'chosen without labels': self.chosen}
     if self.oracle is not None:
       headed['best by labels (oracle)'] = self.oracle
     return headed
-
-
-def measure(
-  features: np.ndarray,
-  labels: np.ndarray,
-  views: tuple[np.ndarray, np.ndarray] | None = None,
-) -> dict[str, float]:
-  """What features and clusters alone tell of a stage.
-
-  Args:
-    features: [N, D] after the stage.
-    labels: [N] clusters that it trained on.
-    views: two arrays [M, D], features of M images under two augmentations.
-
-  Returns:
-    Sizes of the clusters, and `cluster.validity_indices` if there are several.
-  """
-  measures = evaluation.cluster_sizes(labels)
-  if measures['num_clusters'] > 1:
-    measures |= cluster.validity_indices(features, labels, views)
-  return measures
-
-
-def measure_merges(
-  history: Sequence[Record],
-  labels: np.ndarray,
-  merged: np.ndarray,
-  scores: np.ndarray,
-) -> dict[str, float]:
-  """What the merges after a stage tell of it.
-
-  Args:
-    history: records of the stages before it.
-    labels: [N] clusters that it trained on.
-    merged: [N] those after the merges.
-    scores: [m] what each pair was merged by.
-
-  Returns:
-    stage_agreement, the adjusted Rand index of these clusters and the next;
-    last_merge_score; and after stage 0 merge_gap, the first score less the last
-    one of the merges before, as a share of that.
-  """
-  measures = {
-    'stage_agreement': evaluation.clustering_scores(labels, merged)['ari'],
-    'last_merge_score': float(scores[-1]),
-  }
-  if history:
-    before = history[-1]['last_merge_score']
-    rise = float(scores[0]) - before
-    measures['merge_gap'] = rise / max(abs(before), _EPSILON)
-  return measures
 
 
 def select(history: Sequence[Record]) -> Selection:
@@ -105,8 +53,8 @@ def select(history: Sequence[Record]) -> Selection:
   stays or moves to the newest.
 
   Args:
-    history: records of the stages in order, each with what `measure` returns
-      and, if there are identities of queries, 'map'.
+    history: records of the stages in order, each with what `record.measure`
+      returns and, if there are identities of queries, 'map'.
   """
   known = [record for record in history if 'silhouette' in record]
   best = max((record['silhouette'] for record in known), default=0.0)

@@ -1,37 +1,34 @@
-"""What one stage does: train, extract, evaluate, merge; called by the driver.
+"""What one stage does: train, extract, evaluate, merge.
 
 Functions of a RunState. Training is given pixels and cluster labels, never
 names, cameras or identities.
 """
 
-import functools
 import logging
 import pathlib
 import time
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
-import ml_collections
 import numpy as np
 
-from dbc_jax import memory, models, reporting
+from dbc_jax import reporting
 from dbc_jax.data.pipeline import LoadedDataset
 from dbc_jax.data.split import Split
-from dbc_jax.data.views import two_views
-from dbc_jax.reporting import profiling
-from dbc_jax.run import merger as merger_lib
+from dbc_jax.reporting.profiling import Profiler
+from dbc_jax.run import config as config_lib
 from dbc_jax.run import record as record_lib
-from dbc_jax.run import selection
-from dbc_jax.training import embed, fit, optim
-from dbc_jax.training import step as step_lib
-from dbc_jax.training.objectives import contrastive
+from dbc_jax.run.build import Parts
 
 log = logging.getLogger('dbc_jax')
 
+# Tells the warm-up's random numbers from the stages', in which no step and no
+# epoch has this number.
+_STREAM = 2**32 - 1
+
 
 class RunState(NamedTuple):
-  """What the driver threads from one stage to the next.
+  """What is threaded from one stage to the next.
 
   Attributes:
     variables: 'params' and 'batch_stats' of the network.
@@ -47,90 +44,89 @@ class RunState(NamedTuple):
 
 
 class StageRunner:
-  """The compiled parts of a run and the methods of a stage."""
+  """The stages of a run.
+
+  Attributes:
+    parts: of the run.
+    num_merges: after each stage but the last.
+    num_stages: in the whole run.
+  """
 
   def __init__(
     self,
-    config: ml_collections.ConfigDict,
-    encoder: models.Encoder,
-    merger: merger_lib.Merger,
-    num_merges: int,
-    num_stages: int,
+    parts: Parts,
+    num_samples: int,
     profile_dir: pathlib.Path | None = None,
   ):
     """Compiles nothing yet.
 
     Args:
-      config: of the run.
-      encoder: the network, with `parallel.AXIS_NAME`.
-      merger: merges after each stage but the last.
-      num_merges: how many at a time.
-      num_stages: in the whole run.
+      parts: of the run.
+      num_samples: N, training samples.
       profile_dir: for a trace of some training steps, or None.
     """
-    self._config = config
-    self._encoder = encoder
-    self.merger = merger
-    self._num_merges = num_merges
-    self._num_stages = num_stages
-    self._two_views: Split | None = None
-    self._profiler = profiling.Profiler(profile_dir)
-    self._image_size = tuple(config.data.image_size)
-    self._optimizer = optim.create_optimizer(
-      momentum=config.train.momentum,
-      weight_decay=config.train.weight_decay,
-      backbone_multiplier=config.train.backbone_multiplier,
-      frozen=models.frozen_prefixes(config.model.frozen_stages),
+    self.parts = parts
+    self.num_merges, self.num_stages = config_lib.num_merges_and_stages(
+      num_samples, parts.config.cluster.merge_percent
     )
-    fields = {
-      'encoder': encoder,
-      'optimizer': self._optimizer,
-      'image_size': self._image_size,
-      'crop_area': tuple(config.data.crop_area),
-      'crop_aspect': tuple(config.data.crop_aspect),
-      'temperature': config.memory.temperature,
-      'memory_momentum': config.memory.momentum,
-    }
-    self._step_fn = step_lib.make_train_step(**fields)
-    self._epoch_fn = fit.make_epoch(**fields)
-    self.extract = embed.make_extractor(
-      encoder,
-      image_size=self._image_size,
-      batch_size=config.extract_batch_size,
-      max_frames=config.data.max_frames,
-    )
-
-  def init_variables(self) -> dict[str, Any]:
-    """The network at random, from the config's seed."""
-    return step_lib.init_variables(
-      self._encoder, jax.random.key(self._config.seed), self._image_size
-    )
+    self._config = parts.config
+    self._views: Split | None = None
+    self._profiler = Profiler(profile_dir)
 
   def warm_up(self, split: Split) -> dict[str, Any]:
-    """The random network after a warm-up on a split's images alone."""
-    train = self._config.train
-    scale = train.batch_size / train.reference_batch_size
-    return contrastive.warm_up(
-      self._encoder,
-      self.init_variables(),
-      split,
-      epochs=train.warmup_epochs,
-      batch_size=train.batch_size,
-      learning_rate=scale * train.learning_rate,
-      momentum=train.momentum,
-      weight_decay=train.weight_decay,
-      image_size=self._image_size,
-      num_frames=self._config.data.num_frames,
-      seed=self._config.seed,
+    """The random network after training on a split's images alone.
+
+    Raises:
+      FloatingPointError: a loss is NaN or infinite; names the epoch and step.
+    """
+    seed, train = self._config.seed, self._config.train
+    trainer, epochs = self.parts.warmup, train.warmup_epochs
+    blank = np.zeros(len(split), np.int32)
+    state = start = trainer.step.start(
+      self.parts.init_variables(),
+      trainer.step.objective.start(np.zeros((len(split), 0)), blank),
+      step=0,
+      rng=jax.random.fold_in(jax.random.key(seed), _STREAM),
     )
+    clock = time.perf_counter()
+    metrics: list[tuple[float, float]] = []
+    loss = float('nan')
+    try:
+      for epoch, state in trainer.fit(  # noqa: B007 the last one counts
+        start,
+        split,
+        blank,
+        rates=self.parts.warmup_rates(),
+        seeds=[(seed, epoch, _STREAM) for epoch in range(epochs)],
+        batch_size=train.batch_size,
+        num_frames=self._config.data.num_frames,
+        on_step=lambda _, *values: metrics.append(values),
+      ):
+        loss, accuracy = np.mean(metrics, axis=0)
+        metrics.clear()
+        log.info(
+          'warm-up epoch %d/%d: loss %.2f, accuracy %.0f %%',
+          epoch + 1,
+          epochs,
+          loss,
+          100 * accuracy,
+        )
+    except FloatingPointError as error:
+      raise FloatingPointError(
+        f'warm-up, {error}. Nothing is saved yet. Lower train.learning_rate'
+      ) from error
+    seconds = time.perf_counter() - clock
+    log.info('warm-up: %d epochs, loss %.2f, %.1f s', epochs, loss, seconds)
+    return {'params': state.params, 'batch_stats': state.batch_stats}
 
   def first_state(
     self, split: Split, variables: dict[str, Any] | None = None
   ) -> RunState:
     """Every sample a cluster of its own; the network random unless given."""
-    variables = variables or self.init_variables()
+    variables = variables or self.parts.init_variables()
     labels = np.arange(len(split), dtype=np.int32)
-    return RunState(variables, labels, self.extract(variables, split)[1], [])
+    embeddings = self.parts.extract(variables, split)[1]
+    return RunState(variables, labels, embeddings, [])
 
   def run(self, stage: int, state: RunState, data: LoadedDataset) -> RunState:
     """Trains, extracts, evaluates and, unless it is the last, merges.
@@ -147,41 +143,44 @@ class StageRunner:
     Raises:
       FloatingPointError: the loss became NaN or infinite; names the step.
     """
+    extract = self.parts.extract
     num_clusters = int(state.labels.max()) + 1
     record: dict[str, Any] = {'stage': stage, 'num_clusters': num_clusters}
     clock = time.perf_counter()
     # Scores of earlier stages are no business of training.
     blind = state._replace(history=[])
-    variables, metrics = self._train(stage, num_clusters, blind, data.train)
+    variables, metrics = self._train(stage, blind, data.train)
     record |= metrics
     seconds = {'train': time.perf_counter() - clock}
 
     clock = time.perf_counter()
-    features, embeddings = self.extract(variables, data.train)
+    features, embeddings = extract(variables, data.train)
     seconds['embed'] = time.perf_counter() - clock
 
     clock = time.perf_counter()
     scores = record_lib.evaluate(
-      self.extract, variables, state.labels, data, self._config.camera_rule
+      extract, variables, state.labels, data, self._config.camera_rule
     )
     record |= scores
     if scores:
       seconds['evaluate'] = time.perf_counter() - clock
     clock = time.perf_counter()
-    views = np.split(self.extract(variables, self._views(data.train))[0], 2)
-    record |= selection.measure(features, state.labels, views)
+    # Of some training images, the same in all stages and all runs.
+    self._views = self._views or self.parts.views(data.train)
+    views = np.split(extract(variables, self._views)[0], 2)
+    record |= record_lib.measure(features, state.labels, views)
     seconds['measure'] = time.perf_counter() - clock
 
     next_labels = state.labels
-    if stage + 1 < self._num_stages:
+    if stage + 1 < self.num_stages:
       clock = time.perf_counter()
       camids = None
       if self._config.cluster.camera_centring:
         camids = data.truth.train_camids
-      next_labels, merge_scores = self.merger(
-        features, embeddings, state.labels, self._num_merges, camids
+      next_labels, merge_scores = self.parts.merger(
+        features, embeddings, state.labels, self.num_merges, camids
       )
-      record |= selection.measure_merges(
+      record |= record_lib.measure_merges(
         state.history, state.labels, next_labels, merge_scores
       )
       seconds['cluster'] = time.perf_counter() - clock
@@ -190,94 +189,56 @@ class StageRunner:
       variables, next_labels, embeddings, [*state.history, record]
     )
 
-  def _views(self, split: Split) -> Split:
-    """Of some training images, the same in all stages and all runs."""
-    if self._two_views is None:
-      self._two_views = two_views(
-        split,
-        crop_area=self._config.data.crop_area,
-        crop_aspect=self._config.data.crop_aspect,
-      )
-    return self._two_views
-
-  def memory_rows(self, state: RunState) -> jax.Array:
-    """The memory [capacity, E] that a stage starts with."""
-    capacity, dimension = state.embeddings.shape
-    if self._config.memory.init == 'zeros':
-      return jnp.zeros((capacity, dimension))
-    num_clusters = int(state.labels.max()) + 1
-    return memory.init_memory(
-      state.embeddings, state.labels, num_clusters, capacity
-    )
+  def objective_state(self, state: RunState) -> Any:
+    """What the objective of a stage starts with."""
+    objective = self.parts.trainer.step.objective
+    return objective.start(state.embeddings, state.labels)
 
   def _train(
-    self, stage: int, num_clusters: int, state: RunState, split: Split
+    self, stage: int, state: RunState, split: Split
   ) -> tuple[dict[str, Any], dict[str, float]]:
     """Trains one stage; returns the variables and the last epoch's metrics."""
     train, seed = self._config.train, self._config.seed
-    epochs = train.stage_epochs if stage else train.stage0_epochs
-    epochs_before = 0
-    if stage:
-      epochs_before = train.stage0_epochs + (stage - 1) * train.stage_epochs
+    rates = self.parts.stage_rates(stage)
+    before = self.parts.epochs_before(stage)
     steps = len(split) // train.batch_size
     images_a_step = train.batch_size
     if split.is_video:
       images_a_step *= self._config.data.num_frames
-    train_state = step_lib.create_train_state(
+    trainer = self.parts.trainer
+    trained = start = trainer.step.start(
       state.variables,
-      self._optimizer,
-      self.memory_rows(state),
-      num_clusters,
-      step=epochs_before * steps,
+      self.objective_state(state),
+      step=before * steps,
       rng=jax.random.key(seed),
     )
     with reporting.StageProgress(
-      stage, self._num_stages, epochs, steps, images_a_step
+      stage, self.num_stages, len(rates), steps, images_a_step
     ) as progress:
-      for epoch in range(epochs):
-        rates = optim.learning_rates(
-          stage,
-          epoch,
-          initial=train.learning_rate,
-          dropped=train.dropped_learning_rate,
-          drop_epoch=train.drop_epoch,
-          later=train.later_learning_rate,
-          scale=train.batch_size / train.reference_batch_size,
-          warmup_epochs=train.rate_warmup_epochs,
-          later_decay_epochs=epochs if train.later_decay else 0,
-        )
-        try:
-          train_state = fit.train_epoch(
-            self._step_fn,
-            # A trace of a whole epoch would be too long to look at.
-            None if self._profiler.wanted else self._epoch_fn,
-            train_state,
-            split,
-            state.labels,
-            rates=rates,
-            batch_size=train.batch_size,
-            num_frames=self._config.data.num_frames,
-            seed=(seed, epochs_before + epoch),
-            on_step=self._profiler.watch(
-              functools.partial(progress.update, epoch)
-            ),
-          )
-          self._profiler.finish()
-        except FloatingPointError as error:
-          raise FloatingPointError(
-            f'stage {stage}, epoch {epoch}, {error}. {_advice(stage)}'
-          ) from error
-        if not progress.enabled:
-          log.info(progress.describe())
+      try:
+        for _, trained in trainer.fit(  # noqa: B007 the last one counts
+          start,
+          split,
+          state.labels,
+          rates=rates,
+          seeds=[(seed, before + epoch) for epoch in range(len(rates))],
+          batch_size=train.batch_size,
+          num_frames=self._config.data.num_frames,
+          on_step=progress.update,
+          profiler=self._profiler,
+        ):
+          if not progress.enabled:
+            log.info(progress.describe())
+      except FloatingPointError as error:
+        raise FloatingPointError(
+          f'stage {stage}, {error}. {_advice(stage)}'
+        ) from error
       metrics = {
         'loss': progress.epoch_loss,
         'accuracy': progress.epoch_accuracy,
         'images_per_second': progress.images_per_second,
       }
-    variables = {
-      'params': train_state.params,
-      'batch_stats': train_state.batch_stats,
-    }
+    variables = {'params': trained.params, 'batch_stats': trained.batch_stats}
     return variables, metrics
 
 

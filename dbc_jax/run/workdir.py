@@ -1,9 +1,10 @@
-"""What people look at in a workdir; called by the driver.
+"""A workdir: what is in it, and what people look at there.
 
-Every process of a run calls it, and the first one writes.
+Every process of a run writes through here, and the first one writes.
 """
 
-import pathlib
+import json
+from pathlib import Path
 from typing import Any
 
 import ml_collections
@@ -14,6 +15,96 @@ from dbc_jax.data.pipeline import LoadedDataset
 from dbc_jax.devices import processes
 from dbc_jax.run import config as config_lib
 from dbc_jax.run import selection
+from dbc_jax.run.checkpoint import CheckpointStore
+
+CONFIG = 'config.json'
+CHECKPOINTS, WARMUP = 'checkpoints', 'checkpoints/warmup'
+
+
+def as_json(config: ml_collections.ConfigDict) -> str:
+  """What config.json holds."""
+  return json.dumps(config.to_dict(), indent=2) + '\n'
+
+
+def read_config(workdir: Path) -> ml_collections.ConfigDict:
+  """The settings of the run in a workdir, as this build reads them.
+
+  Raises:
+    ValueError: there is no config.json, or it is not one.
+  """
+  path = workdir / CONFIG
+  try:
+    saved = json.loads(path.read_text())
+  except (FileNotFoundError, NotADirectoryError) as error:
+    raise ValueError(
+      f'workdir: {path} does not exist; name the --workdir of a training'
+    ) from error
+  except json.JSONDecodeError as error:
+    raise ValueError(
+      f'{path}: expected JSON, {error}; start the training again, which '
+      'writes it'
+    ) from error
+  return config_lib.with_added_fields(saved)
+
+
+def arrays_of(
+  variables: dict[str, Any], labels: np.ndarray, next_labels: np.ndarray
+) -> dict[str, Any]:
+  """What a checkpoint holds: the model, its labels, and those that follow."""
+  return {
+    'params': variables['params'],
+    'batch_stats': variables['batch_stats'],
+    'labels': labels,
+    'next_labels': next_labels,
+  }
+
+
+def has_stage(folder: Path) -> bool:
+  """Whether a folder of checkpoints has a complete one."""
+  return folder.exists() and CheckpointStore(folder).latest_stage() is not None
+
+
+def check_workdir(workdir: Path, config: ml_collections.ConfigDict) -> None:
+  """Checks that the run in a workdir, if there is one, is one of this config.
+
+  A workdir without a complete stage may be used by any config. The folder of
+  the data may have moved: its images are compared instead.
+
+  Raises:
+    ValueError: it is not; names the fields that differ.
+  """
+  if workdir.exists() and not workdir.is_dir():
+    raise ValueError(f'workdir: {workdir} is a file; choose another --workdir')
+  if not any(has_stage(workdir / name) for name in (CHECKPOINTS, WARMUP)):
+    return
+  if not (workdir / CONFIG).exists():
+    raise ValueError(
+      f'workdir: {workdir} holds checkpoints and no config.json; choose '
+      'another --workdir, or delete this one to start over'
+    )
+  saved, given = (
+    _flat(json.loads(as_json(x))) for x in (read_config(workdir), config)
+  )
+  differences = '; '.join(
+    f'{key}: {saved.get(key)!r} there, {given.get(key)!r} given'
+    for key in sorted((saved.keys() | given.keys()) - {'data.root'})
+    if saved.get(key) != given.get(key)
+  )
+  if differences:
+    raise ValueError(
+      f'workdir: {workdir} holds a run of another config ({differences}); '
+      'choose another --workdir, or delete this one to start over'
+    )
+
+
+def _flat(tree: dict[str, Any], prefix: str = '') -> dict[str, Any]:
+  flat: dict[str, Any] = {}
+  for key, value in tree.items():
+    if isinstance(value, dict):
+      flat |= _flat(value, f'{prefix}{key}.')
+    else:
+      flat[prefix + key] = value
+  return flat
 
 
 class Outputs:
@@ -22,7 +113,7 @@ class Outputs:
   def __init__(
     self,
     config: ml_collections.ConfigDict,
-    workdir: pathlib.Path,
+    workdir: Path,
     data: LoadedDataset,
   ):
     """Writes nothing yet."""
@@ -34,9 +125,7 @@ class Outputs:
   def write_config(self) -> None:
     """Writes config.json."""
     if self._writes:
-      reporting.write_atomically(
-        self._workdir / 'config.json', config_lib.as_json(self._config)
-      )
+      reporting.write_atomically(self._workdir / CONFIG, as_json(self._config))
 
   def start(self, history: list[dict[str, Any]]) -> None:
     """Opens TensorBoard's file; `history` is of the stages that are done."""
@@ -76,33 +165,24 @@ class Outputs:
     """
     if not self._writes:
       return
-    train, truth = self._data.train, self._data.truth
+    names, truth = self._data.names['train'], self._data.truth
     reporting.write_metrics(self._workdir, history)
     reporting.write_clusters(
       self._workdir / 'clusters.csv',
-      self._data.names['train'],
+      names,
       labels,
       pids=truth.train_pids,
       camids=truth.train_camids,
     )
+    kept = history, stages.chosen, stages.reason, stages.headed()
     reporting.write_report(
       self._workdir / 'report.html',
-      history,
-      stages.chosen,
-      stages.reason,
-      stages.headed(),
+      *kept,
       self._config.to_dict(),
-      self._data.names['train'],
+      names,
       labels,
-      train.image,
+      self._data.train.image,
       pids=truth.train_pids,
     )
-    print(
-      reporting.format_summary(
-        history,
-        stages.chosen,
-        stages.reason,
-        stages.headed(),
-        self._workdir,
-      )
-    )
+    summary = reporting.format_summary(*kept, self._workdir)
+    print(summary)

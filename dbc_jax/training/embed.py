@@ -1,4 +1,4 @@
-"""Features and embeddings of a whole split; called by the driver."""
+"""Features and embeddings of a whole split."""
 
 import functools
 from collections.abc import Callable

@@ -1,9 +1,6 @@
-"""One pass over the training samples; called by the stages.
+"""Epoch after epoch over the training samples: the only loop of training."""
 
-In one compiled call where the devices keep the images, else step by step.
-"""
-
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -12,117 +9,154 @@ import numpy as np
 
 from dbc_jax.data.split import Split
 from dbc_jax.devices import mesh
-from dbc_jax.training.step import StepFn, StepMetrics, TrainState, bound_step
+from dbc_jax.reporting.profiling import Profiler
+from dbc_jax.training.step import Step, StepMetrics, TrainState
 
-EpochFn = Callable[[TrainState, Any, Any], tuple[TrainState, StepMetrics]]
+# Called with the number of the epoch, and loss and accuracy of the step.
+OnStep = Callable[[int, float, float], None]
 
 
-def make_epoch(**fields: Any) -> EpochFn:
-  """A whole epoch as one compiled call, for images that devices keep.
+class Trainer:
+  """A step for all devices.
 
-  Takes (state, (images, labels), frames, samples): all images [F, H, W, 3] and
-  labels [N] on every device; the frames of each batch [S, B] or [S, B, T] and
-  its samples [S, B], as `parallel.shard` places them by axis 1. Returns the
-  state, whose buffers it takes over, and the metrics of all steps [S].
+  Attributes:
+    step: of one device.
+    compiled_step: the same over all devices; its batch is what `mesh.shard`
+      places.
+    compiled_epoch: many of them at once, for images that devices keep.
   """
-  step = bound_step(**fields)
 
-  def epoch(
+  def __init__(self, step: Step):
+    """Compiles nothing yet."""
+    self.step = step
+    self.compiled_step = mesh.parallel_update(step)
+    self.compiled_epoch = mesh.parallel_epoch(self._scan)
+
+  def _scan(
+    self,
     state: TrainState,
     data: tuple[jax.Array, jax.Array],
     index: tuple[jax.Array, jax.Array],
   ) -> tuple[TrainState, StepMetrics]:
+    """A whole epoch, for images that devices keep.
+
+    Args:
+      state: at its start.
+      data: all images [F, H, W, 3] and labels [N].
+      index: the frames of each batch [S, B/n] or [S, B/n, T] and its samples
+        [S, B/n].
+
+    Returns:
+      The state, and the metrics of all steps [S].
+    """
     images, labels = data
 
     def body(
       state: TrainState, rows: tuple[jax.Array, jax.Array]
     ) -> tuple[TrainState, StepMetrics]:
       frames, samples = rows
-      return step(state, {'images': images[frames], 'labels': labels[samples]})
+      batch = {'images': images[frames], 'labels': labels[samples]}
+      return self.step(state, batch)
 
     return jax.lax.scan(body, state, index)
 
-  return mesh.parallel_epoch(epoch)
+  def fit(
+    self,
+    state: TrainState,
+    split: Split,
+    labels: np.ndarray,
+    *,
+    rates: Sequence[tuple[float, float]],
+    seeds: Sequence[tuple[int, ...]],
+    batch_size: int,
+    num_frames: int,
+    on_step: OnStep,
+    profiler: Profiler | None = None,
+  ) -> Iterator[tuple[int, TrainState]]:
+    """Trains for some epochs, and yields the state after each.
 
+    Each epoch steps once over the shuffled samples; an incomplete last batch
+    is dropped.
 
-def train_epoch(
-  step_fn: StepFn,
-  epoch_fn: EpochFn | None,
-  state: TrainState,
-  split: Split,
-  labels: np.ndarray,
-  *,
-  rates: tuple[float, float],
-  batch_size: int,
-  num_frames: int,
-  seed: tuple[int, ...],
-  on_step: Callable[[float, float], None],
-) -> TrainState:
-  """Steps once over the shuffled samples; an incomplete last batch is dropped.
+    Args:
+      state: at the start; used up.
+      split: N training samples.
+      labels: [N] int32.
+      rates: of each epoch, the learning rate of its first step, and of the one
+        after its last; linear between.
+      seeds: of each epoch, that of its permutation and its frames.
+      batch_size: of the global batch, <= N.
+      num_frames: drawn of each tracklet.
+      on_step: called for every step, in order.
+      profiler: takes a trace of some steps.
 
-  In one compiled call where the devices keep the images. On a CPU, where XLA
-  gives convolutions inside a loop a single thread, and where images are
-  streamed, step by step; the metrics of a step are then fetched only after the
-  next one is dispatched, so that the device never waits for the host.
+    Yields:
+      The number of the epoch, from 0, and the state after it, which is good
+      until the next epoch begins.
 
-  Args:
-    step_fn, epoch_fn: from `make_train_step` and `make_epoch`; without the
-      second, all goes step by step.
-    state: at the start of the epoch; used up.
-    split: N training samples.
-    labels: [N] int32.
-    rates: learning rate of the first step, and of the one after the last.
-    batch_size: of the global batch, <= N.
-    num_frames: drawn of each tracklet.
-    seed: of this epoch's permutation and of the frames.
-    on_step: called with the loss and the accuracy of every step, in order.
+    Raises:
+      FloatingPointError: a loss is NaN or infinite; names the epoch and step.
+    """
+    profiler = profiler or Profiler(None)
+    for epoch, (ends, seed) in enumerate(zip(rates, seeds, strict=True)):
+      steps = len(split) // batch_size
+      start, end = ends
+      state = mesh.replicate(
+        state._replace(
+          learning_rate=jnp.float32(start),
+          rate_increment=jnp.float32((end - start) / steps),
+        )
+      )
+      order = np.random.default_rng(seed).permutation(len(split))
+      order = order[: steps * batch_size].reshape(steps, batch_size)
+      frames = split.draw_frames(order, num_frames, seed)
+      first = int(state.step)
+      # A trace of a whole epoch would be too long to look at.
+      images = None if profiler.wanted else split.resident_images()
+      if images is None:
+        passing = self._step_by_step(state, split, labels, order, frames)
+      else:
+        index = mesh.shard((frames, order), axis=1)
+        passing = self._at_once(state, images, labels, index)
+      # The last of the states is the one after the epoch.
+      for step, (state, metrics) in enumerate(passing, first):  # noqa: B007
+        loss = float(metrics.loss)
+        if not np.isfinite(loss):
+          raise FloatingPointError(
+            f'epoch {epoch}, step {step}: the loss is {loss}'
+          )
+        profiler.count()
+        on_step(epoch, loss, float(metrics.accuracy))
+      profiler.finish()
+      yield epoch, state
 
-  Returns:
-    The state after the last step.
-
-  Raises:
-    FloatingPointError: a loss is NaN or infinite; names the step.
-  """
-  order = np.random.default_rng(seed).permutation(len(split))
-  steps = len(order) // batch_size
-  order = order[: steps * batch_size].reshape(steps, batch_size)
-  state = mesh.replicate(
-    state._replace(
-      learning_rate=jnp.float32(rates[0]),
-      rate_increment=jnp.float32((rates[1] - rates[0]) / steps),
-    )
-  )
-  first_step = int(state.step)
-  frames = split.draw_frames(order, num_frames, seed)
-  images = split.resident_images()
-  if images is not None and epoch_fn is not None:
-    index = mesh.shard((frames, order), axis=1)
+  def _at_once(
+    self, state: TrainState, images: Any, labels: np.ndarray, index: Any
+  ) -> Iterator[tuple[TrainState, StepMetrics]]:
+    """The last state with the metrics of each step, from a compiled epoch."""
     data = images, mesh.replicate(labels)
-    state, metrics = epoch_fn(state, data, index)
-    metrics = jax.device_get(metrics)
-    for step in range(steps):
-      loss = _finite(metrics.loss[step], first_step + step)
-      on_step(loss, float(metrics.accuracy[step]))
-    return state
-  pending: list[StepMetrics] = []
-  for step, images in enumerate(split.batches(frames)):
-    batch = {'images': images, 'labels': mesh.shard(labels[order[step]])}
-    state, metrics = step_fn(state, batch)
-    pending.append(metrics)
-    if step:
-      _report(pending.pop(0), first_step + step - 1, on_step)
-  _report(pending.pop(0), first_step + steps - 1, on_step)
-  return state
+    state, metrics = self.compiled_epoch(state, data, index)
+    for values in zip(*jax.device_get(metrics), strict=True):
+      yield state, StepMetrics(*values)
 
+  def _step_by_step(
+    self,
+    state: TrainState,
+    split: Split,
+    labels: np.ndarray,
+    order: np.ndarray,
+    frames: np.ndarray,
+  ) -> Iterator[tuple[TrainState, StepMetrics]]:
+    """Each step's metrics, once the next step is dispatched.
 
-def _report(
-  metrics: StepMetrics, step: int, on_step: Callable[[float, float], None]
-) -> None:
-  on_step(_finite(metrics.loss, step), float(metrics.accuracy))
-
-
-def _finite(loss: jax.Array, step: int) -> float:
-  value = float(loss)
-  if not np.isfinite(value):
-    raise FloatingPointError(f'step {step}: the loss is {value}')
-  return value
+    So the device never waits for the host. On a CPU, where XLA gives
+    convolutions inside a loop a single thread, and where images are streamed.
+    """
+    before = None
+    for samples, images in zip(order, split.batches(frames), strict=True):
+      batch = {'images': images, 'labels': mesh.shard(labels[samples])}
+      state, metrics = self.compiled_step(state, batch)
+      if before is not None:
+        yield state, before
+      before = metrics
+    yield state, before

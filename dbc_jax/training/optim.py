@@ -1,4 +1,4 @@
-"""SGD as the papers use it, and its schedule; called by train and driver."""
+"""SGD as the papers use it, and its schedule."""
 
 from typing import Any
 

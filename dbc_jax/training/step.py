@@ -1,10 +1,9 @@
-"""One training step, as a pure function of a TrainState.
+"""The training step, as a pure function of a TrainState.
 
-Called by the epochs. The step knows an axis name; what maps it over devices
-is in `parallel`.
+The step knows an axis name; what maps it over devices is `devices.mesh`.
 """
 
-import functools
+import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -12,10 +11,14 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from dbc_jax import memory as memory_lib
-from dbc_jax.data import augment as augment_lib
-from dbc_jax.devices import mesh, processes
+from dbc_jax.devices import processes
+from dbc_jax.devices.mesh import AXIS_NAME
 from dbc_jax.models import Encoder
+from dbc_jax.training.objectives import Objective, Outputs
+
+# `augment` and `augment_strongly` of the data, with their fields bound:
+# (rng, positions [b], uint8 images [b, ...]) to normalised float32 images.
+Augment = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
 
 
 class TrainState(NamedTuple):
@@ -24,8 +27,7 @@ class TrainState(NamedTuple):
   Attributes:
     params, batch_stats: the network's variables.
     opt_state: of the optimiser; fresh in each stage.
-    memory: [capacity, E] float32.
-    num_clusters: int32 scalar, live rows of the memory.
+    objective: what the objective needs beside the network.
     learning_rate: float32 scalar of the coming step.
     rate_increment: float32 scalar, what it grows by with each step.
     step: int32 scalar, counts through the whole run.
@@ -35,8 +37,7 @@ class TrainState(NamedTuple):
   params: Any
   batch_stats: Any
   opt_state: Any
-  memory: jax.Array
-  num_clusters: jax.Array
+  objective: Any
   learning_rate: jax.Array
   rate_increment: jax.Array
   step: jax.Array
@@ -48,14 +49,11 @@ class StepMetrics(NamedTuple):
 
   Attributes:
     loss: NaN if the update is not finite.
-    accuracy: share of samples that are nearest to their own cluster's row.
+    accuracy: share of rows that the objective tells rightly.
   """
 
   loss: Any
   accuracy: Any
-
-
-StepFn = Callable[[TrainState, dict[str, Any]], tuple[TrainState, StepMetrics]]
 
 
 def init_variables(
@@ -66,143 +64,114 @@ def init_variables(
   return jax.jit(encoder.init)(rng, images)
 
 
-def create_train_state(
-  variables: dict[str, Any],
-  optimizer: optax.GradientTransformation,
-  memory: jax.Array,
-  num_clusters: int,
-  *,
-  step: int,
-  rng: jax.Array,
-) -> TrainState:
-  """The state at the start of a stage: fresh optimiser, given memory.
+@dataclasses.dataclass(frozen=True)
+class Step:
+  """One update of the network, then of the objective's state.
 
-  Several processes take both from the first: what each computed by itself may
-  differ in rounding, and would go on to differ.
+  A call is pure, and is one device's share of a step.
+
+  Attributes:
+    encoder: the network, whose axis is `AXIS_NAME`.
+    optimizer: its updates are scaled by -learning_rate here.
+    objective: what is trained on.
+    augment: from images to what the network sees of them.
   """
-  variables, memory = processes.from_first((variables, memory))
-  return TrainState(
-    params=variables['params'],
-    batch_stats=variables['batch_stats'],
-    opt_state=optimizer.init(variables['params']),
-    memory=memory,
-    num_clusters=jnp.int32(num_clusters),
-    learning_rate=jnp.float32(0.0),
-    rate_increment=jnp.float32(0.0),
-    step=jnp.int32(step),
-    rng=rng,
-  )
 
+  encoder: Encoder
+  optimizer: optax.GradientTransformation
+  objective: Objective
+  augment: Augment
 
-def train_step(
-  state: TrainState,
-  batch: dict[str, jax.Array],
-  *,
-  encoder: Encoder,
-  optimizer: optax.GradientTransformation,
-  image_size: tuple[int, int],
-  crop_area: tuple[float, float],
-  crop_aspect: tuple[float, float],
-  temperature: float,
-  memory_momentum: float,
-  axis_name: str,
-) -> tuple[TrainState, StepMetrics]:
-  """One update of the network, then of the memory, on one device's share.
+  def start(
+    self,
+    variables: dict[str, Any],
+    objective: Any,
+    *,
+    step: int,
+    rng: jax.Array,
+  ) -> TrainState:
+    """The state at the start of a stage: fresh optimiser, given variables.
 
-  Args:
-    state: equal on all devices.
-    batch: 'images' uint8 [B/n, H, W, 3], or [B/n, T, H, W, 3] of tracklets,
-      and 'labels' int32 [B/n].
-    encoder, optimizer, image_size, crop_area, crop_aspect, temperature,
-      memory_momentum: static.
-    axis_name: of the devices; gradients, statistics and loss are averaged
-      over it, embeddings gathered in the order of the global batch.
+    Several processes take all from the first: what each computed by itself
+    may differ in rounding, and would go on to differ.
 
-  Returns:
-    The new state and the metrics, equal on all devices.
-  """
-  images, labels = batch['images'], batch['labels']
-  augment_rng, dropout_rng = jax.random.split(
-    jax.random.fold_in(state.rng, state.step)
-  )
-  positions = jax.lax.axis_index(axis_name) * labels.shape[0] + jnp.arange(
-    labels.shape[0]
-  )
-  images = augment_lib.augment(
-    augment_rng,
-    positions,
-    images,
-    size=image_size,
-    crop_area=crop_area,
-    crop_aspect=crop_aspect,
-  )
-
-  def loss_fn(params: Any) -> tuple[jax.Array, tuple[jax.Array, Any]]:
-    (embeddings, _), mutated = encoder.apply(
-      {'params': params, 'batch_stats': state.batch_stats},
-      images,
-      train=True,
-      rngs={'dropout': dropout_rng},
-      mutable=['batch_stats'],
+    Args:
+      variables: 'params' and 'batch_stats'.
+      objective: the objective's state.
+      step: the number of the first step.
+      rng: key of the run.
+    """
+    variables, objective = processes.from_first((variables, objective))
+    return TrainState(
+      params=variables['params'],
+      batch_stats=variables['batch_stats'],
+      opt_state=self.optimizer.init(variables['params']),
+      objective=objective,
+      learning_rate=jnp.float32(0.0),
+      rate_increment=jnp.float32(0.0),
+      step=jnp.int32(step),
+      rng=rng,
     )
-    loss = memory_lib.memory_loss(
-      state.memory,
-      embeddings,
-      labels,
-      temperature=temperature,
-      num_clusters=state.num_clusters,
+
+  def __call__(
+    self, state: TrainState, batch: dict[str, jax.Array]
+  ) -> tuple[TrainState, StepMetrics]:
+    """The next state and the metrics, both equal on all devices.
+
+    Args:
+      state: equal on all devices.
+      batch: this device's 'images' uint8 [B/n, H, W, 3], or
+        [B/n, T, H, W, 3] of tracklets, and 'labels' int32 [B/n].
+    """
+    augment_rng, dropout_rng = jax.random.split(
+      jax.random.fold_in(state.rng, state.step)
     )
-    return loss, (embeddings, mutated['batch_stats'])
+    images, labels = batch['images'], batch['labels']
+    if self.objective.views > 1:
+      # Views side by side: a row's place in the global batch, by which dropout
+      # and augmentation draw, is then the same on any number of devices.
+      images, labels = (
+        jnp.repeat(x, self.objective.views, axis=0) for x in (images, labels)
+      )
+    first = jax.lax.axis_index(AXIS_NAME) * len(images)
+    images = self.augment(augment_rng, first + jnp.arange(len(images)), images)
 
-  (loss, (embeddings, batch_stats)), grads = jax.value_and_grad(
-    loss_fn, has_aux=True
-  )(state.params)
-  accuracy = memory_lib.memory_accuracy(
-    state.memory, embeddings, labels, num_clusters=state.num_clusters
-  )
-  grads, batch_stats, loss, accuracy = jax.lax.pmean(
-    (grads, batch_stats, loss, accuracy), axis_name
-  )
-  params, opt_state, loss = descend(optimizer, state, grads, loss)
-  # Every replica updates the memory with the whole global batch, in order.
-  embeddings, labels = jax.lax.all_gather(
-    (embeddings, labels), axis_name, tiled=True
-  )
-  memory = memory_lib.update_memory(
-    state.memory, embeddings, labels, momentum=memory_momentum
-  )
-  state = state._replace(
-    params=params,
-    batch_stats=batch_stats,
-    opt_state=opt_state,
-    memory=memory,
-    learning_rate=state.learning_rate + state.rate_increment,
-    step=state.step + 1,
-  )
-  return state, StepMetrics(loss, accuracy)
+    def loss_fn(params: Any) -> tuple[jax.Array, Any]:
+      outputs, mutated = self.encoder.apply(
+        {'params': params, 'batch_stats': state.batch_stats},
+        images,
+        train=True,
+        rngs={'dropout': dropout_rng},
+        mutable=['batch_stats'],
+      )
+      outputs = Outputs(*outputs)
+      loss, accuracy = self.objective.loss(state.objective, outputs, labels)
+      return loss, (accuracy, outputs, mutated['batch_stats'])
 
-
-def descend(
-  optimizer: optax.GradientTransformation, state: Any, grads: Any, loss: Any
-) -> tuple[Any, Any, jax.Array]:
-  """New params and opt_state, and the loss: NaN if they are not finite.
-
-  The loss of NaN weights can be finite: XLA's maximum on a CPU makes relu(NaN)
-  zero. So an update that is not finite shows in its step's loss.
-  """
-  updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-  updates = jax.tree.map(lambda u: -state.learning_rate * u, updates)
-  finite = jax.tree.map(lambda u: jnp.isfinite(u).all(), updates)
-  finite = jnp.stack(jax.tree.leaves(finite)).all()
-  loss = jnp.where(finite, loss, jnp.nan)
-  return optax.apply_updates(state.params, updates), opt_state, loss
-
-
-def make_train_step(**fields: Any) -> StepFn:
-  """`train_step` with its static fields bound, over all local devices."""
-  return mesh.parallel_update(bound_step(**fields))
-
-
-def bound_step(**fields: Any) -> StepFn:
-  """`train_step` of one device with its static fields bound."""
-  return functools.partial(train_step, axis_name=mesh.AXIS_NAME, **fields)
+    (loss, (accuracy, outputs, batch_stats)), grads = jax.value_and_grad(
+      loss_fn, has_aux=True
+    )(state.params)
+    grads, batch_stats, loss, accuracy = jax.lax.pmean(
+      (grads, batch_stats, loss, accuracy), AXIS_NAME
+    )
+    updates, opt_state = self.optimizer.update(
+      grads, state.opt_state, state.params
+    )
+    updates = jax.tree.map(lambda u: -state.learning_rate * u, updates)
+    # The loss of NaN weights can be finite: XLA's maximum on a CPU makes
+    # relu(NaN) zero. So an update that is not finite shows in its step's loss.
+    finite = jax.tree.map(lambda u: jnp.isfinite(u).all(), updates)
+    finite = jnp.stack(jax.tree.leaves(finite)).all()
+    loss = jnp.where(finite, loss, jnp.nan)
+    outputs, labels = jax.lax.all_gather(
+      (outputs, labels), AXIS_NAME, tiled=True
+    )
+    state = state._replace(
+      params=optax.apply_updates(state.params, updates),
+      batch_stats=batch_stats,
+      opt_state=opt_state,
+      objective=self.objective.after(state.objective, outputs, labels),
+      learning_rate=state.learning_rate + state.rate_increment,
+      step=state.step + 1,
+    )
+    return state, StepMetrics(loss, accuracy)

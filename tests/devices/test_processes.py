@@ -75,17 +75,12 @@ def test_two_processes_equal_one(launch, tmp_path, monkeypatch):
     np.testing.assert_array_equal(first[key], second[key], err_msg=key)
   for kind in ('kept', 'streamed'):
     key = f'{kind}/metrics'
-    np.testing.assert_allclose(first[key][0], one[key][0], rtol=1e-5)
-    for part, rtol, atol in (
-      ('features', 1e-4, 1e-6),
-      ('metrics', 1e-3, 0.0),
-      ('params', 1e-3, 8e-3),
-      ('batch_stats', 1e-3, 8e-3),
-      ('memory', 1e-3, 8e-3),
-    ):
+    np.testing.assert_allclose(first[key][0], one[key][0], rtol=1e-6)
+    for part in ('features', 'metrics', 'params', 'batch_stats', 'objective'):
       key = f'{kind}/{part}'
+      # Far below what a sum in place of a mean does (training/test_step.py).
       np.testing.assert_allclose(
-        first[key], one[key], rtol=rtol, atol=atol, err_msg=key
+        first[key], one[key], rtol=1e-5, atol=1e-6, err_msg=key
       )
   np.testing.assert_array_equal(first['merges'], one['merges'])
   # Two batches of 8 and a half one, of which this process has its half.

@@ -7,7 +7,7 @@ import pytest
 from flax import linen as nn
 
 from dbc_jax import models
-from dbc_jax.models import resnet
+from dbc_jax.models.backbones import resnet
 
 
 def _images(shape, seed=0):
@@ -153,19 +153,18 @@ def test_frozen_stages_get_no_gradient_and_keep_their_statistics():
       assert any(jax.tree.leaves(moved)) != frozen, name
 
 
-def test_tracklet_is_the_mean_of_its_real_frames(tiny):
+def test_tracklet_is_the_mean_of_its_frames(tiny):
+  """Of real frames alone: training/test_embed.py."""
   encoder, variables, images = tiny
-  frames = np.stack([images, _images(images.shape, 1)], axis=1)
-  mask = np.array([[True, False], [True, True], [True, False]])
-  _, whole = encoder.apply(variables, frames, mask)
+  other = _images(images.shape, 1)
+  _, both = encoder.apply(variables, np.stack([images, other], axis=1))
+  _, twice = encoder.apply(variables, np.stack([images, images], axis=1))
   _, single = encoder.apply(variables, images)
-  np.testing.assert_allclose(whole[0], single[0], atol=1e-5)
-  np.testing.assert_allclose(whole[2], single[2], atol=1e-5)
-  assert np.abs(np.asarray(whole[1] - single[1])).max() > 1e-3
-  # What stands in a masked frame does not matter.
-  frames[0, 1] = 1e3
-  _, again = encoder.apply(variables, frames, mask)
-  np.testing.assert_array_equal(again[0], whole[0])
+  np.testing.assert_allclose(twice, single, atol=1e-5)
+  assert np.abs(np.asarray(both - single)).max() > 1e-3
+  pooled = [encoder.apply(variables, x, method='pool') for x in (images, other)]
+  _, mean = encoder.apply(variables, np.mean(pooled, axis=0), method='finish')
+  np.testing.assert_allclose(both, mean, atol=1e-5)
 
 
 def test_bfloat16_arithmetic_keeps_float32_parameters_and_outputs():

@@ -6,9 +6,7 @@ import pytest
 import runs
 
 from dbc_jax import models
-from dbc_jax.devices import mesh
 from dbc_jax.run import build, checkpoint, job
-from dbc_jax.training import step as step_lib
 
 
 @pytest.fixture(autouse=True)
@@ -16,15 +14,9 @@ def _one_device(monkeypatch):
   runs.one_device(monkeypatch)
 
 
-def _encoder(config):
-  return models.create_encoder(**config.model, axis_name=mesh.AXIS_NAME)
-
-
 def _saved(config, path):
   """Weights of another seed than the run's, in a file."""
-  weights = step_lib.init_variables(
-    _encoder(config), jax.random.key(7), tuple(config.data.image_size)
-  )
+  weights = build.Parts(runs.with_seed(config, 7)).init_variables()
   models.save_npz(path, weights)
   return weights
 

@@ -9,8 +9,9 @@ import pytest
 import runs
 
 from dbc_jax import reporting
-from dbc_jax.run import checkpoint, job, selection
+from dbc_jax.run import build, checkpoint, job, selection
 from dbc_jax.run import stage as stage_lib
+from dbc_jax.training import optim
 
 
 @pytest.fixture(autouse=True)
@@ -145,7 +146,7 @@ def test_finished_run_says_so_and_trains_nothing(
   before = _history(straight)
   # Nothing is trained, nor even embedded.
   monkeypatch.setattr(stage_lib.StageRunner, 'run', None)
-  monkeypatch.setattr(stage_lib.StageRunner, 'extract', None, raising=False)
+  monkeypatch.setattr(build.Parts, 'extract', None)
   with caplog.at_level('INFO', logger='dbc_jax'):
     job.run(runs.small_config('market1501', market), straight)
   assert 'finished before' in caplog.text
@@ -220,12 +221,12 @@ def test_other_images_need_another_workdir(straight, tmp_path, monkeypatch):
 def test_nan_loss_names_stage_and_step_and_keeps_the_checkpoint(
   market, tmp_path, monkeypatch
 ):
-  schedule = stage_lib.optim.learning_rates
+  schedule = optim.learning_rates
 
   def diverging(number, epoch, **fields):
     return NAN_RATES if number == 1 else schedule(number, epoch, **fields)
 
-  monkeypatch.setattr(stage_lib.optim, 'learning_rates', diverging)
+  monkeypatch.setattr(optim, 'learning_rates', diverging)
   # Stage 0 takes 2 epochs of 3 steps, 0 to 5.
   with pytest.raises(
     FloatingPointError, match=r'stage 1, epoch 0, step 6: the loss is nan'
@@ -243,9 +244,7 @@ def test_nan_weights_of_a_last_step_are_noticed(tmp_path, monkeypatch):
   )
   config = runs.small_config('folder', root)
   config.train.stage0_epochs = 1
-  monkeypatch.setattr(
-    stage_lib.optim, 'learning_rates', lambda *_, **__: NAN_RATES
-  )
+  monkeypatch.setattr(optim, 'learning_rates', lambda *_, **__: NAN_RATES)
   with pytest.raises(
     FloatingPointError, match=r'stage 0, epoch 0, step 0: .*nan.*Nothing'
   ):
@@ -257,7 +256,7 @@ def test_failed_before_any_checkpoint_another_config_may_follow(
 ):
   config = runs.small_config('market1501', market)
   with monkeypatch.context() as patch:
-    patch.setattr(stage_lib.optim, 'learning_rates', lambda *_, **__: NAN_RATES)
+    patch.setattr(optim, 'learning_rates', lambda *_, **__: NAN_RATES)
     with pytest.raises(FloatingPointError):
       job.run(config, tmp_path)
   config.train.batch_size = 10

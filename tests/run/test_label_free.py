@@ -1,6 +1,6 @@
 """No identity reaches training: by types, by what is reachable, by tripwires.
 
-test_driver.py has whole runs of the plain method on other names and orders.
+test_job.py has whole runs of the plain method on other names and orders.
 """
 
 import dataclasses
@@ -16,16 +16,18 @@ import numpy as np
 import pytest
 import runs
 
-from dbc_jax import evaluation, memory
+from dbc_jax import evaluation
+from dbc_jax import memory as memory_lib
 from dbc_jax.data import augment as augment_lib
 from dbc_jax.data import load_dataset, pipeline
 from dbc_jax.data import samples as samples_lib
-from dbc_jax.run import checkpoint, job
+from dbc_jax.devices import mesh
+from dbc_jax.run import build, checkpoint, job
 from dbc_jax.run import merger as merger_lib
 from dbc_jax.run import stage as stage_lib
 from dbc_jax.training import embed, fit, optim
 from dbc_jax.training import step as step_lib
-from dbc_jax.training.objectives import contrastive
+from dbc_jax.training.objectives import contrastive, memory
 
 HOLDERS = {samples_lib.GroundTruth, samples_lib.Dataset, samples_lib.Samples}
 HOLDERS |= {pipeline.LoadedDataset}
@@ -33,23 +35,20 @@ HOLDERS |= {pipeline.LoadedDataset}
 IDENTITY = {'pid', 'pids', 'names', 'paths', 'truth', 'identities', 'dataset'}
 CAMERA = {'camid', 'camids', 'cameras'}
 RUNNER = stage_lib.StageRunner
+OBJECTIVES = (memory.MemoryObjective, contrastive.ContrastiveObjective)
 # All that trains, embeds or merges, where it is called from.
 STEPS = [
-  *((RUNNER, n) for n in ('warm_up', 'first_state', 'memory_rows', '_train')),
-  (contrastive, 'warm_up'),
-  (fit, 'train_epoch'),
-  (step_lib, 'create_train_state'),
+  *((RUNNER, name) for name in ('warm_up', 'first_state', '_train')),
+  *((owner, n) for owner in OBJECTIVES for n in ('start', 'loss', 'after')),
+  (fit.Trainer, 'fit'),
+  (step_lib.Step, 'start'),
+  (step_lib.Step, '__call__'),
   (merger_lib.Merger, '__call__'),
-  (stage_lib, 'two_views'),
+  (build, 'two_views'),
 ]
 # What makes the functions that are called: compiled steps, the extraction.
-MAKERS = [(contrastive, 'make_step'), (step_lib, 'make_train_step')]
-MAKERS += [(embed, 'make_extractor')]
-STATES = [
-  (stage_lib, 'RunState'),
-  (step_lib, 'TrainState'),
-  (contrastive, 'WarmupState'),
-]
+MAKERS = [(mesh, 'parallel_update'), (embed, 'make_extractor')]
+STATES = [(stage_lib, 'RunState'), (step_lib, 'TrainState')]
 LOAD = pipeline.load_splits
 # Names and, under 'pids' and 'camids', columns of the truth, those of training
 # first; and what was called in the watched run. Globals: what a watch holds in
@@ -181,13 +180,7 @@ def _groups(ids):
 
 @pytest.mark.parametrize(
   ('owner', 'name'),
-  [
-    *STEPS,
-    *MAKERS,
-    *STATES,
-    (step_lib, 'train_step'),
-    (contrastive, 'warmup_step'),
-  ],
+  [*STEPS, *MAKERS, *STATES],
 )
 def test_signatures_take_no_identities(owner, name):
   hints = typing.get_type_hints(getattr(owner, name))
@@ -199,7 +192,17 @@ def test_signatures_take_no_identities(owner, name):
 
 @pytest.mark.parametrize(
   'module',
-  [fit, step_lib, contrastive, embed, memory, optim, merger_lib, augment_lib],
+  [
+    fit,
+    step_lib,
+    contrastive,
+    memory,
+    embed,
+    memory_lib,
+    optim,
+    merger_lib,
+    augment_lib,
+  ],
 )
 def test_what_trains_does_not_know_what_holds_identities(module):
   known = [x for x in vars(module).values() if isinstance(x, type)]
@@ -279,7 +282,7 @@ def test_a_run_whose_identities_cannot_be_read(
   monkeypatch.setattr(pipeline, 'load_splits', load_sealed)
   monkeypatch.setattr(evaluation, 'rank_features', lambda *_, **__: {**ranks})
   monkeypatch.setattr(evaluation, 'clustering_scores', lambda *_: scores)
-  monkeypatch.setattr(job.Outputs, 'write_result', lambda *_: None)
+  monkeypatch.setattr(job.workdir_lib.Outputs, 'write_result', lambda *_: None)
   _assert_same(_run(market, tmp_path / 'run'), watched)
 
 

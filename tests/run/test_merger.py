@@ -147,6 +147,6 @@ def test_half_of_the_memory_is_the_budget_by_default(monkeypatch):
   merger, _ = _merger(criterion='dbc', reg_weight=0.1)
   for memory, engine in ((2e9, 'dense'), (2 * 0.00395e9, 'matrix_free')):
     monkeypatch.setattr(mesh, 'device_memory', lambda m=memory: m)
-    assert merger.choose_engine(x.shape, 300).name == engine
+    assert merger.engine(x.shape, 300).name == engine
   monkeypatch.undo()
   assert mesh.device_memory() is None or mesh.device_memory() > 1e8

@@ -1,116 +1,153 @@
-"""The step on one device and on four, compilations, and determinism."""
+"""The step on one device and on several, compilations, and determinism."""
 
+import functools
 import logging
 
+import float64
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dbc_jax import memory, models
+from dbc_jax.data.augment import augment
 from dbc_jax.data.frames import ResidentFrames
 from dbc_jax.data.split import Split
 from dbc_jax.devices import mesh
-from dbc_jax.training import embed, fit, optim
-from dbc_jax.training import step as step_lib
+from dbc_jax.training import embed, optim
+from dbc_jax.training.fit import Trainer
+from dbc_jax.training.objectives import create_objective, weighted_sum
+from dbc_jax.training.step import Step
 
 _SIZE = (24, 12)
-_FIELDS = {
-  'image_size': _SIZE,
-  'crop_area': (0.64, 1.0),
-  'crop_aspect': (1.0, 1.5),
-  'temperature': 0.1,
-  'memory_momentum': 0.5,
+_OBJECTIVES = {
+  'memory': lambda: create_objective('memory', temperature=0.1, momentum=0.5),
+  'contrastive': lambda: create_objective('contrastive'),
+  'sum': lambda: weighted_sum(
+    (0.7, _OBJECTIVES['memory']()), (0.3, _OBJECTIVES['contrastive']())
+  ),
 }
 
 
-@pytest.fixture(scope='module')
-def setup():
+@pytest.fixture(autouse=True, scope='module')
+def _float64_mode():
+  with jax.enable_x64(True):
+    yield
+
+
+@functools.cache
+def _network():
+  return float64.create('resnet_tiny', _SIZE, embedding_dim=16)
+
+
+def _step(objective='memory'):
+  return Step(
+    _network()[0],
+    optim.create_optimizer(
+      momentum=0.9, weight_decay=5e-4, backbone_multiplier=0.5
+    ),
+    _OBJECTIVES[objective](),
+    functools.partial(
+      augment, size=_SIZE, crop_area=(0.64, 1.0), crop_aspect=(1.0, 1.5)
+    ),
+  )
+
+
+def _start(step):
   rng = np.random.default_rng(0)
-  images = rng.integers(0, 256, (24, *_SIZE, 3), np.uint8)
-  labels = (np.arange(24) % 10).astype(np.int32)
-  encoder = models.create_encoder(
-    'resnet_tiny', embedding_dim=16, axis_name=mesh.AXIS_NAME
-  )
-  optimizer = optim.create_optimizer(
-    momentum=0.9, weight_decay=5e-4, backbone_multiplier=0.5
-  )
-  variables = step_lib.init_variables(encoder, jax.random.key(0), _SIZE)
-  rows = rng.normal(size=(10, 16)).astype(np.float32)
+  rows = rng.normal(size=(24, 16))
   rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-  table = memory.init_memory(rows, np.arange(10), 10, 24)
-  state = step_lib.create_train_state(
-    variables, optimizer, table, 10, step=5, rng=jax.random.key(1)
-  )._replace(learning_rate=jnp.float32(0.1))
-  return encoder, optimizer, state, images, labels
+  labels = (np.arange(24) % 10).astype(np.int32)
+  state = step.start(
+    _network()[1],
+    step.objective.start(rows, labels),
+    step=5,
+    rng=jax.random.key(1),
+  )
+  return state, rng.integers(0, 256, (24, *_SIZE, 3), np.uint8), labels
 
 
-def _train(setup, num_devices, steps, monkeypatch, compiled_epoch=False):
-  """The state after some steps of 16 images, and their metrics."""
-  encoder, optimizer, state, images, labels = setup
+def _train(objective, num_devices, steps, monkeypatch, compiled_epoch=False):
+  """The states before and after some steps of 16 images, and their metrics."""
   devices = jax.local_devices()[:num_devices]
   monkeypatch.setattr(mesh, 'devices', lambda: devices)
   monkeypatch.setattr(mesh, 'host_is_device', lambda: not compiled_epoch)
-  fields = {'encoder': encoder, 'optimizer': optimizer, **_FIELDS}
+  step = _step(objective)
+  state, images, labels = _start(step)
+  before = jax.device_get(state._replace(rng=None))
   count = 16 * steps
-  split = Split(
-    ResidentFrames(np.resize(images, (count, *_SIZE, 3))),
-    np.arange(count),
-  )
   metrics = []
-  # The compiled epoch takes over the buffers of what it is given.
-  state = jax.tree.map(jnp.copy, state)
-  state = fit.train_epoch(
-    None if compiled_epoch else step_lib.make_train_step(**fields),
-    fit.make_epoch(**fields) if compiled_epoch else None,
+  ((_, state),) = Trainer(step).fit(
     state,
-    split,
+    Split(
+      ResidentFrames(np.resize(images, (count, *_SIZE, 3))), np.arange(count)
+    ),
     np.resize(labels, count),
-    rates=(0.1, 0.02),
+    rates=[(0.1, 0.02)],
+    seeds=[(0, 1)],
     batch_size=16,
     num_frames=1,
-    seed=(0, 1),
-    on_step=lambda loss, accuracy: metrics.append((loss, accuracy)),
+    on_step=lambda epoch, *values: metrics.append(values),
   )
-  return jax.device_get(state._replace(rng=None)), metrics
+  return before, jax.device_get(state._replace(rng=None)), metrics
 
 
-_TREES = ('params', 'batch_stats', 'opt_state', 'memory')
+_TREES = ('params', 'batch_stats', 'opt_state', 'objective')
+_on_one = {}
 
 
-def _assert_close(one, other, rtol, atol):
+def _on_one_device(objective, steps):
+  if (objective, steps) not in _on_one:
+    with pytest.MonkeyPatch.context() as monkeypatch:
+      found = _train(objective, 1, steps, monkeypatch)
+    _on_one[objective, steps] = found
+  return _on_one[objective, steps]
+
+
+def _assert_close(one, other, metrics_one, metrics):
+  """Rounding alone: a float32 of the rate, and the order of sums."""
+  np.testing.assert_allclose(metrics_one, metrics, rtol=1e-6)
   for field in _TREES:
     jax.tree.map(
-      lambda a, b: np.testing.assert_allclose(a, b, rtol=rtol, atol=atol),
+      lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-8),
       getattr(one, field),
       getattr(other, field),
     )
 
 
-@pytest.fixture(scope='module')
-def on_one(setup):
-  """One step and three on one device, step by step."""
-  with pytest.MonkeyPatch.context() as monkeypatch:
-    return {steps: _train(setup, 1, steps, monkeypatch) for steps in (1, 3)}
-
-
-@pytest.mark.parametrize('num_devices', [2, 4, 8])
-@pytest.mark.parametrize('steps', [1, 3])
+@pytest.mark.parametrize(
+  ('objective', 'num_devices', 'steps'),
+  [
+    *(('memory', devices, steps) for steps in (1, 3) for devices in (2, 4, 8)),
+    ('contrastive', 4, 1),
+    ('sum', 4, 1),
+  ],
+)
 def test_steps_on_one_device_equal_those_on_several(
-  setup, on_one, num_devices, steps, monkeypatch
+  objective, num_devices, steps, monkeypatch
 ):
-  one, metrics_one = on_one[steps]
-  several, metrics = _train(setup, num_devices, steps, monkeypatch)
-  np.testing.assert_allclose(
-    metrics_one, metrics, rtol=1e-5 * 10 ** (steps - 1)
-  )
+  _, one, metrics_one = _on_one_device(objective, steps)
+  _, several, metrics = _train(objective, num_devices, steps, monkeypatch)
   # The velocities of the optimiser are, after one step, the gradients.
-  _assert_close(one, several, rtol=1e-3, atol=2e-5 * 20 ** (steps - 1))
+  _assert_close(one, several, metrics_one, metrics)
   assert one.step == several.step == 5 + steps
 
 
-def test_a_step_moves_everything(setup, on_one):
-  old, (new, _) = setup[2], on_one[1]
+@pytest.mark.parametrize('objective', ['memory', 'contrastive'])
+def test_a_wrong_reduction_would_be_seen(objective, monkeypatch):
+  """Sums of gradients and statistics in place of means, on two devices."""
+  _, one, metrics_one = _on_one_device(objective, 1)
+  monkeypatch.setattr(jax.lax, 'pmean', jax.lax.psum)
+  _, several, metrics = _train(objective, 2, 1, monkeypatch)
+  with pytest.raises(AssertionError):
+    _assert_close(one, several, metrics_one, metrics_one)
+  with pytest.raises(AssertionError):
+    _assert_close(one, one, metrics_one, metrics)
+
+
+def test_a_step_moves_everything():
+  old, new, _ = _on_one_device('memory', 1)
+  old = old._replace(objective=old.objective.memory)
+  new = new._replace(objective=new.objective.memory)
   for field in _TREES:
     moved = jax.tree.map(
       lambda a, b: float(jnp.abs(a - b).max()),
@@ -120,16 +157,16 @@ def test_a_step_moves_everything(setup, on_one):
     assert min(jax.tree.leaves(moved)) > 0.0
 
 
-@pytest.mark.parametrize('num_devices', [1, 4])
-def test_a_compiled_epoch_equals_its_steps(
-  setup, on_one, num_devices, monkeypatch
-):
+@pytest.mark.parametrize(
+  ('objective', 'num_devices'), [('memory', 1), ('memory', 4), ('sum', 4)]
+)
+def test_a_compiled_epoch_equals_its_steps(objective, num_devices, monkeypatch):
   """Without any transfer between host and devices inside."""
-  one, metrics_one = on_one[3]
+  _, one, metrics_one = _on_one_device(objective, 3)
   make = mesh.parallel_epoch
 
   def guarded(epoch):
-    compiled = make(fit)
+    compiled = make(epoch)
 
     def call(*args):
       with jax.transfer_guard('disallow'):
@@ -138,65 +175,54 @@ def test_a_compiled_epoch_equals_its_steps(
     return call
 
   monkeypatch.setattr(mesh, 'parallel_epoch', guarded)
-  whole, metrics = _train(
-    setup, num_devices, 3, monkeypatch, compiled_epoch=True
+  _, whole, metrics = _train(
+    objective, num_devices, 3, monkeypatch, compiled_epoch=True
   )
-  np.testing.assert_allclose(metrics_one, metrics, rtol=1e-3)
-  _assert_close(one, whole, rtol=1e-3, atol=8e-3)
+  _assert_close(one, whole, metrics_one, metrics)
   assert whole.step == 8
   # The rate fell linearly over the epoch.
   np.testing.assert_allclose(whole.learning_rate, 0.02, rtol=1e-5)
 
 
-def test_one_compilation_for_all_stages_and_epochs(setup):
-  encoder, optimizer, state, images, labels = setup
-  traces = []
+def test_one_compilation_for_all_stages_and_epochs():
+  step, traces = _step(), []
+  encoder, variables = _network()
+  _, images, labels = _start(step)
 
-  def counted(state, batch):
-    traces.append(1)
-    return step_lib.train_step(
-      state,
-      batch,
-      encoder=encoder,
-      optimizer=optimizer,
-      axis_name=mesh.AXIS_NAME,
-      **_FIELDS,
-    )
+  class Counted(Step):
+    def __call__(self, state, batch):
+      traces.append(1)
+      return super().__call__(state, batch)
 
-  step_fn = mesh.parallel_update(counted)
+  trainer = Trainer(Counted(**vars(step)))
   extractor = embed.make_extractor(
     encoder, image_size=_SIZE, batch_size=16, max_frames=1
   )
   split = Split(ResidentFrames(images), np.arange(24))
-  variables = {'params': state.params, 'batch_stats': state.batch_stats}
   with jax.log_compiles(), _CompileLog() as compiled:
     for stage, num_clusters in enumerate((10, 9, 8)):
       _, embeddings = extractor(variables, split)
       current = np.minimum(labels, num_clusters - 1)
-      rows = memory.init_memory(embeddings, current, num_clusters, 24)
-      stage_state = step_lib.create_train_state(
-        variables, optimizer, rows, num_clusters, step=0, rng=jax.random.key(1)
+      state = trainer.step.start(
+        variables,
+        trainer.step.objective.start(embeddings, current),
+        step=0,
+        rng=jax.random.key(1),
       )
-      for k in range(2):
-        stage_state = fit.train_epoch(
-          step_fn,
-          None,
-          stage_state,
-          split,
-          current,
-          rates=(0.1 / (k + 1), 0.05),
-          batch_size=8,
-          num_frames=1,
-          seed=(stage, k),
-          on_step=lambda loss, accuracy: None,
-        )
-      variables = {
-        'params': stage_state.params,
-        'batch_stats': stage_state.batch_stats,
-      }
+      *_, (_, state) = trainer.fit(
+        state,
+        split,
+        current,
+        rates=[(0.1, 0.05), (0.05, 0.05)],
+        seeds=[(stage, 0), (stage, 1)],
+        batch_size=8,
+        num_frames=1,
+        on_step=lambda *_: None,
+      )
+      variables = {'params': state.params, 'batch_stats': state.batch_stats}
   assert len(traces) == 1
-  # pmap compiles under the name _fun: the two parts of the extractor, and the
-  # step, once each.
+  # The two parts of the extractor, and the step, once each; pmap names what
+  # has no name of its own _fun.
   assert compiled.count('_fun') == 3
   assert compiled.count('_centroids') == 1
 

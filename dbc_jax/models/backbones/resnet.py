@@ -1,4 +1,4 @@
-"""ResNet-50 and its small siblings, one linen module; called by the encoder.
+"""ResNet-50 and its small siblings, one linen module.
 
 Source: He et al. 2016, in the v1.5 form that torchvision and timm ship (the
 stride of a block sits in its 3x3 convolution), so that their weights fit.
@@ -41,11 +41,46 @@ RESNETS: dict[str, ResNetSpec] = {
 }
 
 
+MEMBERS = RESNETS
+
+_TORCH_NAMES = {
+  'stem_conv': 'conv1',
+  'stem_bn': 'bn1',
+  'downsample_conv': 'downsample.0',
+  'downsample_bn': 'downsample.1',
+  'kernel': 'weight',
+  'scale': 'weight',
+  'mean': 'running_mean',
+  'var': 'running_var',
+}
+
+
+def create(name: str, **options: Any) -> 'ResNet':
+  """The network of a name; the options are attributes of `ResNet`."""
+  return ResNet(**RESNETS[name]._asdict(), **options)
+
+
+def groups(name: str) -> int:
+  """How many block groups there are, each of which can be frozen."""
+  return len(RESNETS[name].stage_sizes)
+
+
 def frozen_prefixes(frozen_stages: int) -> tuple[str, ...]:
   """How the names of the parts begin that `frozen_stages` freezes."""
   if not frozen_stages:
     return ()
   return ('stem_', *(f'layer{i + 1}_' for i in range(frozen_stages)))
+
+
+frozen = frozen_prefixes
+
+
+def torch_name(key: str) -> str:
+  """'layer1.0.bn1.running_var' of 'layer1_0/bn1/var'."""
+  return '.'.join(
+    _TORCH_NAMES[part] if part in _TORCH_NAMES else part.replace('_', '.')
+    for part in key.split('/')
+  )
 
 
 class Bottleneck(nn.Module):

@@ -1,0 +1,54 @@
+"""Backbones: one file a family, found by the name of a member.
+
+A file of this folder, or a module of another package, has
+
+    MEMBERS         names of its networks; a mapping from each to its shape
+    create(name, *, last_stride, frozen_stages, axis_name, dtype)
+                    a linen module, images [B, H, W, 3] to maps [B, h, w, C],
+                    called with train=True or False
+    groups(name)    how many block groups can be frozen
+    frozen(count)   how the names of the parts begin that freezing so many keeps
+    torch_name(key) a leaf's name in torch's files, of its path in the backbone
+"""
+
+import functools
+import importlib
+import pkgutil
+from types import ModuleType
+
+
+@functools.cache
+def _families() -> dict[str, ModuleType]:
+  """The files of this folder, by the names of their members."""
+  files = [module.name for module in pkgutil.iter_modules(__path__)]
+  modules = [importlib.import_module(f'{__name__}.{name}') for name in files]
+  return {name: module for module in modules for name in module.MEMBERS}
+
+
+def find_family(name: str) -> tuple[ModuleType, str]:
+  """The module of a network, and the network's name there.
+
+  Args:
+    name: of a member of a family here, such as 'resnet50', or
+      'package.module:NAME' of one elsewhere.
+
+  Raises:
+    ValueError: there is none.
+  """
+  families = _families()
+  if name in families:
+    return families[name], name
+  path, colon, member = name.partition(':')
+  reason = ''
+  if colon:
+    try:
+      module = importlib.import_module(path)
+      if member in module.MEMBERS:
+        return module, member
+      reason = f' ({path} has {[*module.MEMBERS]})'
+    except (ImportError, AttributeError) as error:
+      reason = f' ({error})'
+  raise ValueError(
+    f'model.name: got {name!r}, expected one of {[*families]}, or '
+    f'package.module:NAME{reason}'
+  )
