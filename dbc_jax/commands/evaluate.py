@@ -177,14 +177,14 @@ def _from_workdir(
     identities=not args.save,
     cameras=args.camera_rule or args.multi_query,
   )
-  splits = _SIDES if data.truth.can_evaluate else ()
-  sizes = ''.join(f', {len(getattr(data, name)):,} {name}' for name in splits)
-  print(f'{config.data.name}: {len(data.train):,} train{sizes}', flush=True)
+  sizes = ', '.join(f'{len(x):,} {name}' for name, x in data.names.items())
+  print(f'{config.data.name}: {sizes}', flush=True)
   if data.left_out:
     print(f'{len(data.left_out)} left out, the first: {data.left_out[0]}')
+  wanted = _SIDES if data.truth.can_evaluate else ()
   if args.save:
-    splits = 'train', *splits
-  arrays = restore.extract_arrays(run, data, splits)
+    wanted = 'train', *wanted
+  arrays = restore.extract_arrays(run, data, wanted)
   if args.save:
     with args.save.open('wb') as file:
       np.savez(file, **arrays)

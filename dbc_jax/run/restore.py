@@ -1,15 +1,18 @@
 """The network and the clusters of a run, out of its workdir."""
 
+import os
 import runpy
-from collections.abc import Iterable, Mapping
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import ml_collections
 import numpy as np
+from tqdm import tqdm
 
-from dbc_jax.data import pipeline
+from dbc_jax.data import pipeline, samples_of
 from dbc_jax.run import build, selection
 from dbc_jax.run import config as config_lib
 from dbc_jax.run import workdir as workdir_lib
@@ -30,6 +33,8 @@ _DATASET_FIELDS = (
   'memory_budget_gb',
 )
 _VIEW_FIELDS = ('stored_size', 'image_size', 'max_frames')
+# That are decoded and held at a time.
+_ITEMS_AT_ONCE = 1024
 
 
 class RestoredRun(NamedTuple):
@@ -132,7 +137,8 @@ def load_data(
   Args:
     config: of `data_config`.
     digest: that the training images must have; None for another data set.
-    identities: whether those of query and gallery are needed.
+    identities: whether those of query and gallery are needed; of another data
+      set these two are then loaded alone.
     cameras: whether their cameras are needed, if there are identities.
 
   Raises:
@@ -152,7 +158,9 @@ def load_data(
       f'{data.name}: no cameras of queries and gallery; without: '
       '--camera_rule=False, and no --multi_query'
     )
-  loaded = build.load_data(config, dataset, truth)
+  # Nobody asks for the training images of another data set, unless to save.
+  splits = ('query', 'gallery') if identities and digest is None else None
+  loaded = build.load_data(config, dataset, truth, splits=splits)
   if digest not in (None, loaded.digest):
     raise ValueError(
       f'{data.name}: these are not the training images of the run; name their '
@@ -235,3 +243,63 @@ def _number(stage: str, history: list[dict[str, Any]]) -> int:
       'choose chosen, last or a number'
     )
   return choices[stage]
+
+
+class FeatureExtractor:
+  """Images in, features out, by the network of a run.
+
+  Attributes:
+    run: the stage whose network it is.
+  """
+
+  def __init__(self, run: RestoredRun):
+    """Takes a stage of a run; `from_workdir` reads it."""
+    self.run = run
+
+  @classmethod
+  def from_workdir(
+    cls, workdir: str | os.PathLike[str], stage: str = 'chosen'
+  ) -> 'FeatureExtractor':
+    """The network of a stage of a run, which need not be finished.
+
+    Args:
+      workdir: of the run; nothing is written there.
+      stage: 'chosen', 'last', 'oracle' (see `selection`), or a number.
+
+    Raises:
+      ValueError: as `restore_run`.
+    """
+    return cls(restore_run(Path(workdir).expanduser(), stage))
+
+  def __call__(self, items: Sequence[Any]) -> np.ndarray:
+    """Features of images or of tracklets; shows a bar on a terminal.
+
+    Args:
+      items: N images or N tracklets. An image is the path of a file, or an
+        array uint8 RGB [H, W, 3] of any size. A tracklet is a sequence of
+        images in order of time, or an array uint8 RGB [T, H, W, 3]; its
+        feature is that of the mean of its frames (DBC, IV-B).
+
+    Returns:
+      [N, D] float32, rows of unit length in the order of the items.
+
+    Raises:
+      ValueError: an item is neither, or images that cannot be read, by name.
+    """
+    samples_of(items)  # So that a bad item ends it before any work.
+    parts, features = self.run.parts, []
+    with tqdm(
+      total=len(items),
+      desc='Embedding',
+      unit='item',
+      disable=not sys.stderr.isatty(),
+      leave=False,
+    ) as bar:
+      for start in range(0, len(items), _ITEMS_AT_ONCE):
+        some = items[start : start + _ITEMS_AT_ONCE]
+        split = pipeline.load_split(
+          samples_of(some), size=tuple(parts.config.data.stored_size)
+        ).split
+        features.append(parts.extract(self.run.variables, split)[0])
+        bar.update(len(some))
+    return np.concatenate(features)
