@@ -10,6 +10,7 @@ from PIL import Image
 from configs import common
 from dbc_jax.devices import mesh
 
+ROOT = pathlib.Path(__file__).parents[1]
 SHAPE = (24, 12)
 
 
