@@ -1,23 +1,26 @@
-"""From image files to uint8 RGB arrays, with OpenCV, and Pillow as fallback.
-
-Called by the readers of this package.
-"""
+"""From image files to uint8 RGB arrays, with OpenCV, and Pillow as fallback."""
 
 import functools
 import io
 import itertools
+import os
 import struct
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from dbc_jax.data.headers import check_header
 from dbc_jax.data.samples import Samples
 
+# An image: the path of its file, or its pixels.
+Source = str | os.PathLike[str] | np.ndarray
+
 IMAGE_SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.webp')
+# Of one image. Its pixels take 192 MB, and several are decoded at a time.
+MAX_PIXELS = 64_000_000
 
 # What Pillow's readers answer damaged files with.
 _PILLOW_ERRORS = (
@@ -29,12 +32,68 @@ _PILLOW_ERRORS = (
   struct.error,
   Image.DecompressionBombError,
 )
+_KINDS = 'JPEG, PNG, WebP or BMP'
+# JPEG markers without a length behind them.
+_BARE_MARKERS = (0x00, 0x01, *range(0xD0, 0xD9))
+# JPEG markers that begin a frame, and so hold its size.
+_FRAME_MARKERS = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 
 def image_files(root: Path, names: Iterable[str]) -> Samples:
   """Samples that are decoded from the files `root`/name when read."""
   names = tuple(names)
   return Samples(names, functools.partial(_read, root, names))
+
+
+def samples_of(items: Sequence[Source | Sequence[Source]]) -> Samples:
+  """Samples of images or tracklets that belong to no data set.
+
+  Args:
+    items: N images or N tracklets. An image is the path of a file, absolute or
+      from the current folder, or an array uint8 RGB [H, W, 3]. A tracklet is a
+      sequence of images in order of time, or an array uint8 RGB [T, H, W, 3].
+
+  Returns:
+    The samples in the order given. A path is the name of its frame. An array
+    has the number of its frame for a name, and a tracklet its own number, from
+    0. Files are opened when they are read.
+
+  Raises:
+    ValueError: there are no items, an item is neither an image nor a tracklet,
+      or there are items of both kinds.
+  """
+  if isinstance(items, str | os.PathLike) or not len(items):
+    raise ValueError(
+      f'items: got {items!r}, expected a list of paths or arrays, at least one'
+    )
+  frames = [item if _is_tracklet(item) else [item] for item in items]
+  is_video = _is_tracklet(items[0])
+  for i, (item, own) in enumerate(zip(items, frames, strict=True)):
+    if _is_tracklet(item) != is_video:
+      raise ValueError(
+        f'items: item {i} is {"an image" if is_video else "a tracklet"}, item '
+        '0 is not; give images alone or tracklets alone'
+      )
+    if not len(own):
+      raise ValueError(f'items: item {i} is a tracklet without frames')
+    for source in own:
+      _check_source(i, source)
+  sources = tuple(itertools.chain.from_iterable(frames))
+  names = tuple(
+    f'{number}' if isinstance(source, np.ndarray) else os.fspath(source)
+    for number, source in enumerate(sources)
+  )
+
+  def read(frame: int) -> np.ndarray:
+    source = sources[frame]
+    if isinstance(source, np.ndarray):
+      return source
+    return _read(Path(), names, frame)
+
+  if not is_video:
+    return Samples(names, read)
+  starts = np.cumsum([0, *map(len, frames)])
+  return Samples(tuple(map(str, range(len(frames)))), read, starts, names)
 
 
 def tracklet_files(
@@ -68,7 +127,7 @@ def decode_image(data: bytes) -> np.ndarray:
 
   Raises:
     ValueError: empty, truncated, damaged, not one of these files, or of more
-      than `headers.MAX_PIXELS`, which is found out before it is decoded.
+      than `MAX_PIXELS`, which is found out before it is decoded.
   """
   check_header(data)
   # OpenCV fills what a truncated JPEG lacks with grey, Pillow refuses it.
@@ -100,6 +159,27 @@ def _read(root: Path, names: tuple[str, ...], index: int) -> np.ndarray:
     raise ValueError(f'{names[index]}: {error}') from error
 
 
+def _is_tracklet(item: Any) -> bool:
+  """Whether it is a sequence of images; one of anything else counts, too."""
+  if isinstance(item, np.ndarray):
+    return item.ndim == 4
+  return isinstance(item, Sequence) and not isinstance(item, str)
+
+
+def _check_source(item: int, source: Any) -> None:
+  if isinstance(source, str | os.PathLike):
+    return
+  found = type(source).__name__
+  if isinstance(source, np.ndarray):
+    found = f'{source.dtype} of shape {source.shape}'
+    if source.dtype == np.uint8 and source.shape[2:] == (3,):
+      return
+  raise ValueError(
+    f'items: item {item} has {found}; expected the path of an image, or an '
+    'array uint8 [H, W, 3]'
+  )
+
+
 def _looks_truncated(data: bytes) -> bool:
   """Whether a JPEG or PNG has no end marker: suspicious, not certain."""
   if data.startswith(b'\x89PNG'):
@@ -107,3 +187,79 @@ def _looks_truncated(data: bytes) -> bool:
   return data.startswith(b'\xff\xd8') and data.rfind(b'\xff\xd9') < data.rfind(
     b'\xff\xda'
   )
+
+
+def check_header(data: bytes) -> None:
+  """Refuses what is not to be decoded, at the cost of a few bytes read.
+
+  What else OpenCV and Pillow can decode depends on how they were built, and
+  so do their own limits on the size.
+
+  Args:
+    data: the content of a file.
+
+  Raises:
+    ValueError: empty, no JPEG, PNG, WebP or BMP, cut short in its header, or
+      of more than MAX_PIXELS.
+  """
+  if not data:
+    raise ValueError('empty file')
+  try:
+    width, height = _size(data)
+  except struct.error as error:
+    raise ValueError('damaged: truncated in its header') from error
+  if width * height > MAX_PIXELS:
+    raise ValueError(
+      f'too large: {width} pixels wide and {height} high, expected at most '
+      f'{MAX_PIXELS:,} in all; make it smaller'
+    )
+
+
+def _size(data: bytes) -> tuple[int, int]:
+  """(width, height) in pixels; struct.error where the data end too early."""
+  if data.startswith(b'\x89PNG\r\n\x1a\n'):
+    return struct.unpack_from('>II', data, 16)
+  if data.startswith(b'\xff\xd8'):
+    return _jpeg_size(data)
+  if data.startswith(b'RIFF') and data[8:12] == b'WEBP':
+    return _webp_size(data)
+  if data.startswith(b'BM'):
+    return _bmp_size(data)
+  raise ValueError(f'not an image in {_KINDS}')
+
+
+def _jpeg_size(data: bytes) -> tuple[int, int]:
+  position = 2
+  while True:
+    filler, marker, length = struct.unpack_from('>BBH', data, position)
+    if filler != 0xFF or marker == 0xFF:
+      position = data.find(b'\xff', position + 1)
+      if position < 0:
+        raise struct.error
+    elif marker in _BARE_MARKERS:
+      position += 2
+    elif marker in _FRAME_MARKERS:
+      height, width = struct.unpack_from('>HH', data, position + 5)
+      return width, height
+    else:
+      position += 2 + length
+
+
+def _webp_size(data: bytes) -> tuple[int, int]:
+  kind = data[12:16]
+  if kind == b'VP8X':  # Both less one, in 24 bits each.
+    width, width_high, height, height_high = struct.unpack_from(
+      '<HBHB', data, 24
+    )
+    return 1 + width + (width_high << 16), 1 + height + (height_high << 16)
+  if kind == b'VP8L':  # Both less one, in 14 bits each.
+    (bits,) = struct.unpack_from('<I', data, 21)
+    return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+  width, height = struct.unpack_from('<HH', data, 26)
+  return width & 0x3FFF, height & 0x3FFF
+
+
+def _bmp_size(data: bytes) -> tuple[int, int]:
+  (header,) = struct.unpack_from('<I', data, 14)
+  width, height = struct.unpack_from('<HH' if header == 12 else '<ii', data, 18)
+  return width, abs(height)  # Below 0 where the top row comes first.

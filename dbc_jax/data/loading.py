@@ -1,7 +1,4 @@
-"""Decodes whole splits on several threads, and counts what cannot be read.
-
-Called by `pipeline`, by commands, and by users as `load_images`.
-"""
+"""Decodes whole splits on several threads, and counts what cannot be read."""
 
 import os
 import sys
@@ -150,7 +147,8 @@ def _only_size(
       f'The images have {len(first)} sizes (height x width):{_lines(found)}'
       '\nGive the size that all are to be resized to.'
     )
-  return next(iter(first))
+  height, width = next(iter(first))
+  return height, width
 
 
 def _lines(lines: Sequence[str]) -> str:

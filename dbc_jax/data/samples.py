@@ -1,12 +1,14 @@
-"""What a data set is: the samples that training may see, and, apart, the truth.
-
-Called by every reader in this package; the driver takes the pair apart.
-"""
+"""What a data set is: the samples that training may see, and, apart, the truth."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
 
 import numpy as np
+
+SPLITS = ('train', 'query', 'gallery')
+# No person, or a part of one; in training, a person who is not known.
+JUNK_PID = -1
+DISTRACTOR_PID = 0  # A person without a query, where a release says so.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +55,10 @@ class Dataset:
   query: Samples
   gallery: Samples
 
+  def of(self, split: str) -> Samples:
+    """The samples of one of `SPLITS`."""
+    return getattr(self, split)
+
 
 @dataclasses.dataclass(frozen=True)
 class GroundTruth:
@@ -74,6 +80,10 @@ class GroundTruth:
   query_camids: np.ndarray | None = None
   gallery_pids: np.ndarray | None = None
   gallery_camids: np.ndarray | None = None
+
+  def of(self, split: str) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Identities and cameras of one split, int32 [N] each, where known."""
+    return getattr(self, f'{split}_pids'), getattr(self, f'{split}_camids')
 
   @property
   def can_evaluate(self) -> bool:

@@ -1,7 +1,4 @@
-"""Reader of one's own images: a folder, its sub-folders, or a list in a CSV.
-
-Called by `load_dataset`.
-"""
+"""Reader of one's own images: a folder, its sub-folders, or a list in a CSV."""
 
 import collections
 import os
@@ -13,8 +10,14 @@ from typing import NoReturn
 
 from dbc_jax.data.decode import IMAGE_SUFFIXES, image_files, tracklet_files
 from dbc_jax.data.readers.checks import listed
+from dbc_jax.data.readers.release import Release
 from dbc_jax.data.readers.table import load_table
 from dbc_jax.data.samples import EMPTY, Dataset, GroundTruth
+
+RELEASE = Release(
+  title='a folder of images',
+  description='A folder of images, without identities and cameras.',
+)
 
 
 def load(

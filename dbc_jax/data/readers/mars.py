@@ -1,7 +1,7 @@
 """Reader of MARS, the video data set, in its official layout.
 
-Called by `load_dataset`. Only the lists in `info` are read here, not the
-folders of its 1.2 million images; frames are decoded when they are read.
+Only the lists in `info` are read here, not the folders of its 1.2 million
+images; a frame is decoded when it is read.
 """
 
 import dataclasses
@@ -11,26 +11,37 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from scipy.io import loadmat
-from scipy.io.matlab import MatReadError
 
-from dbc_jax.data.readers import release as release_lib
-from dbc_jax.data.readers import tracklets
-from dbc_jax.data.readers.checks import JUNK_PID, listed
-from dbc_jax.data.readers.tracklets import Listing
-from dbc_jax.data.samples import Dataset, GroundTruth
+from dbc_jax.data.readers.checks import listed
+from dbc_jax.data.readers.release import (
+  Listing,
+  Release,
+  find_home,
+  load_listings,
+)
+from dbc_jax.data.samples import (
+  DISTRACTOR_PID,
+  JUNK_PID,
+  Dataset,
+  GroundTruth,
+)
 
-DISTRACTOR_PID = 0
-
-OFFICIAL_SIZES = {
-  'training tracklets': 8298,
-  'training identities': 625,
-  'query tracklets': 1980,
-  'query identities': 626,
-  'gallery tracklets': 12180,
-  'junk tracklets in the gallery': 870,
-}
-_SIZES_WITHOUT_QUERIES = OFFICIAL_SIZES | {
+RELEASE = Release(
+  title='MARS',
+  description='MARS: tracklets of persons, six cameras.',
+  prefix='mars',
+  sizes={
+    'training tracklets': 8298,
+    'training identities': 625,
+    'query tracklets': 1980,
+    'query identities': 626,
+    'gallery tracklets': 12180,
+    'junk tracklets in the gallery': 870,
+  },
+  is_video=True,
+  not_persons=(JUNK_PID, DISTRACTOR_PID),
+)
+_WITHOUT_QUERIES = {
   'gallery tracklets': 9330,
   'junk tracklets in the gallery': 0,
 }
@@ -46,12 +57,6 @@ _FILES = (
 )
 # Identity, camera, tracklet, frame. The first four characters name the folder.
 _NAME = re.compile(r'(00-1|[0-9]{4})C[1-6]T[0-9]{4}F[0-9]{3}\.jpg')
-_RELEASE = release_lib.Release(
-  title='MARS',
-  prefix='mars',
-  sizes=OFFICIAL_SIZES,
-  not_persons=(JUNK_PID, DISTRACTOR_PID),
-)
 
 
 def load(
@@ -82,7 +87,7 @@ def load(
   Source: Zheng et al., MARS: A Video Benchmark for Large-Scale Person
     Re-Identification (ECCV 2016).
   """
-  home = release_lib.find_home(root, _RELEASE, [_FOLDERS])
+  home = find_home(root, RELEASE, [_FOLDERS])
   missing = [name for name in _FILES if not (home / name).is_file()]
   if missing:
     raise ValueError(
@@ -93,13 +98,14 @@ def load(
   gallery = _read_split(home, 'test')
   chosen = _read_queries(home, len(gallery.pids))
   query = gallery.take(chosen)
-  release = _RELEASE
+  release = RELEASE
   if drop_queries:
     kept = gallery.pids != JUNK_PID
     kept[chosen] = False
     gallery = gallery.take(np.flatnonzero(kept))
-    release = dataclasses.replace(_RELEASE, sizes=_SIZES_WITHOUT_QUERIES)
-  return tracklets.load_listings(root, home, release, [train, query, gallery])
+    sizes = {**RELEASE.sizes, **_WITHOUT_QUERIES}
+    release = dataclasses.replace(RELEASE, sizes=sizes)
+  return load_listings(root, home, release, [train, query, gallery])
 
 
 def _read_split(home: Path, split: str) -> Listing:
@@ -136,7 +142,7 @@ def _read_split(home: Path, split: str) -> Listing:
     frames.append(paths[first - 1 : last])
   _check_first_frames(home, f'bbox_{split}', frames)
   pids, camids = rows[:, 2:].T.astype(np.int32)
-  return Listing(stems, frames, pids, camids)
+  return Listing(stems, pids, camids, frames)
 
 
 def _read_names(path: Path) -> list[str]:
@@ -157,6 +163,10 @@ def _read_names(path: Path) -> list[str]:
 
 def _read_matrix(path: Path, key: str) -> np.ndarray:
   """A matrix of whole numbers, as int64."""
+  # Imported only here: it takes longer than all other readers.
+  from scipy.io import loadmat
+  from scipy.io.matlab import MatReadError
+
   try:
     found = loadmat(path)
   except (

@@ -1,19 +1,21 @@
-"""Who of a synthetic data set is seen where, and in which split.
-
-Called by `synthetic` and `synthetic_video`.
-"""
+"""Who of a synthetic data set is seen where, and in which split."""
 
 import dataclasses
 from collections.abc import Callable
 
 import numpy as np
 
-from dbc_jax.data.readers.checks import JUNK_PID
-from dbc_jax.data.samples import Dataset, GroundTruth, Samples
+from dbc_jax.data.samples import (
+  DISTRACTOR_PID,
+  JUNK_PID,
+  SPLITS,
+  Dataset,
+  GroundTruth,
+  Samples,
+)
 from dbc_jax.data.synthetic import camera
 from dbc_jax.data.synthetic.world import PIDS, TEST, TRAIN, Sighting, World
 
-_DISTRACTOR_PID = 0
 _MAX_PID = 1500
 
 
@@ -133,7 +135,7 @@ def draw(
     rng = world.rng(TEST, person)
     for sighting in _visits(plan, person, plan.distractor_samples, rng, 1):
       for sample in plan.develop(world.film(sighting)):
-        gallery.add(sample, _DISTRACTOR_PID, sighting.camid)
+        gallery.add(sample, DISTRACTOR_PID, sighting.camid)
   for index in range(plan.num_junk):
     person = num_train_identities + index % num_test_identities
     camid = index % len(camera.CAMERAS)
@@ -141,7 +143,7 @@ def draw(
 
   rng = world.rng(PIDS, 1)
   samples, truth = {}, {}
-  for name, split in (('train', train), ('query', query), ('gallery', gallery)):
+  for name, split in zip(SPLITS, (train, query, gallery), strict=True):
     order = rng.permutation(len(split.samples))
     samples[name] = plan.collect(name, [split.samples[i] for i in order])
     truth[f'{name}_pids'] = np.array(split.pids, np.int32)[order]

@@ -15,8 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from dbc_jax.data.augment import augment_strongly
 from dbc_jax.data.split import Split
-from dbc_jax.data.strong import augment_strongly
 from dbc_jax.devices import mesh, processes
 from dbc_jax.models import Encoder
 from dbc_jax.training import fit, optim
