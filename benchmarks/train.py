@@ -157,7 +157,6 @@ def overhead() -> None:
 def torch() -> None:
   """The bare step beside torch's, at batch 16 in float32."""
   import torch as peer  # Only this part needs it.
-
   from tests.models.torch_resnet import ResNet
 
   peer.set_num_threads(os.cpu_count())

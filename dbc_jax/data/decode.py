@@ -7,7 +7,7 @@ import os
 import struct
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -39,10 +39,25 @@ _BARE_MARKERS = (0x00, 0x01, *range(0xD0, 0xD9))
 _FRAME_MARKERS = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 
-def image_files(root: Path, names: Iterable[str]) -> Samples:
-  """Samples that are decoded from the files `root`/name when read."""
+def image_files(
+  root: Path,
+  names: Iterable[str],
+  frames: Sequence[Sequence[str]] | None = None,
+) -> Samples:
+  """Samples that are decoded from files when they are read.
+
+  Args:
+    root: folder that all paths start from.
+    names: N paths of images, or N names of tracklets.
+    frames: N, the paths of each tracklet's frames in order of time, at least
+      one; None for images.
+  """
   names = tuple(names)
-  return Samples(names, functools.partial(_read, root, names))
+  if frames is None:
+    return Samples(names, functools.partial(_read, root, names))
+  starts = np.cumsum([0, *map(len, frames)])
+  flat = tuple(itertools.chain.from_iterable(frames))
+  return Samples(names, functools.partial(_read, root, flat), starts, flat)
 
 
 def samples_of(items: Sequence[Source | Sequence[Source]]) -> Samples:
@@ -66,50 +81,36 @@ def samples_of(items: Sequence[Source | Sequence[Source]]) -> Samples:
     raise ValueError(
       f'items: got {items!r}, expected a list of paths or arrays, at least one'
     )
-  frames = [item if _is_tracklet(item) else [item] for item in items]
   is_video = _is_tracklet(items[0])
-  for i, (item, own) in enumerate(zip(items, frames, strict=True)):
+  tracklets: list[Sequence[Any]] = []
+  for i, item in enumerate(cast(Sequence[Any], items)):
     if _is_tracklet(item) != is_video:
-      raise ValueError(
-        f'items: item {i} is {"an image" if is_video else "a tracklet"}, item '
-        '0 is not; give images alone or tracklets alone'
+      kinds = (
+        ('a tracklet', 'an image') if is_video else ('an image', 'a tracklet')
       )
-    if not len(own):
-      raise ValueError(f'items: item {i} is a tracklet without frames')
-    for source in own:
+      raise ValueError(
+        f'items: item 0 is {kinds[0]}, item {i} {kinds[1]}; give either alone'
+      )
+    tracklets.append(item if is_video else [item])
+    for source in tracklets[-1]:
       _check_source(i, source)
-  sources = tuple(itertools.chain.from_iterable(frames))
+    if not len(tracklets[-1]):
+      raise ValueError(f'items: item {i} is a tracklet without frames')
+  sources = tuple(itertools.chain.from_iterable(tracklets))
   names = tuple(
-    f'{number}' if isinstance(source, np.ndarray) else os.fspath(source)
-    for number, source in enumerate(sources)
+    f'{frame}' if isinstance(source, np.ndarray) else os.fspath(source)
+    for frame, source in enumerate(sources)
   )
 
   def read(frame: int) -> np.ndarray:
     source = sources[frame]
-    if isinstance(source, np.ndarray):
-      return source
-    return _read(Path(), names, frame)
+    is_array = isinstance(source, np.ndarray)
+    return source if is_array else _read(Path(), names, frame)
 
   if not is_video:
     return Samples(names, read)
-  starts = np.cumsum([0, *map(len, frames)])
-  return Samples(tuple(map(str, range(len(frames)))), read, starts, names)
-
-
-def tracklet_files(
-  root: Path, names: Iterable[str], frames: Sequence[Sequence[str]]
-) -> Samples:
-  """Tracklets that are decoded from files when read.
-
-  Args:
-    root: folder that all paths start from.
-    names: N, one a tracklet.
-    frames: N, the paths of its frames in order of time; not empty.
-  """
-  starts = np.cumsum([0, *map(len, frames)])
-  flat = tuple(itertools.chain.from_iterable(frames))
-  read = functools.partial(_read, root, flat)
-  return Samples(tuple(names), read, starts, flat)
+  starts = np.cumsum([0, *map(len, tracklets)])
+  return Samples(tuple(map(str, range(len(tracklets)))), read, starts, names)
 
 
 def decode_image(data: bytes) -> np.ndarray:
@@ -160,10 +161,8 @@ def _read(root: Path, names: tuple[str, ...], index: int) -> np.ndarray:
 
 
 def _is_tracklet(item: Any) -> bool:
-  """Whether it is a sequence of images; one of anything else counts, too."""
-  if isinstance(item, np.ndarray):
-    return item.ndim == 4
-  return isinstance(item, Sequence) and not isinstance(item, str)
+  is_array = isinstance(item, np.ndarray)
+  return item.ndim == 4 if is_array else isinstance(item, list | tuple)
 
 
 def _check_source(item: int, source: Any) -> None:

@@ -144,7 +144,7 @@ def inspect_lists(dataset: Dataset, truth: GroundTruth) -> ListFacts:
       junk=_count(column, {JUNK_PID}) if name != 'train' else 0,
       distractors=_count(column, not_persons - {JUNK_PID}),
       unqueried=_count(column, strangers),
-      cameras=None if camids is None else _sizes(camids),
+      cameras=None if camids is None else collections.Counter(camids.tolist()),
     )
   return ListFacts(
     splits=splits,
@@ -219,11 +219,6 @@ def _count(column: np.ndarray | None, values: set[int]) -> int:
   return 0 if column is None else int(np.isin(column, [*values]).sum())
 
 
-def _sizes(column: np.ndarray) -> dict[int, int]:
-  values, counts = np.unique(column, return_counts=True)
-  return dict(zip(values.tolist(), counts.tolist(), strict=True))
-
-
 def _shared(splits: dict[str, SplitFacts]) -> list[int]:
   persons = {name: set(facts.persons or ()) for name, facts in splits.items()}
   train = persons.pop('train', set())
@@ -238,20 +233,15 @@ def _per_person(
   counts = {}
   for group, names in (('training', ['train']), ('test', ['query', 'gallery'])):
     of_sample = {
-      _first_frame(given[name], sample): pid
+      given[name].frame_name(int(first)): pid
       for name in names
       if (column := pids.get(name)) is not None
-      for sample, pid in enumerate(column.tolist())
+      for first, pid in zip(given[name].bounds, column.tolist(), strict=False)
       if pid not in not_persons
     }
     if of_sample:
       counts[group] = np.unique([*of_sample.values()], return_counts=True)[1]
   return counts
-
-
-def _first_frame(samples: Samples, sample: int) -> str:
-  starts = samples.starts
-  return samples.frame_name(sample if starts is None else int(starts[sample]))
 
 
 def _inspect_queries(truth: GroundTruth) -> QueryFacts:

@@ -110,14 +110,12 @@ def load_splits(
   unreadable = [line for each in loaded.values() for line in each.unreadable]
   _check_readable(loaded, unreadable, num_frames, skip_unreadable)
   fields, names = {}, {}
-  for name in SPLITS:
-    kept = loaded[name].kept if name in loaded else None
+  for name, each in loaded.items():
     for what, column in zip(('pids', 'camids'), truth.of(name), strict=True):
-      known = kept is not None and column is not None
-      fields[f'{name}_{what}'] = column[kept] if known else None
-    if kept is not None:
-      names[name] = [given[name].names[i] for i in kept]
-  if fields['train_pids'] is not None and (fields['train_pids'] < 0).all():
+      fields[f'{name}_{what}'] = None if column is None else column[each.kept]
+    names[name] = [given[name].names[i] for i in each.kept]
+  train_pids = fields.get('train_pids')
+  if train_pids is not None and (train_pids < 0).all():
     fields['train_pids'] = None
   ready = {name: each.split for name, each in loaded.items()}
   return LoadedDataset(
@@ -125,7 +123,7 @@ def load_splits(
     query=ready.get('query'),
     gallery=ready.get('gallery'),
     names=names,
-    truth=dataclasses.replace(truth, **fields),
+    truth=GroundTruth(**fields),
     digest=loaded['train'].digest if 'train' in loaded else None,
     decision=decision,
     left_out=unreadable,
@@ -211,14 +209,11 @@ def _load(
       ).digest()
 
   unreadable = loading.for_each_frame(samples, size, visit)
-  starts = samples.starts
-  if starts is None:
-    starts = np.arange(count + 1)
   readable = np.ones(count, bool)
   readable[[*unreadable]] = False
   frames_of = [
     start + np.flatnonzero(readable[start:end])
-    for start, end in itertools.pairwise(starts)
+    for start, end in itertools.pairwise(samples.bounds)
   ]
 
   def sample_hash(sample: int) -> bytes:

@@ -1,6 +1,7 @@
-"""What a data set is: the samples that training may see, and, apart, the truth."""
+"""What a data set is: the samples that training may see; apart, the truth."""
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -37,6 +38,11 @@ class Samples:
 
   def __len__(self) -> int:
     return len(self.names)
+
+  @property
+  def bounds(self) -> np.ndarray:
+    """`starts`, which images have, too: [N + 1] int64."""
+    return np.arange(len(self) + 1) if self.starts is None else self.starts
 
   @property
   def num_frames(self) -> int:
@@ -89,6 +95,14 @@ class GroundTruth:
   def can_evaluate(self) -> bool:
     """Whether there are queries and a gallery with identities."""
     return self.query_pids is not None and self.gallery_pids is not None
+
+
+def assemble(
+  *splits: tuple[Samples, np.ndarray | None, np.ndarray | None],
+) -> tuple[Dataset, GroundTruth]:
+  """What a reader returns, of (samples, pids, camids) of the three splits."""
+  columns = itertools.chain.from_iterable(split[1:] for split in splits)
+  return Dataset(*(split[0] for split in splits)), GroundTruth(*columns)
 
 
 def in_memory(names: Sequence[str], images: np.ndarray) -> Samples:

@@ -10,8 +10,8 @@ from configs import common
 from dbc_jax.data import load_dataset
 
 KNOWN = (
-  'demo, demo_video, folder, market1501, dukemtmc_reid, msmt17, mars, '
-  'dukemtmc_videoreid'
+  'demo, demo_video, dukemtmc_reid, dukemtmc_videoreid, folder, mars, '
+  'market1501, msmt17'
 )
 READ_FILES = KNOWN.split(', ')[2:]
 
@@ -61,9 +61,10 @@ def demo(monkeypatch):
   def load(*, seed=0):
     return 'dataset', seed
 
-  module = types.ModuleType('dbc_jax.data.synthetic')
+  name = 'dbc_jax.data.synthetic.images'
+  module = types.ModuleType(name)
   module.load = load
-  monkeypatch.setitem(sys.modules, 'dbc_jax.data.synthetic', module)
+  monkeypatch.setitem(sys.modules, name, module)
 
 
 @pytest.mark.parametrize('root', [None, ''])

@@ -1,4 +1,4 @@
-"""Data sets written as TFDS records: once, whole, and by one process at a time."""
+"""Data sets written as TFDS records: once, whole, one process at a time."""
 
 import contextlib
 import fcntl

@@ -1,4 +1,4 @@
-"""The files of a data set as they are to be copied, and a digest of them all."""
+"""The files of a data set as they are copied, and a digest of them all."""
 
 import hashlib
 import itertools
@@ -45,9 +45,6 @@ def read_stored(
     except ValueError as error:
       return f'{name}: {error}'
 
-  starts = samples.starts
-  if starts is None:
-    starts = np.arange(len(samples) + 1)
   step = max(1, _BLOCK * len(samples) // samples.num_frames)
   with (
     futures.ThreadPoolExecutor(_THREADS) as executor,
@@ -59,7 +56,7 @@ def read_stored(
     ) as progress,
   ):
     for first in range(0, len(samples), step):
-      bounds = starts[first : first + step + 1].tolist()
+      bounds = samples.bounds[first : first + step + 1].tolist()
       frames = executor.map(read, range(bounds[0], bounds[-1]))
       for start, end in itertools.pairwise(bounds):
         yield list(itertools.islice(frames, end - start))

@@ -8,7 +8,7 @@ import inspect
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -82,7 +82,8 @@ class ImageBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
   def _write_split(
     self, split: str, examples: Iterator[tuple[int, dict[str, Any]]]
   ) -> tfds.core.SplitInfo:
-    features, file_format = self.info.features, self.info.file_format
+    info: Any = self.info  # It is complete by now, unlike its types.
+    features, file_format = info.features, info.file_format
     serializer = tfds.core.ExampleSerializer(features.get_serialized_info())
     writer = tfds.core.ExampleWriter(file_format)
     template = tfds.core.ShardedFileTemplate(
@@ -123,7 +124,7 @@ class ImageBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     root = Path(dl_manager.manual_dir)
     dataset, truth = load_dataset(self.name, root)
     digest = digest_files(root, dataset, truth)
-    self.info.metadata.update(root=str(root), digest=digest)
+    cast(dict, self.info.metadata).update(root=str(root), digest=digest)
     return {
       split: self._generate_examples(root, split, dataset, truth)
       for split in SPLITS
@@ -175,7 +176,8 @@ def _make_builder(name: str) -> type[ImageBuilder]:
     '__doc__': release.description,
     '__module__': __name__,
   }
-  return type(name.title().replace('_', ''), (base,), fields)
+  made = type(name.title().replace('_', ''), (base,), fields)
+  return cast(type[ImageBuilder], made)
 
 
 # By name, all whose reader takes a root.

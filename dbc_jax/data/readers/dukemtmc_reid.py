@@ -38,11 +38,8 @@ def load(
   Args:
     root: the folder with bounding_box_train, query and bounding_box_test, or
       the folder around it (`DukeMTMC-reID` as unpacked).
-    num_identities: None reads everything. A number reads that many training
-      identities and as many test identities, and leaves out the persons of
-      the gallery who have no query. They come in the order of a hash of
-      (seed, pid), so a smaller set is part of a larger one of the same seed.
-    seed: which identities a reduced set has.
+    num_identities, seed: as in `release.load_listings`; a reduced set lacks
+      the persons of the gallery who have no query.
 
   Returns:
     The data set and, apart, its identities and cameras (1 to 8). There is no

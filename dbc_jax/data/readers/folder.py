@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
-from dbc_jax.data.decode import IMAGE_SUFFIXES, image_files, tracklet_files
+from dbc_jax.data.decode import IMAGE_SUFFIXES, image_files
 from dbc_jax.data.readers.checks import listed
 from dbc_jax.data.readers.release import Release
 from dbc_jax.data.readers.table import load_table
@@ -54,11 +54,10 @@ def load(
   if csv:
     return load_table(root, csv)
   names = _image_names(root)
+  train = image_files(root, names)
   if tracklets:
     frames = _frames_by_folder(root, names)
-    train = tracklet_files(root, frames, list(frames.values()))
-  else:
-    train = image_files(root, names)
+    train = image_files(root, frames, list(frames.values()))
   return Dataset(train, EMPTY, EMPTY), GroundTruth()
 
 

@@ -44,11 +44,8 @@ def load(
   Args:
     root: the folder with bounding_box_train, query and bounding_box_test, or
       the folder around it (`Market-1501-v15.09.15` as unpacked).
-    num_identities: None reads everything. A number reads that many training
-      identities and as many test identities, and leaves distractors and junk
-      out. They come in the order of a hash of (seed, pid), so a smaller set
-      is part of a larger one of the same seed.
-    seed: which identities a reduced set has.
+    num_identities, seed: as in `release.load_listings`; a reduced set has
+      neither distractors nor junk.
 
   Returns:
     The data set and, apart, its identities and cameras (1 to 6). In the

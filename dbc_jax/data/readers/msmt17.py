@@ -67,11 +67,7 @@ def load(
     root: the folder with train and test (V1) or mask_train_v2 and mask_test_v2
       (V2) and the four lists, or the folder around it (`MSMT17_V1`,
       `MSMT17_V2` or `MSMT17`).
-    num_identities: None reads everything. A number reads that many training
-      identities and as many test identities. They come in the order of a hash
-      of (seed, pid), so a smaller set is part of a larger one of the same
-      seed.
-    seed: which identities a reduced set has.
+    num_identities, seed: as in `release.load_listings`.
 
   Returns:
     The data set and, apart, its identities and cameras (1 to 15). There is no

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dbc_jax.data.decode import IMAGE_SUFFIXES, image_files, tracklet_files
+from dbc_jax.data.decode import IMAGE_SUFFIXES, image_files
 from dbc_jax.data.readers import checks
 from dbc_jax.data.samples import (
   JUNK_PID,
@@ -18,12 +18,15 @@ from dbc_jax.data.samples import (
   Dataset,
   GroundTruth,
   Samples,
+  assemble,
 )
 
 # Market-1501's folders, which DukeMTMC-reID took over.
 _FOLDERS = ('bounding_box_train', 'query', 'bounding_box_test')
 # How the official sizes spell the splits.
-WORDS = dict(zip(SPLITS, ('training', 'query', 'gallery'), strict=True))
+WORDS: dict[str, str] = dict(
+  zip(SPLITS, ('training', 'query', 'gallery'), strict=True)
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +72,7 @@ class Listing:
 
   def take(self, samples: np.ndarray) -> 'Listing':
     """The samples of these indices, in the order of the indices."""
-    kept = samples.tolist()
+    kept: list[int] = samples.tolist()
     return Listing(
       [self.names[i] for i in kept],
       self.pids[samples],
@@ -177,7 +180,8 @@ def load_listings(
     listings: training, query and gallery.
     num_identities: None for everything; else the number of persons in
       training, and of persons in both query and gallery, that are kept. They
-      come in the order of a hash of (seed, pid).
+      come in the order of a hash of (seed, pid), so a smaller set is part of a
+      larger one of the same seed.
     seed: of that hash.
 
   Raises:
@@ -203,21 +207,17 @@ def load_listings(
 
   def samples(listing: Listing) -> Samples:
     names = [prefix + name for name in listing.names]
-    if listing.frames is None:
-      return image_files(root, names)
-    frames = [[prefix + name for name in frames] for frames in listing.frames]
-    return tracklet_files(root, names, frames)
+    frames = listing.frames
+    if frames is not None:
+      frames = [[prefix + name for name in own] for own in frames]
+    return image_files(root, names, frames)
 
-  dataset = Dataset(samples(train), samples(query), samples(gallery))
-  truth = GroundTruth(
-    train_pids=train.pids,
-    train_camids=train.camids,
-    query_pids=query.pids,
-    query_camids=query.camids,
-    gallery_pids=gallery.pids,
-    gallery_camids=gallery.camids,
+  return assemble(
+    *(
+      (samples(part), part.pids, part.camids)
+      for part in (train, query, gallery)
+    )
   )
-  return dataset, truth
 
 
 def _read_folder(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dbc_jax.data.decode import image_files, tracklet_files
+from dbc_jax.data.decode import image_files
 from dbc_jax.data.readers.checks import listed, warn_of_shared_identities
 from dbc_jax.data.samples import (
   EMPTY,
@@ -19,6 +19,7 @@ from dbc_jax.data.samples import (
   Dataset,
   GroundTruth,
   Samples,
+  assemble,
 )
 
 _COLUMNS = ('path', 'camid', 'tracklet', 'pid', 'split')
@@ -82,19 +83,13 @@ def load_table(root: Path, table: str) -> tuple[Dataset, GroundTruth]:
       f'{path}: {len(splits[present])} rows are for the {present}, none is for '
       f'the {absent}. Scores need both; add the other, or leave both out.'
     )
-  samples, pids, camids = {}, {}, {}
-  for split in SPLITS:
-    samples[split], pids[split], camids[split] = _split(root, splits[split])
+  pids = {
+    split: np.array([row.pid for row in splits[split]]) for split in SPLITS
+  }
   if splits['query']:
     test_pids = np.concatenate([pids['query'], pids['gallery']])
     warn_of_shared_identities(str(path), pids['train'], test_pids)
-  if (pids['train'] == JUNK_PID).all():
-    pids['train'] = None
-  truth = GroundTruth(
-    **{f'{split}_pids': pids[split] for split in SPLITS},
-    **{f'{split}_camids': camids[split] for split in SPLITS},
-  )
-  return Dataset(**samples), truth
+  return assemble(*(_split(root, splits[split]) for split in SPLITS))
 
 
 def _split(
@@ -108,12 +103,13 @@ def _split(
     for row in rows:
       tracklets[row.tracklet].append(row)
     frames = [[row.path for row in group] for group in tracklets.values()]
-    samples = tracklet_files(root, tracklets, frames)
+    samples = image_files(root, tracklets, frames)
     rows = [group[0] for group in tracklets.values()]
   else:
     samples = image_files(root, [row.path for row in rows])
-  pids = np.array([row.pid for row in rows], np.int32)
-  camids = None
+  pids = camids = None
+  if any(row.pid != JUNK_PID for row in rows):
+    pids = np.array([row.pid for row in rows], np.int32)
   if rows[0].camid is not None:
     camids = np.array([row.camid for row in rows], np.int32)
   return samples, pids, camids

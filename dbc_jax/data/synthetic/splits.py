@@ -12,6 +12,7 @@ from dbc_jax.data.samples import (
   Dataset,
   GroundTruth,
   Samples,
+  assemble,
 )
 from dbc_jax.data.synthetic import camera
 from dbc_jax.data.synthetic.world import PIDS, TEST, TRAIN, Sighting, World
@@ -142,13 +143,13 @@ def draw(
     gallery.add(plan.spoil(world, person, camid, index), JUNK_PID, camid)
 
   rng = world.rng(PIDS, 1)
-  samples, truth = {}, {}
+  parts = []
   for name, split in zip(SPLITS, (train, query, gallery), strict=True):
     order = rng.permutation(len(split.samples))
-    samples[name] = plan.collect(name, [split.samples[i] for i in order])
-    truth[f'{name}_pids'] = np.array(split.pids, np.int32)[order]
-    truth[f'{name}_camids'] = np.array(split.camids, np.int32)[order]
-  return Dataset(**samples), GroundTruth(**truth)
+    samples = plan.collect(name, [split.samples[i] for i in order])
+    pids, camids = np.array([split.pids, split.camids], np.int32)[:, order]
+    parts.append((samples, pids, camids))
+  return assemble(*parts)
 
 
 def long_tail(
