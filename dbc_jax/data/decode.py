@@ -5,9 +5,9 @@ import io
 import itertools
 import os
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import cv2
 import numpy as np
@@ -15,6 +15,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from dbc_jax.data.samples import Samples
 
+T = TypeVar('T')
 # An image: the path of its file, or its pixels.
 Source = str | os.PathLike[str] | np.ndarray
 
@@ -151,13 +152,18 @@ def decode_image(data: bytes) -> np.ndarray:
     raise ValueError(f'damaged: {error}') from error
 
 
-def _read(root: Path, names: tuple[str, ...], index: int) -> np.ndarray:
+def read_file(root: Path, name: str, decode: Callable[[bytes], T]) -> T:
+  """What `decode` makes of a file; a ValueError names the file."""
   try:
-    return decode_image((root / names[index]).read_bytes())
+    return decode((root / name).read_bytes())
   except OSError as error:
-    raise ValueError(f'{names[index]}: {error.strerror}') from error
+    raise ValueError(f'{name}: {error.strerror}') from error
   except ValueError as error:
-    raise ValueError(f'{names[index]}: {error}') from error
+    raise ValueError(f'{name}: {error}') from error
+
+
+def _read(root: Path, names: Sequence[str], index: int) -> np.ndarray:
+  return read_file(root, names[index], decode_image)
 
 
 def _is_tracklet(item: Any) -> bool:

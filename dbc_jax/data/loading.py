@@ -44,11 +44,11 @@ def load_images(
     unreadable = for_each_frame(
       samples, None, lambda frame, image: shapes.update({frame: image.shape})
     )
-    _raise_unreadable(unreadable, samples)
+    raise_unreadable([*unreadable.values()], samples.num_frames)
     native = _only_size(shapes, samples)
   images = np.zeros((samples.num_frames, *(size or native), 3), np.uint8)
   unreadable = for_each_frame(samples, size, images.__setitem__)
-  _raise_unreadable(unreadable, samples)
+  raise_unreadable([*unreadable.values()], samples.num_frames)
   return images
 
 
@@ -124,11 +124,11 @@ def unreadable_message(messages: Sequence[str], count: int) -> str:
   return f'{len(messages)} of {count} images cannot be read:{_lines(messages)}'
 
 
-def _raise_unreadable(unreadable: dict[int, str], samples: Samples) -> None:
-  if unreadable:
+def raise_unreadable(messages: Sequence[str], count: int) -> None:
+  """Raises ValueError if there are messages, of `count` images."""
+  if messages:
     raise ValueError(
-      unreadable_message([*unreadable.values()], samples.num_frames)
-      + '\nCopy them again or remove them.'
+      f'{unreadable_message(messages, count)}\nCopy them again or remove them.'
     )
 
 

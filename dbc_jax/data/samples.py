@@ -105,8 +105,8 @@ def assemble(
   return Dataset(*(split[0] for split in splits)), GroundTruth(*columns)
 
 
-def in_memory(names: Sequence[str], images: np.ndarray) -> Samples:
-  """Samples of images [N, H, W, 3] uint8 that are already decoded."""
+def in_memory(names: Sequence[str], images: Sequence[np.ndarray]) -> Samples:
+  """Samples of images uint8 [H, W, 3] that are already decoded."""
   return Samples(tuple(names), images.__getitem__)
 
 

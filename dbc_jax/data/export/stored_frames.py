@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from dbc_jax.data.decode import decode_image
+from dbc_jax.data.decode import decode_image, read_file
 from dbc_jax.data.samples import SPLITS, Dataset, GroundTruth, Samples
 
 _THREADS = min(8, max(2, os.cpu_count() or 1))
@@ -37,13 +37,10 @@ def read_stored(
   """
 
   def read(frame: int) -> bytes | str:
-    name = samples.frame_name(frame)
     try:
-      return storable((root / name).read_bytes())
-    except OSError as error:
-      return f'{name}: {error.strerror}'
+      return read_file(root, samples.frame_name(frame), storable)
     except ValueError as error:
-      return f'{name}: {error}'
+      return str(error)
 
   step = max(1, _BLOCK * len(samples) // samples.num_frames)
   with (

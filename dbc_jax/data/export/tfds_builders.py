@@ -15,7 +15,7 @@ import tensorflow_datasets as tfds
 
 from dbc_jax.data import find_reader, load_dataset, reader_names
 from dbc_jax.data.export.stored_frames import digest_files, read_stored
-from dbc_jax.data.loading import unreadable_message
+from dbc_jax.data.loading import raise_unreadable
 from dbc_jax.data.samples import SPLITS, Dataset, GroundTruth
 
 # The number of shards is not known before the last is written.
@@ -153,11 +153,7 @@ class ImageBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
       }
       pictures = {'frames': frames} if self.IS_VIDEO else {'image': frames[0]}
       yield i, example | pictures
-    if unreadable:
-      raise ValueError(
-        unreadable_message(unreadable, samples.num_frames)
-        + '\nCopy them again or remove them.'
-      )
+    raise_unreadable(unreadable, samples.num_frames)
 
 
 class TrackletBuilder(ImageBuilder, skip_registration=True):

@@ -3,7 +3,7 @@
 import numpy as np
 
 from dbc_jax.data.readers.release import Release
-from dbc_jax.data.samples import Dataset, GroundTruth, Samples, in_memory
+from dbc_jax.data.samples import Dataset, GroundTruth, in_memory
 from dbc_jax.data.synthetic import figure
 from dbc_jax.data.synthetic.splits import Plan, draw
 from dbc_jax.data.synthetic.world import World
@@ -45,12 +45,6 @@ def _cut(share: int, least: int, rng: np.random.Generator) -> list[int]:
   return lengths
 
 
-def _collect(name: str, images: list[np.ndarray]) -> Samples:
-  # Names tell the position alone: training must not learn the truth there.
-  names = [f'{name}/{i:06d}.png' for i in range(len(images))]
-  return in_memory(names, np.stack(images))
-
-
 PLAN = Plan(
   unit='images',
   train_mean=9,
@@ -63,5 +57,5 @@ PLAN = Plan(
   cut=_cut,
   develop=list,
   spoil=World.bad_crop,
-  collect=_collect,
+  collect=in_memory,
 )

@@ -1,7 +1,7 @@
 """Who of a synthetic data set is seen where, and in which split."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -40,7 +40,7 @@ class Plan:
     develop: from the images of one sighting, in order of time, to samples.
     spoil: from a world, a person, a camera and the number of the junk sample
       to that sample.
-    collect: from the name of a split and its samples to what a reader gives.
+    collect: from names and samples to what a reader gives.
   """
 
   unit: str
@@ -54,21 +54,7 @@ class Plan:
   cut: Callable[[int, int, np.random.Generator], list[int]]
   develop: Callable[[list[np.ndarray]], list[np.ndarray]]
   spoil: Callable[[World, int, int, int], np.ndarray]
-  collect: Callable[[str, list[np.ndarray]], Samples]
-
-
-@dataclasses.dataclass
-class _Split:
-  """Samples of one split with their truth, in the order they were drawn."""
-
-  samples: list[np.ndarray] = dataclasses.field(default_factory=list)
-  pids: list[int] = dataclasses.field(default_factory=list)
-  camids: list[int] = dataclasses.field(default_factory=list)
-
-  def add(self, sample: np.ndarray, pid: int, camid: int) -> None:
-    self.samples.append(sample)
-    self.pids.append(pid)
-    self.camids.append(camid)
+  collect: Callable[[Sequence[str], Sequence[np.ndarray]], Samples]
 
 
 def draw(
@@ -115,11 +101,12 @@ def draw(
     )
   pids = 1 + world.rng(PIDS).permutation(_MAX_PID)
 
-  train, query, gallery = _Split(), _Split(), _Split()
+  # Samples with their pids and camids.
+  drawn = {name: [] for name in SPLITS}
   for person, count in enumerate(counts):
     for sighting in _visits(plan, person, count, world.rng(TRAIN, person), 1):
       for sample in plan.develop(world.film(sighting)):
-        train.add(sample, pids[person], sighting.camid)
+        drawn['train'].append((sample, pids[person], sighting.camid))
 
   num_known = num_train_identities + num_test_identities
   fewest, most = plan.test_limits
@@ -129,26 +116,29 @@ def draw(
     queried = set()
     for sighting in _visits(plan, person, count, rng, 2):
       for sample in plan.develop(world.film(sighting)):
-        split = gallery if sighting.camid in queried else query
+        split = 'gallery' if sighting.camid in queried else 'query'
         queried.add(sighting.camid)
-        split.add(sample, pids[person], sighting.camid)
+        drawn[split].append((sample, pids[person], sighting.camid))
   for person in range(num_known, num_known + plan.num_distractors):
     rng = world.rng(TEST, person)
     for sighting in _visits(plan, person, plan.distractor_samples, rng, 1):
       for sample in plan.develop(world.film(sighting)):
-        gallery.add(sample, DISTRACTOR_PID, sighting.camid)
+        drawn['gallery'].append((sample, DISTRACTOR_PID, sighting.camid))
   for index in range(plan.num_junk):
     person = num_train_identities + index % num_test_identities
     camid = index % len(camera.CAMERAS)
-    gallery.add(plan.spoil(world, person, camid, index), JUNK_PID, camid)
+    sample = plan.spoil(world, person, camid, index)
+    drawn['gallery'].append((sample, JUNK_PID, camid))
 
   rng = world.rng(PIDS, 1)
   parts = []
-  for name, split in zip(SPLITS, (train, query, gallery), strict=True):
-    order = rng.permutation(len(split.samples))
-    samples = plan.collect(name, [split.samples[i] for i in order])
-    pids, camids = np.array([split.pids, split.camids], np.int32)[:, order]
-    parts.append((samples, pids, camids))
+  for split, rows in drawn.items():
+    order = rng.permutation(len(rows))
+    samples, *truth = zip(*(rows[i] for i in order), strict=True)
+    # Names tell the position alone: training must not learn the truth there.
+    suffix = '.png' if plan.unit == 'images' else ''
+    names = [f'{split}/{i:06d}{suffix}' for i in range(len(rows))]
+    parts.append((plan.collect(names, samples), *np.array(truth, np.int32)))
   return assemble(*parts)
 
 

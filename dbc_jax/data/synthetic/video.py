@@ -3,12 +3,7 @@
 import numpy as np
 
 from dbc_jax.data.readers.release import Release
-from dbc_jax.data.samples import (
-  Dataset,
-  GroundTruth,
-  Samples,
-  in_memory_tracklets,
-)
+from dbc_jax.data.samples import Dataset, GroundTruth, in_memory_tracklets
 from dbc_jax.data.synthetic import figure
 from dbc_jax.data.synthetic.splits import Plan, draw
 from dbc_jax.data.synthetic.world import World
@@ -69,12 +64,6 @@ def _spoil(world: World, person: int, camid: int, index: int) -> np.ndarray:
   return np.stack([world.bad_crop(person, camid, crop) for crop in crops])
 
 
-def _collect(name: str, tracklets: list[np.ndarray]) -> Samples:
-  # Names tell the position alone: training must not learn the truth there.
-  names = [f'{name}/{i:06d}' for i in range(len(tracklets))]
-  return in_memory_tracklets(names, tracklets)
-
-
 PLAN = Plan(
   unit='tracklets',
   train_mean=5,
@@ -87,5 +76,5 @@ PLAN = Plan(
   cut=_cut,
   develop=_develop,
   spoil=_spoil,
-  collect=_collect,
+  collect=in_memory_tracklets,
 )
