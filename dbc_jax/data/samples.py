@@ -97,9 +97,13 @@ class GroundTruth:
     return self.query_pids is not None and self.gallery_pids is not None
 
 
+# What `load` of a reader returns.
+Loaded = tuple[Dataset, GroundTruth]
+
+
 def assemble(
   *splits: tuple[Samples, np.ndarray | None, np.ndarray | None],
-) -> tuple[Dataset, GroundTruth]:
+) -> Loaded:
   """What a reader returns, of (samples, pids, camids) of the three splits."""
   columns = itertools.chain.from_iterable(split[1:] for split in splits)
   return Dataset(*(split[0] for split in splits)), GroundTruth(*columns)

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from dbc_jax.data.readers.release import Release, load_folders
-from dbc_jax.data.samples import Dataset, GroundTruth
+from dbc_jax.data.samples import Loaded
 
 RELEASE = Release(
   title='DukeMTMC-reID',
@@ -29,7 +29,7 @@ _NAME = re.compile(r'(?P<pid>\d{4})_c(?P<camid>[1-8])_f\d{7}\.jpg')
 
 def load(
   root: Path, *, num_identities: int | None = None, seed: int = 0
-) -> tuple[Dataset, GroundTruth]:
+) -> Loaded:
   """Reads the manifest of DukeMTMC-reID, or of a reduced set.
 
   The authors of DukeMTMC withdrew it. This reads a copy that one has; there is

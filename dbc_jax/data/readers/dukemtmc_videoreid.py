@@ -20,7 +20,7 @@ from dbc_jax.data.readers.release import (
   find_home,
   load_listings,
 )
-from dbc_jax.data.samples import SPLITS, Dataset, GroundTruth
+from dbc_jax.data.samples import SPLITS, Loaded
 
 RELEASE = Release(
   title='DukeMTMC-VideoReID',
@@ -44,7 +44,7 @@ _NAME = re.compile(
 _PID = re.compile('[0-9]{4}')
 
 
-def load(root: Path) -> tuple[Dataset, GroundTruth]:
+def load(root: Path) -> Loaded:
   """Reads the manifest of DukeMTMC-VideoReID.
 
   Its authors have withdrawn the data set. This reads a copy that is there

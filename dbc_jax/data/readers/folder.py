@@ -12,7 +12,7 @@ from dbc_jax.data.decode import IMAGE_SUFFIXES, image_files
 from dbc_jax.data.readers.checks import listed
 from dbc_jax.data.readers.release import Release
 from dbc_jax.data.readers.table import load_table
-from dbc_jax.data.samples import EMPTY, Dataset, GroundTruth
+from dbc_jax.data.samples import EMPTY, Dataset, GroundTruth, Loaded
 
 RELEASE = Release(
   title='a folder of images',
@@ -20,9 +20,7 @@ RELEASE = Release(
 )
 
 
-def load(
-  root: Path, *, csv: str = '', tracklets: bool = False
-) -> tuple[Dataset, GroundTruth]:
+def load(root: Path, *, csv: str = '', tracklets: bool = False) -> Loaded:
   """Takes every image below a folder as a training sample, or those of a list.
 
   Files are told by their suffix, in either case. Hidden files and folders are

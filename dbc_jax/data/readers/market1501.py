@@ -7,12 +7,7 @@ import re
 from pathlib import Path
 
 from dbc_jax.data.readers.release import Release, load_folders
-from dbc_jax.data.samples import (
-  DISTRACTOR_PID,
-  JUNK_PID,
-  Dataset,
-  GroundTruth,
-)
+from dbc_jax.data.samples import DISTRACTOR_PID, JUNK_PID, Loaded
 
 RELEASE = Release(
   title='Market-1501',
@@ -38,7 +33,7 @@ _NAME = re.compile(
 
 def load(
   root: Path, *, num_identities: int | None = None, seed: int = 0
-) -> tuple[Dataset, GroundTruth]:
+) -> Loaded:
   """Reads the manifest of Market-1501, or of a reduced set.
 
   Args:

@@ -19,12 +19,7 @@ from dbc_jax.data.readers.release import (
   find_home,
   load_listings,
 )
-from dbc_jax.data.samples import (
-  DISTRACTOR_PID,
-  JUNK_PID,
-  Dataset,
-  GroundTruth,
-)
+from dbc_jax.data.samples import DISTRACTOR_PID, JUNK_PID, Loaded
 
 RELEASE = Release(
   title='MARS',
@@ -59,9 +54,7 @@ _FILES = (
 _NAME = re.compile(r'(00-1|[0-9]{4})C[1-6]T[0-9]{4}F[0-9]{3}\.jpg')
 
 
-def load(
-  root: Path, *, drop_queries: bool = False
-) -> tuple[Dataset, GroundTruth]:
+def load(root: Path, *, drop_queries: bool = False) -> Loaded:
   """Reads the manifest of MARS: its tracklets, and who is on them.
 
   All test tracklets are the gallery, queries among them, as in the papers. A

@@ -19,7 +19,7 @@ from dbc_jax.data.readers.release import (
   has_folders,
   load_listings,
 )
-from dbc_jax.data.samples import Dataset, GroundTruth
+from dbc_jax.data.samples import Loaded
 
 RELEASE = Release(
   title='MSMT17',
@@ -57,7 +57,7 @@ class _Row(NamedTuple):
 
 def load(
   root: Path, *, num_identities: int | None = None, seed: int = 0
-) -> tuple[Dataset, GroundTruth]:
+) -> Loaded:
   """Reads the manifest of MSMT17, or of a reduced set.
 
   Training images are those of list_train.txt and list_val.txt. Images that no

@@ -12,14 +12,7 @@ import numpy as np
 
 from dbc_jax.data.decode import IMAGE_SUFFIXES, image_files
 from dbc_jax.data.readers import checks
-from dbc_jax.data.samples import (
-  JUNK_PID,
-  SPLITS,
-  Dataset,
-  GroundTruth,
-  Samples,
-  assemble,
-)
+from dbc_jax.data.samples import JUNK_PID, SPLITS, Loaded, Samples, assemble
 
 # Market-1501's folders, which DukeMTMC-reID took over.
 _FOLDERS = ('bounding_box_train', 'query', 'bounding_box_test')
@@ -137,7 +130,7 @@ def load_folders(
   example: str,
   num_identities: int | None,
   seed: int,
-) -> tuple[Dataset, GroundTruth]:
+) -> Loaded:
   """What a reader of three folders of images returns.
 
   Files that are no images and hidden files are ignored.
@@ -167,7 +160,7 @@ def load_listings(
   listings: Sequence[Listing],
   num_identities: int | None = None,
   seed: int = 0,
-) -> tuple[Dataset, GroundTruth]:
+) -> Loaded:
   """What a reader returns, from the files that it found.
 
   Warns of sizes that are not the official ones, and of persons who are both

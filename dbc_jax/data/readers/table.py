@@ -16,8 +16,7 @@ from dbc_jax.data.samples import (
   EMPTY,
   JUNK_PID,
   SPLITS,
-  Dataset,
-  GroundTruth,
+  Loaded,
   Samples,
   assemble,
 )
@@ -36,7 +35,7 @@ class _Row:
   split: str
 
 
-def load_table(root: Path, table: str) -> tuple[Dataset, GroundTruth]:
+def load_table(root: Path, table: str) -> Loaded:
   """Reads the images that a CSV file lists.
 
   The file is UTF-8 text, with commas between cells and, around a cell that

@@ -3,7 +3,7 @@
 import numpy as np
 
 from dbc_jax.data.readers.release import Release
-from dbc_jax.data.samples import Dataset, GroundTruth, in_memory
+from dbc_jax.data.samples import Loaded, in_memory
 from dbc_jax.data.synthetic import figure
 from dbc_jax.data.synthetic.splits import Plan, draw
 from dbc_jax.data.synthetic.world import World
@@ -16,7 +16,7 @@ _MAX_SIGHTING = 4
 
 def load(
   *, seed: int = 0, num_train_images: int = 1000, num_test_identities: int = 60
-) -> tuple[Dataset, GroundTruth]:
+) -> Loaded:
   """Draws the whole data set.
 
   Args:

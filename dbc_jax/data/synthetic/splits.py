@@ -9,8 +9,7 @@ from dbc_jax.data.samples import (
   DISTRACTOR_PID,
   JUNK_PID,
   SPLITS,
-  Dataset,
-  GroundTruth,
+  Loaded,
   Samples,
   assemble,
 )
@@ -59,7 +58,7 @@ class Plan:
 
 def draw(
   plan: Plan, seed: int, num_train: int, num_test_identities: int
-) -> tuple[Dataset, GroundTruth]:
+) -> Loaded:
   """Draws a whole data set.
 
   Of each test identity one sample a camera is a query, and the rest, with at

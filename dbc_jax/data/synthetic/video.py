@@ -3,7 +3,7 @@
 import numpy as np
 
 from dbc_jax.data.readers.release import Release
-from dbc_jax.data.samples import Dataset, GroundTruth, in_memory_tracklets
+from dbc_jax.data.samples import Loaded, in_memory_tracklets
 from dbc_jax.data.synthetic import figure
 from dbc_jax.data.synthetic.splits import Plan, draw
 from dbc_jax.data.synthetic.world import World
@@ -26,7 +26,7 @@ def load(
   seed: int = 0,
   num_train_tracklets: int = 250,
   num_test_identities: int = 30,
-) -> tuple[Dataset, GroundTruth]:
+) -> Loaded:
   """Draws the whole data set.
 
   Args:
