@@ -1,6 +1,5 @@
 """Two augmented views of some training images."""
 
-import functools
 from collections.abc import Sequence
 
 import jax
@@ -43,12 +42,7 @@ def two_views(
   """
   chosen = np.random.default_rng(seed).permutation(len(split))[:num_samples]
   shape = split.image(0).shape
-  draw_view = functools.partial(
-    _augment,
-    size=shape[:2],
-    crop_area=tuple(crop_area),
-    crop_aspect=tuple(crop_aspect),
-  )
+  crops = {'crop_area': tuple(crop_area), 'crop_aspect': tuple(crop_aspect)}
   views = np.zeros((2, len(chosen), *shape), np.uint8)
   for start in range(0, len(chosen), _BLOCK_SIZE):
     rows = np.arange(start, min(start + _BLOCK_SIZE, len(chosen)))
@@ -58,7 +52,9 @@ def two_views(
     images = images[positions - start]
     for view in range(2):
       rng = jax.random.fold_in(jax.random.key(seed), view)
-      seen = draw_view(rng, jnp.asarray(positions), images)[: len(rows)]
+      seen = _augment(
+        rng, jnp.asarray(positions), images, size=shape[:2], **crops
+      )[: len(rows)]
       pixels = 255.0 * (np.asarray(seen) * STD + np.asarray(MEAN))
       views[view, rows] = np.clip(np.rint(pixels), 0, 255)
   images = views.reshape((-1, *shape))

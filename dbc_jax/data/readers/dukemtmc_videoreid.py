@@ -7,7 +7,6 @@ read.
 import os
 import re
 import warnings
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -105,7 +104,14 @@ def _read_split(home: Path, split: str, empty: list[str]) -> Listing:
       if not files:
         empty.append(name)
         continue
-      _check_tracklet(home / name, person, matches)
+      found = {match['pid'] for match in matches}
+      cameras = {match['camid'] for match in matches}
+      if len(cameras) > 1 or found != {person}:
+        raise ValueError(
+          f'{home / name}: expected frames of person {person} by one camera, '
+          f'got persons {listed(sorted(found))} and cameras '
+          f'{listed(sorted(cameras))}. Unpack this folder again.'
+        )
       names.append(name)
       frames.append([f'{name}/{file}' for file in files])
       pids.append(int(person))
@@ -124,20 +130,6 @@ def _read_split(home: Path, split: str, empty: list[str]) -> Listing:
   return Listing(
     names, np.array(pids, np.int32), np.array(camids, np.int32), frames
   )
-
-
-def _check_tracklet(
-  folder: Path, person: str, matches: Sequence[re.Match]
-) -> None:
-  """Raises ValueError unless all frames are of one person and camera."""
-  pids = {match['pid'] for match in matches}
-  camids = {match['camid'] for match in matches}
-  if len(camids) > 1 or pids != {person}:
-    raise ValueError(
-      f'{folder}: expected frames of person {person} by one camera, got '
-      f'persons {listed(sorted(pids))} and cameras {listed(sorted(camids))}. '
-      'Unpack this folder again.'
-    )
 
 
 def _subfolders(folder: Path) -> list[str]:

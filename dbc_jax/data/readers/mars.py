@@ -7,7 +7,6 @@ images; a frame is decoded when it is read.
 import dataclasses
 import re
 import zlib
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -133,7 +132,13 @@ def _read_split(home: Path, split: str) -> Listing:
     # Up to the frame's number.
     stems.append(paths[first - 1].rpartition('F')[0])
     frames.append(paths[first - 1 : last])
-  _check_first_frames(home, f'bbox_{split}', frames)
+  # Of each tracklet only one: looking for all images would take minutes.
+  missing = [own[0] for own in frames if not (home / own[0]).is_file()]
+  if missing:
+    raise ValueError(
+      f'{home}: {len(missing):,} of {len(frames):,} tracklets of bbox_{split} '
+      f'lack their first frame: {listed(missing)}. Unpack bbox_{split} again.'
+    )
   pids, camids = rows[:, 2:].T.astype(np.int32)
   return Listing(stems, pids, camids, frames)
 
@@ -211,15 +216,3 @@ def _read_queries(home: Path, num_tracklets: int) -> np.ndarray:
       'release?'
     )
   return numbers - 1
-
-
-def _check_first_frames(
-  home: Path, folder: str, frames: Sequence[Sequence[str]]
-) -> None:
-  # Of each tracklet only one: looking for all images would take minutes.
-  missing = [own[0] for own in frames if not (home / own[0]).is_file()]
-  if missing:
-    raise ValueError(
-      f'{home}: {len(missing):,} of {len(frames):,} tracklets of {folder} lack '
-      f'their first frame: {listed(missing)}. Unpack {folder} again.'
-    )

@@ -167,8 +167,8 @@ def load_listings(
   in training and in query or gallery.
 
   Args:
-    root: the folder as given, which the names of the samples start from.
-    home: `root` or a child of it, which the names in `listings` start from.
+    root: the folder as given; the names of the samples start from it.
+    home: `root` or a child of it; the names in `listings` start from it.
     release: whose copy it is.
     listings: training, query and gallery.
     num_identities: None for everything; else the number of persons in
