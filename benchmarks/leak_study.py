@@ -150,7 +150,7 @@ def _table(lines: list[dict[str, Any]]) -> str:
 
 
 def _draw(lines: list[dict[str, Any]]) -> plt.Figure:
-  """mAP and pair F by stage: each run thin, their mean thick."""
+  """MAP and pair F by stage: each run thin, their mean thick."""
   figure, panels = plt.subplots(1, 2, figsize=(8, 3.2), layout='constrained')
   keys = {'map': 'mAP, %', 'pair_f': 'pair F, %'}
   for panel, (key, name) in zip(panels, keys.items(), strict=True):

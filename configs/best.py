@@ -4,8 +4,8 @@ Best of docs/criteria.md, which compares criteria on fixed features. Its lambda,
 k1 and k2 were chosen there by looking at identities, 17 images each; lambda is
 to fall, and k1 to rise, where an identity has many more.
 
-Merging uses the cameras of the data set; a `folder` has none, so there
-`camera_centring` is off.
+Merging uses the cameras of the data set. A `folder` has them only in a CSV, so
+there `camera_centring` is off; with such a CSV it may be set to True.
 
 Expected: unmeasured in training, on any benchmark. On the fixed features of
   docs/criteria.md, pair F at the best of 20 cluster counts / at the last:

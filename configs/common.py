@@ -6,27 +6,36 @@ differs between papers.
 
 import ml_collections
 
-IMAGE_DATASETS = ('demo', 'folder', 'market1501', 'dukemtmc_reid', 'msmt17')
-VIDEO_DATASETS = ('demo_video', 'mars', 'dukemtmc_videoreid')
-DATASETS = IMAGE_DATASETS + VIDEO_DATASETS
+from dbc_jax.data import find_reader, reader_names
+
+DATASETS = reader_names()
+VIDEO_DATASETS = tuple(
+  name for name in DATASETS if find_reader(name).RELEASE.is_video
+)
+IMAGE_DATASETS = tuple(name for name in DATASETS if name not in VIDEO_DATASETS)
 
 
 def base(dataset: str) -> ml_collections.ConfigDict:
   """The config of one data set, without a merging criterion.
 
   Args:
-    dataset: one of DATASETS, or one with ',small' behind it for a small
-      network and a schedule that starts from random weights; '' means demo.
+    dataset: one of DATASETS or 'package.module', a reader of your own. With
+      ',small' behind it, a small network and a schedule that starts from random
+      weights. '' means demo.
 
   Raises:
-    ValueError: an unknown data set or an unknown word behind it.
+    ValueError: an unknown data set, a module that is no reader, or an unknown
+      word behind it.
   """
   dataset, comma, size = (dataset or 'demo').partition(',')
-  if dataset not in DATASETS or (comma and size != 'small'):
+  is_known = dataset in DATASETS or '.' in dataset
+  if not is_known or (comma and size != 'small'):
     raise ValueError(
       f'got {dataset + comma + size!r} after the colon of --config; expected '
-      f"one of {', '.join(DATASETS)}, or one of them with ',small' behind it"
+      f'one of {", ".join(DATASETS)}, or package.module with a reader of your '
+      "own, or one of them with ',small' behind it"
     )
+  release = find_reader(dataset).RELEASE
   config = ml_collections.ConfigDict()
   config.seed = 0
   config.camera_rule = True  # scores leave out a query's own camera
@@ -37,7 +46,7 @@ def base(dataset: str) -> ml_collections.ConfigDict:
   config.data.name = dataset
   config.data.root = ''  # folder of the files
   config.data.num_identities = 0  # 0: all; else a reduced set (image sets)
-  config.data.identities_seed = 0  # of which identities a reduced set has
+  config.data.identities_seed = 0  # which identities a reduced set has
   config.data.csv = ''  # folder: file that lists path, camid, tracklet, ...
   config.data.tracklets = False  # folder: each sub-folder is one tracklet
   config.data.drop_queries = False  # mars: take queries out of the gallery
@@ -45,8 +54,9 @@ def base(dataset: str) -> ml_collections.ConfigDict:
   config.data.memory_budget_gb = 0.0  # for images; 0: a quarter of the device's
   config.data.num_frames = 16  # drawn of a tracklet in training
   config.data.max_frames = 900  # of a tracklet in evaluation
-  config.data.stored_size = (128, 64)  # height, width kept in memory
   config.data.image_size = (256, 128)  # height, width the network sees
+  # Height, width kept in memory.
+  config.data.stored_size = release.image_size or config.data.image_size
   # Training crops: share of the area; height / width over the image's own.
   config.data.crop_area = (0.64, 1.0)
   config.data.crop_aspect = (1.0, 1.5)
@@ -99,9 +109,7 @@ def base(dataset: str) -> ml_collections.ConfigDict:
   config.cluster.memory_budget_gb = 0.0  # 0: half of the device's memory
   config.cluster.squared = False  # dbc, buc: squared distances, as their code
 
-  if dataset != 'market1501':  # whose crops are all 128 x 64
-    config.data.stored_size = config.data.image_size
-  if dataset in VIDEO_DATASETS:
+  if release.is_video:
     config.train.stage_epochs = 5
     config.model.frozen_stages = (
       2  # the stem, too; presumes pre-trained weights

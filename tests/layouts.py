@@ -1,6 +1,6 @@
 """Tiny copies of the image data sets, laid out and named as the releases are.
 
-Called by the tests, and by hand: `python tests/data/layouts.py NAME DIR`.
+By hand: `python tests/layouts.py NAME DIR`.
 """
 
 import argparse

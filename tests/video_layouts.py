@@ -1,6 +1,6 @@
 """Tiny copies of the video data sets, laid out and named as the releases are.
 
-Called by the tests, and by hand: `python tests/data/video_layouts.py NAME DIR`.
+By hand: `python tests/video_layouts.py NAME DIR`.
 """
 
 import sys

@@ -1,41 +1,86 @@
-"""Data sets by name: samples for training and, apart, the truth about them.
-
-Called by the driver and the commands.
-"""
+"""Data sets by name: samples for training and, apart, the truth about them."""
 
 import importlib
 import inspect
 import os
+import pkgutil
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+from dbc_jax.data import readers
+from dbc_jax.data.decode import samples_of
 from dbc_jax.data.loading import load_images
+from dbc_jax.data.readers.release import Release
 from dbc_jax.data.samples import Dataset, GroundTruth, Samples
 
 __all__ = [
   'Dataset',
   'GroundTruth',
+  'Release',
   'Samples',
+  'find_reader',
   'load_configured',
   'load_dataset',
   'load_images',
+  'reader_names',
+  'samples_of',
 ]
 
-# Modules of this package. Each has a function `load`, whose first parameter is
-# `root` if it reads files, and whose other parameters are its options.
-_READERS = {
-  'demo': 'synthetic.images',
-  'demo_video': 'synthetic.video',
-  'folder': 'readers.folder',
-  'market1501': 'readers.market1501',
-  'dukemtmc_reid': 'readers.dukemtmc_reid',
-  'msmt17': 'readers.msmt17',
-  'mars': 'readers.mars',
-  'dukemtmc_videoreid': 'readers.dukemtmc_videoreid',
-}
+# Drawn, not read. Every other data set is a file of `readers/`.
+_DEMOS = {'demo': 'synthetic.images', 'demo_video': 'synthetic.video'}
+# Files of `readers/` that are no data sets; those share them.
+_SHARED = ('checks', 'release', 'table')
 # Fields of a config that are options of readers; what is False, 0 or empty is
 # not passed on.
 _OPTIONS = ('num_identities', 'csv', 'tracklets', 'drop_queries')
+
+
+def reader_names() -> tuple[str, ...]:
+  """Names of the data sets of this package, without importing their readers."""
+  files = sorted(
+    module.name for module in pkgutil.iter_modules(readers.__path__)
+  )
+  return *_DEMOS, *(name for name in files if name not in _SHARED)
+
+
+def find_reader(name: str) -> ModuleType:
+  """The module that reads a data set: imports it, and reads no data.
+
+  It has a function `load`, whose first parameter is `root` if it reads files
+  and whose other parameters are its options, and `RELEASE`, a `Release`.
+
+  Args:
+    name: one of `reader_names`, or 'package.module' for a reader of your own.
+
+  Raises:
+    ValueError: there is no such module, it cannot be imported, or it lacks one
+      of the two.
+  """
+  names = reader_names()
+  if name in names:
+    module = _DEMOS.get(name, f'readers.{name}')
+    return importlib.import_module(f'{__name__}.{module}')
+  if '.' not in name:
+    raise ValueError(
+      f'Unknown data set {name!r}; known are: {", ".join(names)}. A reader of '
+      'your own is named package.module.'
+    )
+  try:
+    reader = importlib.import_module(name)
+  except Exception as error:  # Whatever a module may do when it is imported.
+    raise ValueError(
+      f'Data set {name!r}: this module cannot be imported '
+      f'({type(error).__name__}: {error}). Run from the folder above it, or '
+      f'choose one of {", ".join(names)}.'
+    ) from error
+  has_load = callable(getattr(reader, 'load', None))
+  if not has_load or not isinstance(getattr(reader, 'RELEASE', None), Release):
+    raise ValueError(
+      f'Data set {name!r}: {reader.__file__} is no reader; expected a function '
+      '`load(root, **options)` and `RELEASE = Release(title=...)`.'
+    )
+  return reader
 
 
 def load_dataset(
@@ -44,7 +89,7 @@ def load_dataset(
   """Reads the list of samples of a data set; images are decoded later.
 
   Args:
-    name: of a module of this package, such as 'market1501', or 'demo'.
+    name: as in `find_reader`, such as 'market1501' or 'demo'.
     root: where its files are; None or '' for the demos, which have none.
     **options: of the reader, such as `num_identities` of 'market1501'; see
       `load` in the module of that name.
@@ -57,12 +102,7 @@ def load_dataset(
     ValueError: an unknown name or option, a missing root, or files that are
       not laid out as the reader expects.
   """
-  if name not in _READERS:
-    raise ValueError(
-      f'Unknown data set {name!r}; known are: {", ".join(_READERS)}.'
-    )
-  # Imported only now, so that no reader costs anything unless it is asked for.
-  load = importlib.import_module(f'{__name__}.{_READERS[name]}').load
+  load = find_reader(name).load
   known = dict(inspect.signature(load).parameters)
   takes_root = known.pop('root', None) is not None
   unknown = sorted(set(options) - set(known))
@@ -82,8 +122,29 @@ def load_dataset(
 
 
 def load_configured(fields: Any) -> tuple[Dataset, GroundTruth]:
-  """`load_dataset` by the `data` fields of a config; raises the same."""
+  """`load_dataset` by the `data` fields of a config; raises the same.
+
+  `identities_seed` becomes the option `seed` of readers that draw
+  `num_identities` by it. It is 0 where older configs lack it.
+
+  Raises:
+    ValueError: also where `identities_seed` is set and draws nothing.
+  """
   options = {key: fields[key] for key in _OPTIONS if fields[key]}
+  seed = getattr(fields, 'identities_seed', 0)
+  if seed:
+    known = inspect.signature(find_reader(fields.name).load).parameters
+    if not {'num_identities', 'seed'} <= known.keys():
+      raise ValueError(
+        f'data.identities_seed: got {seed}, expected 0: data set '
+        f'{fields.name!r} draws no identities'
+      )
+    if not fields.num_identities:
+      raise ValueError(
+        f'data.identities_seed: got {seed} with data.num_identities=0, which '
+        'reads all identities; set data.num_identities, or leave the seed at 0'
+      )
+    options['seed'] = seed
   return load_dataset(fields.name, fields.root, **options)
 
 

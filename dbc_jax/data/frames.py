@@ -1,8 +1,4 @@
-"""Frames kept on the devices, or decoded anew whenever they are needed.
-
-Called by `pipeline`, which chooses, and by `split`. Both kinds give the same
-bits.
-"""
+"""Frames kept on the devices, or decoded anew; both give the same bits."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -23,11 +19,13 @@ _BATCHES_AHEAD = 2
 class Frames(Protocol):
   """The frames of a split, all of one size."""
 
-  def read(self, frame: int) -> np.ndarray:
+  def read(self, frame: int, /) -> np.ndarray:
     """One frame, uint8 [H, W, 3], on the host."""
+    ...
 
   def on_devices(self) -> jax.Array | None:
     """All frames [F, H, W, 3] on every device, if they are kept there."""
+    ...
 
   def batches(self, index: np.ndarray) -> Iterator[jax.Array]:
     """Batch after batch, on the devices.
@@ -37,9 +35,10 @@ class Frames(Protocol):
 
     Yields:
       S times uint8 [n, B/n, H, W, 3] or [n, B/n, T, H, W, 3], as
-      `parallel.shard` would place it: of several processes, each reads and
+      `mesh.shard` would place it: of several processes, each reads and
       holds only its own rows.
     """
+    ...
 
 
 class ResidentFrames:

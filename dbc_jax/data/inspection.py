@@ -1,37 +1,30 @@
-"""Facts about a data set, from its lists and from its pixels.
-
-Called by the command `check_data`.
-"""
+"""Facts about a data set, from its lists and from its pixels."""
 
 import collections
 import dataclasses
 import hashlib
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from dbc_jax.data import loading
-from dbc_jax.data.readers import (
-  dukemtmc_reid,
-  dukemtmc_videoreid,
-  market1501,
-  mars,
-  msmt17,
+from dbc_jax.data import find_reader, loading, reader_names
+from dbc_jax.data.readers.release import WORDS
+from dbc_jax.data.samples import (
+  DISTRACTOR_PID,
+  JUNK_PID,
+  SPLITS,
+  Dataset,
+  GroundTruth,
+  Samples,
 )
-from dbc_jax.data.readers.checks import JUNK_PID
-from dbc_jax.data.samples import Dataset, GroundTruth, Samples
 
+# By the name of each data set that has been published.
 OFFICIAL_SIZES = {
-  'market1501': market1501.OFFICIAL_SIZES,
-  'dukemtmc_reid': dukemtmc_reid.OFFICIAL_SIZES,
-  'msmt17': msmt17.OFFICIAL_SIZES,
-  'mars': mars.OFFICIAL_SIZES,
-  'dukemtmc_videoreid': dukemtmc_videoreid.OFFICIAL_SIZES,
+  name: sizes
+  for name in reader_names()
+  if (sizes := find_reader(name).RELEASE.sizes)
 }
-_DISTRACTOR_PID = 0
-# The word of the official sizes for each split.
-_WORDS = {'train': 'training', 'query': 'query', 'gallery': 'gallery'}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,17 +122,15 @@ def inspect_lists(dataset: Dataset, truth: GroundTruth) -> ListFacts:
   Args:
     dataset, truth: from `load_dataset`.
   """
-  given = {
-    name: samples for name in _WORDS if len(samples := getattr(dataset, name))
-  }
-  pids = {name: getattr(truth, f'{name}_pids') for name in given}
+  given = {name: samples for name in SPLITS if len(samples := dataset.of(name))}
+  pids = {name: truth.of(name)[0] for name in given}
   known = {name: set(p.tolist()) for name, p in pids.items() if p is not None}
   not_persons = {JUNK_PID}
-  if not any(_DISTRACTOR_PID in known.get(s, ()) for s in ('train', 'query')):
-    not_persons.add(_DISTRACTOR_PID)
+  if not any(DISTRACTOR_PID in known.get(s, ()) for s in ('train', 'query')):
+    not_persons.add(DISTRACTOR_PID)
   splits = {}
   for name, samples in given.items():
-    column, camids = pids[name], getattr(truth, f'{name}_camids')
+    column, camids = truth.of(name)
     persons, strangers = None, set()
     if name in known:
       persons = sorted(known[name] - not_persons)
@@ -153,7 +144,7 @@ def inspect_lists(dataset: Dataset, truth: GroundTruth) -> ListFacts:
       junk=_count(column, {JUNK_PID}) if name != 'train' else 0,
       distractors=_count(column, not_persons - {JUNK_PID}),
       unqueried=_count(column, strangers),
-      cameras=None if camids is None else _sizes(camids),
+      cameras=None if camids is None else collections.Counter(camids.tolist()),
     )
   return ListFacts(
     splits=splits,
@@ -170,8 +161,8 @@ def inspect_pixels(dataset: Dataset) -> PixelFacts:
     dataset: from `load_dataset`.
   """
   places: dict[str, tuple[Samples, int]] = {}
-  for name in _WORDS:
-    samples = getattr(dataset, name)
+  for name in SPLITS:
+    samples = dataset.of(name)
     for frame in range(samples.num_frames):
       places.setdefault(samples.frame_name(frame), (samples, frame))
   where = list(places.values())
@@ -186,7 +177,7 @@ def inspect_pixels(dataset: Dataset) -> PixelFacts:
   def visit(index: int, image: np.ndarray) -> None:
     shapes[index] = image.shape[:2]
     digest = hashlib.blake2b(repr(image.shape).encode(), digest_size=16)
-    digest.update(np.ascontiguousarray(image))
+    digest.update(np.ascontiguousarray(image).data)
     digests[index] = digest.digest()
 
   files = Samples(tuple(places), read)
@@ -204,7 +195,7 @@ def inspect_pixels(dataset: Dataset) -> PixelFacts:
 
 
 def compare_sizes(
-  facts: ListFacts, official: dict[str, int]
+  facts: ListFacts, official: Mapping[str, int]
 ) -> dict[str, tuple[int, int]]:
   """Sets what was found beside what was published.
 
@@ -217,8 +208,8 @@ def compare_sizes(
   """
   found = {}
   for name, split in facts.splits.items():
-    found[f'{_WORDS[name]} {facts.unit}'] = split.samples
-    found[f'{_WORDS[name]} identities'] = len(split.persons or ())
+    found[f'{WORDS[name]} {facts.unit}'] = split.samples
+    found[f'{WORDS[name]} identities'] = len(split.persons or ())
     found[f'junk {facts.unit} in the {name}'] = split.junk
   return {what: (found[what], number) for what, number in official.items()}
 
@@ -226,11 +217,6 @@ def compare_sizes(
 def _count(column: np.ndarray | None, values: set[int]) -> int:
   """How many entries are one of the values."""
   return 0 if column is None else int(np.isin(column, [*values]).sum())
-
-
-def _sizes(column: np.ndarray) -> dict[int, int]:
-  values, counts = np.unique(column, return_counts=True)
-  return dict(zip(values.tolist(), counts.tolist(), strict=True))
 
 
 def _shared(splits: dict[str, SplitFacts]) -> list[int]:
@@ -247,10 +233,10 @@ def _per_person(
   counts = {}
   for group, names in (('training', ['train']), ('test', ['query', 'gallery'])):
     of_sample = {
-      _first_frame(given[name], sample): pid
+      given[name].frame_name(int(first)): pid
       for name in names
-      if pids.get(name) is not None
-      for sample, pid in enumerate(pids[name].tolist())
+      if (column := pids.get(name)) is not None
+      for first, pid in zip(given[name].bounds, column.tolist(), strict=False)
       if pid not in not_persons
     }
     if of_sample:
@@ -258,29 +244,27 @@ def _per_person(
   return counts
 
 
-def _first_frame(samples: Samples, sample: int) -> str:
-  starts = samples.starts
-  return samples.frame_name(sample if starts is None else int(starts[sample]))
-
-
 def _inspect_queries(truth: GroundTruth) -> QueryFacts:
   has_cameras = (
     truth.query_camids is not None and truth.gallery_camids is not None
   )
   cameras_of = collections.defaultdict(set)
-  for pid, camid in _pairs(truth.gallery_pids, truth.gallery_camids):
+  for pid, camid in _pairs(*truth.of('gallery')):
     if pid != JUNK_PID:
       cameras_of[pid].add(camid)
   absent = same_camera = 0
-  for pid, camid in _pairs(truth.query_pids, truth.query_camids):
+  queries = list(_pairs(*truth.of('query')))
+  for pid, camid in queries:
     absent += pid not in cameras_of
     same_camera += has_cameras and cameras_of.get(pid) == {camid}
-  return QueryFacts(len(truth.query_pids), absent, same_camera, has_cameras)
+  return QueryFacts(len(queries), absent, same_camera, has_cameras)
 
 
 def _pairs(
-  pids: np.ndarray, camids: np.ndarray | None
+  pids: np.ndarray | None, camids: np.ndarray | None
 ) -> Iterator[tuple[int, int | None]]:
+  if pids is None:
+    return iter(())
   if camids is None:
     return zip(pids.tolist(), itertools.repeat(None), strict=False)
   return zip(pids.tolist(), camids.tolist(), strict=True)

@@ -1,7 +1,4 @@
-"""Decodes whole splits on several threads, and counts what cannot be read.
-
-Called by `pipeline`, by commands, and by users as `load_images`.
-"""
+"""Decodes whole splits on several threads, and counts what cannot be read."""
 
 import os
 import sys
@@ -47,11 +44,11 @@ def load_images(
     unreadable = for_each_frame(
       samples, None, lambda frame, image: shapes.update({frame: image.shape})
     )
-    _raise_unreadable(unreadable, samples)
+    raise_unreadable([*unreadable.values()], samples.num_frames)
     native = _only_size(shapes, samples)
   images = np.zeros((samples.num_frames, *(size or native), 3), np.uint8)
   unreadable = for_each_frame(samples, size, images.__setitem__)
-  _raise_unreadable(unreadable, samples)
+  raise_unreadable([*unreadable.values()], samples.num_frames)
   return images
 
 
@@ -127,11 +124,11 @@ def unreadable_message(messages: Sequence[str], count: int) -> str:
   return f'{len(messages)} of {count} images cannot be read:{_lines(messages)}'
 
 
-def _raise_unreadable(unreadable: dict[int, str], samples: Samples) -> None:
-  if unreadable:
+def raise_unreadable(messages: Sequence[str], count: int) -> None:
+  """Raises ValueError if there are messages, of `count` images."""
+  if messages:
     raise ValueError(
-      unreadable_message([*unreadable.values()], samples.num_frames)
-      + '\nCopy them again or remove them.'
+      f'{unreadable_message(messages, count)}\nCopy them again or remove them.'
     )
 
 
@@ -150,7 +147,8 @@ def _only_size(
       f'The images have {len(first)} sizes (height x width):{_lines(found)}'
       '\nGive the size that all are to be resized to.'
     )
-  return next(iter(first))
+  height, width = next(iter(first))
+  return height, width
 
 
 def _lines(lines: Sequence[str]) -> str:

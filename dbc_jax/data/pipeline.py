@@ -1,30 +1,45 @@
-"""From files to splits, in an order that carries no information.
-
-Called by the driver before anything else is done with a data set.
-"""
+"""From files to splits, in an order that carries no information."""
 
 import dataclasses
 import hashlib
 import itertools
+from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 
 from dbc_jax.data import loading
 from dbc_jax.data.frames import Frames, ResidentFrames, StreamedFrames
-from dbc_jax.data.samples import Dataset, GroundTruth, Samples
+from dbc_jax.data.samples import SPLITS, Dataset, GroundTruth, Samples
 from dbc_jax.data.split import Split
 from dbc_jax.devices import mesh, processes
 
-_SPLITS = ('train', 'query', 'gallery')
+
+@dataclasses.dataclass(frozen=True)
+class LoadedSplit:
+  """One split, decoded once.
+
+  Attributes:
+    split: N samples, without the frames that cannot be read.
+    kept: [N] int64, which of the given samples these are.
+    digest: of size and pixels of all samples, whatever order they came in;
+      None where they keep the given order.
+    unreadable: of each frame that was left out, what is wrong with it.
+  """
+
+  split: Split
+  kept: np.ndarray
+  digest: str | None
+  unreadable: list[str]
 
 
 @dataclasses.dataclass(frozen=True)
 class LoadedDataset:
-  """A data set ready for training.
+  """A data set ready for training. What was not loaded is None.
 
   Attributes:
     train: in its hashed order. All that training is ever given, apart from
-      cluster labels.
+      cluster labels. A run always has it, and so its type leaves None out.
     query, gallery: as given, or None without identities.
     names: paths of the samples of each split, by its name; for reports.
     truth: its train_pids and train_camids are in the order of `train`; for
@@ -39,7 +54,7 @@ class LoadedDataset:
   gallery: Split | None
   names: dict[str, list[str]]
   truth: GroundTruth
-  digest: str
+  digest: str | None
   decision: str
   left_out: list[str]
 
@@ -59,6 +74,7 @@ def load_splits(
   seed: int,
   memory_budget_gb: float = 0.0,
   skip_unreadable: bool = False,
+  splits: Sequence[str] | None = None,
 ) -> LoadedDataset:
   """Decodes every image once, and keeps all of them if there is room.
 
@@ -68,144 +84,139 @@ def load_splits(
   Args:
     dataset, truth: from `load_dataset`.
     size: (height, width) that images are kept at.
-    seed: of the order.
+    seed: of the order of 'train'.
     memory_budget_gb: for images, in 1e9 bytes; 0 means a quarter of what the
       first device has.
     skip_unreadable: whether images that cannot be read are left out, or an
       error.
+    splits: those of `SPLITS` that are loaded; no image of another is decoded.
+      None means 'train', and the others where retrieval can be evaluated.
 
   Raises:
-    ValueError: images that cannot be read, or nothing left of a split.
+    ValueError: images that cannot be read, nothing left of a split, or a split
+      that the data set does not have.
   """
-  used = _SPLITS if truth.can_evaluate else _SPLITS[:1]
-  given = {name: getattr(dataset, name) for name in used}
+  if splits is None:
+    splits = SPLITS if truth.can_evaluate else SPLITS[:1]
+  elif lacking := [s for s in splits if s not in SPLITS or not dataset.of(s)]:
+    raise ValueError(f'splits: the data set has no {", ".join(lacking)}.')
+  given = {name: dataset.of(name) for name in SPLITS if name in splits}
   num_frames = sum(samples.num_frames for samples in given.values())
-  needed = num_frames * size[0] * size[1] * 3
-  resident, decision = _decide(num_frames, needed, memory_budget_gb)
-  # Kept and streamed images are trained on by different compiled programs.
-  resident = bool(processes.from_first(np.array(resident)))
-  scans = {
-    name: _Scan(samples, size, resident, seed if name == 'train' else None)
+  resident, decision = _decide(num_frames, size, memory_budget_gb)
+  loaded = {
+    name: _load(samples, size, resident, seed if name == 'train' else None)
     for name, samples in given.items()
   }
-  unreadable = [
-    message for scan in scans.values() for message in scan.unreadable.values()
-  ]
-  if unreadable and not skip_unreadable:
-    raise ValueError(
-      f'{loading.unreadable_message(unreadable, num_frames)}\nCopy them again, '
-      'remove them, or leave them out by --config.data.skip_unreadable=True.'
-    )
-  splits, fields, names = {}, {}, {}
-  for name, scan in scans.items():
-    splits[name], kept = scan.split(name)
-    names[name] = [given[name].names[i] for i in kept]
-    for field in (f'{name}_pids', f'{name}_camids'):
-      column = getattr(truth, field)
-      fields[field] = None if column is None else column[kept]
-  if fields['train_pids'] is not None and (fields['train_pids'] < 0).all():
+  unreadable = [line for each in loaded.values() for line in each.unreadable]
+  _check_readable(loaded, unreadable, num_frames, skip_unreadable)
+  fields, names = {}, {}
+  for name, each in loaded.items():
+    for what, column in zip(('pids', 'camids'), truth.of(name), strict=True):
+      fields[f'{name}_{what}'] = None if column is None else column[each.kept]
+    names[name] = [given[name].names[i] for i in each.kept]
+  train_pids = fields.get('train_pids')
+  if train_pids is not None and (train_pids < 0).all():
     fields['train_pids'] = None
+  ready = {name: each.split for name, each in loaded.items()}
   return LoadedDataset(
-    train=splits['train'],
-    query=splits.get('query'),
-    gallery=splits.get('gallery'),
+    train=cast(Split, ready.get('train')),
+    query=ready.get('query'),
+    gallery=ready.get('gallery'),
     names=names,
-    truth=dataclasses.replace(truth, **fields),
-    digest=scans['train'].digest(),
+    truth=GroundTruth(**fields),
+    digest=loaded['train'].digest if 'train' in loaded else None,
     decision=decision,
     left_out=unreadable,
   )
 
 
-def _decide(num_frames: int, needed: int, budget_gb: float) -> tuple[bool, str]:
+def load_split(
+  samples: Samples,
+  *,
+  size: tuple[int, int],
+  seed: int | None = None,
+  memory_budget_gb: float = 0.0,
+  skip_unreadable: bool = False,
+) -> LoadedSplit:
+  """Decodes one split, as `load_splits` does several.
+
+  Args:
+    samples: a split of a data set, or from `samples_of`.
+    seed: of the hashed order; None keeps the given one.
+    size, memory_budget_gb, skip_unreadable: as in `load_splits`.
+
+  Raises:
+    ValueError: images that cannot be read, or nothing is left.
+  """
+  resident, _ = _decide(samples.num_frames, size, memory_budget_gb)
+  loaded = _load(samples, size, resident, seed)
+  _check_readable(
+    {'samples': loaded}, loaded.unreadable, samples.num_frames, skip_unreadable
+  )
+  return loaded
+
+
+def _decide(
+  num_frames: int, size: tuple[int, int], budget_gb: float
+) -> tuple[bool, str]:
   """Whether images are kept, and a line that says so."""
+  needed = num_frames * size[0] * size[1] * 3
   budget = budget_gb * 1e9
   if not budget_gb:
     memory = mesh.device_memory()
     budget = needed if memory is None else memory / 4
-  size = f'{num_frames:,} images, {needed / 1e9:.2f} GB'
+  what = f'{num_frames:,} images, {needed / 1e9:.2f} GB'
   allowed = f'{budget / 1e9:.2f} GB (data.memory_budget_gb)'
+  decision = f'{what}, are decoded when needed: more than {allowed}'
   if needed <= budget:
-    return True, f'{size}, are kept in memory: within {allowed}'
-  return False, f'{size}, are decoded when needed: more than {allowed}'
+    decision = f'{what}, are kept in memory: within {allowed}'
+  # Kept and streamed images are trained on by different compiled programs.
+  return bool(processes.from_first(np.array(needed <= budget))), decision
 
 
-class _Scan:
-  """What one pass over a split has found."""
-
-  def __init__(
-    self,
-    samples: Samples,
-    size: tuple[int, int],
-    resident: bool,
-    seed: int | None,
-  ):
-    """Decodes everything.
-
-    Args:
-      samples: of the split.
-      size: (height, width).
-      resident: whether pixels are kept.
-      seed: of the order; None leaves it as it is given.
-    """
-    self._samples, self._size, self._seed = samples, size, seed
-    count = samples.num_frames
-    self._images = None
-    if resident:
-      self._images = np.zeros((count, *size, 3), np.uint8)
-    self._hashes = [b''] * count
-    key = (seed or 0).to_bytes(8, 'little')
-
-    def visit(frame: int, image: np.ndarray) -> None:
-      if self._images is not None:
-        self._images[frame] = image
-      if seed is not None:
-        self._hashes[frame] = hashlib.blake2b(
-          image.tobytes(), digest_size=16, key=key
-        ).digest()
-
-    self.unreadable = loading.for_each_frame(samples, size, visit)
-    starts = samples.starts
-    if starts is None:
-      starts = np.arange(count + 1)
-    readable = np.ones(count, bool)
-    readable[[*self.unreadable]] = False
-    self._frames_of = [
-      start + np.flatnonzero(readable[start:end])
-      for start, end in itertools.pairwise(starts)
-    ]
-    kept = [i for i, frames in enumerate(self._frames_of) if len(frames)]
-    if seed is not None:
-      kept = sorted(kept, key=self._sample_hash)
-    self._kept = np.array(kept, np.int64)
-
-  def split(self, name: str) -> tuple[Split, np.ndarray]:
-    """The split, and which of the given samples it has, in its order."""
-    if not len(self._kept):
+def _check_readable(
+  loaded: dict[str, LoadedSplit],
+  unreadable: Sequence[str],
+  num_frames: int,
+  skip_unreadable: bool,
+) -> None:
+  """Raises ValueError for images that cannot be read, and for empty splits."""
+  if unreadable and not skip_unreadable:
+    raise ValueError(
+      f'{loading.unreadable_message(unreadable, num_frames)}\nCopy them again, '
+      'remove them, or leave them out by --config.data.skip_unreadable=True.'
+    )
+  for name, each in loaded.items():
+    if not len(each.split):
       raise ValueError(f'{name}: none of its images can be read.')
-    frames: Frames
-    if self._images is not None:
-      frames = ResidentFrames(self._images)
-    else:
-      samples, size = self._samples, self._size
-      frames = StreamedFrames(
-        lambda frame: loading.resize_image(samples.read(frame), size)
-      )
-    chosen = [self._frames_of[i] for i in self._kept]
-    starts = None
-    if self._samples.starts is not None:
-      starts = np.cumsum([0, *map(len, chosen)])
-    return Split(frames, np.concatenate(chosen), starts), self._kept
 
-  def digest(self) -> str:
-    """Of size and pixels of all samples, in the hashed order."""
-    whole = hashlib.blake2b(digest_size=16)
-    whole.update(repr((*self._size, 3)).encode())
-    for sample in self._kept:
-      whole.update(self._sample_hash(sample))
-    return whole.hexdigest()
 
-  def _sample_hash(self, sample: int) -> bytes:
+def _load(
+  samples: Samples, size: tuple[int, int], resident: bool, seed: int | None
+) -> LoadedSplit:
+  """One pass over a split; pixels are kept where `resident` is set."""
+  count = samples.num_frames
+  images = np.zeros((count, *size, 3), np.uint8) if resident else None
+  hashes = [b''] * count
+  key = (seed or 0).to_bytes(8, 'little')
+
+  def visit(frame: int, image: np.ndarray) -> None:
+    if images is not None:
+      images[frame] = image
+    if seed is not None:
+      hashes[frame] = hashlib.blake2b(
+        image.tobytes(), digest_size=16, key=key
+      ).digest()
+
+  unreadable = loading.for_each_frame(samples, size, visit)
+  readable = np.ones(count, bool)
+  readable[[*unreadable]] = False
+  frames_of = [
+    start + np.flatnonzero(readable[start:end])
+    for start, end in itertools.pairwise(samples.bounds)
+  ]
+
+  def sample_hash(sample: int) -> bytes:
     """Of a sample's pixels, whatever its name and place.
 
     Public data sets are sorted by identity, and a labelling of such a list
@@ -213,4 +224,27 @@ class _Scan:
     every trace of the given order away, and is the same for the same images
     under other names. Equal images keep their given order among themselves.
     """
-    return b''.join(self._hashes[frame] for frame in self._frames_of[sample])
+    return b''.join(hashes[frame] for frame in frames_of[sample])
+
+  kept = [i for i, own in enumerate(frames_of) if len(own)]
+  digest = None
+  if seed is not None:
+    kept = sorted(kept, key=sample_hash)
+    whole = hashlib.blake2b(repr((*size, 3)).encode(), digest_size=16)
+    for sample in kept:
+      whole.update(sample_hash(sample))
+    digest = whole.hexdigest()
+  frames: Frames = StreamedFrames(
+    lambda frame: loading.resize_image(samples.read(frame), size)
+  )
+  if images is not None and kept:
+    frames = ResidentFrames(images)
+  chosen = [frames_of[i] for i in kept]
+  order = np.concatenate([np.zeros(0, np.int64), *chosen])
+  bounds = None
+  if samples.starts is not None:
+    bounds = np.cumsum([0, *map(len, chosen)])
+  split = Split(frames, order, bounds)
+  return LoadedSplit(
+    split, np.array(kept, np.int64), digest, [*unreadable.values()]
+  )

@@ -1,12 +1,15 @@
-"""What a data set is: the samples that training may see, and, apart, the truth.
-
-Called by every reader in this package; the driver takes the pair apart.
-"""
+"""What a data set is: the samples that training may see; apart, the truth."""
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Sequence
 
 import numpy as np
+
+SPLITS = ('train', 'query', 'gallery')
+# No person, or a part of one; in training, a person who is not known.
+JUNK_PID = -1
+DISTRACTOR_PID = 0  # A person without a query, where a release says so.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +40,11 @@ class Samples:
     return len(self.names)
 
   @property
+  def bounds(self) -> np.ndarray:
+    """`starts`, which images have, too: [N + 1] int64."""
+    return np.arange(len(self) + 1) if self.starts is None else self.starts
+
+  @property
   def num_frames(self) -> int:
     """F; N where each sample is one image."""
     return len(self) if self.starts is None else int(self.starts[-1])
@@ -52,6 +60,10 @@ class Dataset:
   train: Samples
   query: Samples
   gallery: Samples
+
+  def of(self, split: str) -> Samples:
+    """The samples of one of `SPLITS`."""
+    return getattr(self, split)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,14 +87,30 @@ class GroundTruth:
   gallery_pids: np.ndarray | None = None
   gallery_camids: np.ndarray | None = None
 
+  def of(self, split: str) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Identities and cameras of one split, int32 [N] each, where known."""
+    return getattr(self, f'{split}_pids'), getattr(self, f'{split}_camids')
+
   @property
   def can_evaluate(self) -> bool:
     """Whether there are queries and a gallery with identities."""
     return self.query_pids is not None and self.gallery_pids is not None
 
 
-def in_memory(names: Sequence[str], images: np.ndarray) -> Samples:
-  """Samples of images [N, H, W, 3] uint8 that are already decoded."""
+# What `load` of a reader returns.
+Loaded = tuple[Dataset, GroundTruth]
+
+
+def assemble(
+  *splits: tuple[Samples, np.ndarray | None, np.ndarray | None],
+) -> Loaded:
+  """What a reader returns, of (samples, pids, camids) of the three splits."""
+  columns = itertools.chain.from_iterable(split[1:] for split in splits)
+  return Dataset(*(split[0] for split in splits)), GroundTruth(*columns)
+
+
+def in_memory(names: Sequence[str], images: Sequence[np.ndarray]) -> Samples:
+  """Samples of images uint8 [H, W, 3] that are already decoded."""
   return Samples(tuple(names), images.__getitem__)
 
 

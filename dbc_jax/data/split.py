@@ -1,7 +1,4 @@
-"""A split of a data set, ready for training: batches and frames by sample.
-
-Called by training and extraction; made by `pipeline`.
-"""
+"""A split of a data set, ready for training: batches and frames by sample."""
 
 from collections.abc import Iterator, Sequence
 

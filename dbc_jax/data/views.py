@@ -1,20 +1,19 @@
-"""Two augmented views of some training images; called by the stages."""
+"""Two augmented views of some training images."""
 
-import functools
 from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dbc_jax.data import augment as augment_lib
+from dbc_jax.data.augment import MEAN, STD, augment
 from dbc_jax.data.frames import ResidentFrames
 from dbc_jax.data.split import Split
 
 _BLOCK_SIZE = 128
 
 _augment = jax.jit(
-  augment_lib.augment, static_argnames=('size', 'crop_area', 'crop_aspect')
+  augment, static_argnames=('size', 'crop_area', 'crop_aspect')
 )
 
 
@@ -33,7 +32,7 @@ def two_views(
 
   Args:
     split: the samples; of a tracklet the frame in the middle is taken.
-    crop_area, crop_aspect: as `transforms.augment`.
+    crop_area, crop_aspect: as in `augment`.
     num_samples: M, drawn at random; all, if there are not more.
     seed: of what is drawn. The same seed gives the same views.
 
@@ -43,12 +42,7 @@ def two_views(
   """
   chosen = np.random.default_rng(seed).permutation(len(split))[:num_samples]
   shape = split.image(0).shape
-  augment = functools.partial(
-    _augment,
-    size=shape[:2],
-    crop_area=tuple(crop_area),
-    crop_aspect=tuple(crop_aspect),
-  )
+  crops = {'crop_area': tuple(crop_area), 'crop_aspect': tuple(crop_aspect)}
   views = np.zeros((2, len(chosen), *shape), np.uint8)
   for start in range(0, len(chosen), _BLOCK_SIZE):
     rows = np.arange(start, min(start + _BLOCK_SIZE, len(chosen)))
@@ -58,10 +52,10 @@ def two_views(
     images = images[positions - start]
     for view in range(2):
       rng = jax.random.fold_in(jax.random.key(seed), view)
-      seen = augment(rng, jnp.asarray(positions), images)[: len(rows)]
-      pixels = 255.0 * (
-        np.asarray(seen) * augment_lib.STD + np.asarray(augment_lib.MEAN)
-      )
+      seen = _augment(
+        rng, jnp.asarray(positions), images, size=shape[:2], **crops
+      )[: len(rows)]
+      pixels = 255.0 * (np.asarray(seen) * STD + np.asarray(MEAN))
       views[view, rows] = np.clip(np.rint(pixels), 0, 255)
   images = views.reshape((-1, *shape))
   return Split(ResidentFrames(images), np.arange(len(images)))

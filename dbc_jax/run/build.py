@@ -15,9 +15,8 @@ import numpy as np
 from dbc_jax import data as data_lib
 from dbc_jax import evaluation, models
 from dbc_jax.data import pipeline
-from dbc_jax.data.augment import augment
+from dbc_jax.data.augment import augment, augment_strongly
 from dbc_jax.data.split import Split
-from dbc_jax.data.strong import augment_strongly
 from dbc_jax.data.views import two_views
 from dbc_jax.devices import mesh
 from dbc_jax.run import config as config_lib

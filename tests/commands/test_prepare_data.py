@@ -62,4 +62,5 @@ def test_errors_are_one_line(tmp_path):
 def test_unknown_data_set_ends_with_the_usage(capsys):
   with pytest.raises(SystemExit, match='2'):
     prepare_data.main(['--dataset=cuhk03', '--root=.'])
-  assert "choose from 'market1501', 'dukemtmc_reid'" in capsys.readouterr().err
+  error = capsys.readouterr().err
+  assert "choose from 'dukemtmc_reid', 'dukemtmc_videoreid'" in error

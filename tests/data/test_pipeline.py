@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import runs
 
-from dbc_jax.data import load_dataset, pipeline
+from dbc_jax.data import load_dataset, pipeline, samples_of
 from dbc_jax.data import samples as samples_lib
 from dbc_jax.devices import mesh
 
@@ -201,3 +201,141 @@ def test_nothing_readable(tmp_path):
     pipeline.load_splits(
       dataset, truth, size=SIZE, seed=0, skip_unreadable=True
     )
+
+
+def _counted(images, name, log):
+  """Samples that note each frame that is decoded."""
+
+  def read(frame):
+    log.append((name, frame))
+    return images[frame]
+
+  return samples_lib.Samples(tuple(f'{i}' for i in range(len(images))), read)
+
+
+def _whole(log):
+  """A data set of three splits, with its truth."""
+  sizes = {'train': 7, 'query': 3, 'gallery': 5}
+  images = {name: _images(n, seed=n) for name, n in sizes.items()}
+  dataset = samples_lib.Dataset(
+    **{name: _counted(images[name], name, log) for name in sizes}
+  )
+  columns = {
+    f'{name}_{what}': np.arange(n, dtype=np.int32)
+    for name, n in sizes.items()
+    for what in ('pids', 'camids')
+  }
+  return dataset, samples_lib.GroundTruth(**columns), images
+
+
+@pytest.mark.parametrize('budget', [1.0, NOTHING])
+def test_only_the_splits_that_are_named_are_decoded(budget):
+  log = []
+  dataset, truth, images = _whole(log)
+  options = {'size': SIZE, 'seed': 0, 'memory_budget_gb': budget}
+  whole = pipeline.load_splits(dataset, truth, **options)
+  assert sorted(log) == sorted({*log}) and len(log) == 15
+  log.clear()
+  part = pipeline.load_splits(
+    dataset, truth, **options, splits=('gallery', 'query')
+  )
+  assert {name for name, _ in log} == {'query', 'gallery'} and len(log) == 8
+  assert part.train is part.digest is part.truth.train_pids is None
+  assert part.truth.train_camids is None and part.truth.can_evaluate
+  assert list(part.names) == ['query', 'gallery']
+  assert part.decision.startswith('8 images, ')
+  assert part.fingerprint() != whole.fingerprint()
+  for name in part.names:
+    np.testing.assert_array_equal(_frames(getattr(part, name)), images[name])
+    np.testing.assert_array_equal(part.truth.of(name), whole.truth.of(name))
+  log.clear()
+  train = pipeline.load_splits(dataset, truth, **options, splits=['train'])
+  assert {name for name, _ in log} == {'train'}
+  assert train.query is None and not train.truth.can_evaluate
+  assert (
+    train.digest == whole.digest
+    and train.names['train'] == (whole.names['train'])
+  )
+
+
+def test_splits_that_are_not_there_are_named():
+  dataset = samples_lib.Dataset(
+    _in_memory(_images(3)), samples_lib.EMPTY, samples_lib.EMPTY
+  )
+  for splits in (('query',), ('train', 'test')):
+    with pytest.raises(ValueError, match=f'has no {splits[-1]}'):
+      pipeline.load_splits(
+        dataset, samples_lib.GroundTruth(), size=SIZE, seed=0, splits=splits
+      )
+
+
+@pytest.mark.parametrize('budget', [1.0, NOTHING])
+def test_one_split_alone_is_that_of_the_whole(budget):
+  log = []
+  dataset, truth, _ = _whole(log)
+  options = {'size': SIZE, 'memory_budget_gb': budget}
+  whole = pipeline.load_splits(dataset, truth, seed=4, **options)
+  log.clear()
+  train = pipeline.load_split(dataset.train, seed=4, **options)
+  assert {name for name, _ in log} == {'train'} and len(log) == 7
+  np.testing.assert_array_equal(_frames(train.split), _frames(whole.train))
+  np.testing.assert_array_equal(train.kept, whole.truth.train_pids)
+  assert train.digest == whole.digest and train.unreadable == []
+  query = pipeline.load_split(dataset.query, **options)
+  assert query.kept.tolist() == [0, 1, 2] and query.digest is None
+
+
+def test_paths_and_arrays_become_a_split(tmp_path):
+  images = _images(4)
+  names = [f'{i}.png' for i in range(4)]
+  runs.write_images(tmp_path, names, images)
+  paths = [str(tmp_path / '0.png'), tmp_path / '1.png', *images[2:]]
+  samples = samples_of(paths)
+  assert samples.names == (str(paths[0]), str(paths[1]), '2', '3')
+  loaded = pipeline.load_split(samples, size=SIZE)
+  assert not loaded.split.is_video and len(loaded.split) == 4
+  np.testing.assert_array_equal(_frames(loaded.split), images)
+  np.testing.assert_array_equal(
+    _frames(pipeline.load_split(samples_of(images), size=SIZE).split), images
+  )
+  larger = np.zeros((9, 7, 3), np.uint8)  # Resized, as a file would be.
+  assert pipeline.load_split(samples_of([larger, *images]), size=SIZE)
+
+  tracklets = samples_of([paths[:1], images[1:], (paths[1], images[0])])
+  assert tracklets.names == ('0', '1', '2')
+  assert tracklets.starts.tolist() == [0, 1, 4, 6]
+  split = pipeline.load_split(tracklets, size=SIZE).split
+  assert split.is_video and len(split) == 3
+  np.testing.assert_array_equal(_frames(split), images[[0, 1, 2, 3, 1, 0]])
+
+
+def test_paths_that_cannot_be_read(tmp_path):
+  runs.write_images(tmp_path, ['a.png'], _images(1))
+  paths = [tmp_path / 'a.png', tmp_path / 'none.png']
+  with pytest.raises(ValueError, match=r'(?s)1 of 2 .*none\.png: No such file'):
+    pipeline.load_split(samples_of(paths), size=SIZE)
+  loaded = pipeline.load_split(
+    samples_of(paths), size=SIZE, skip_unreadable=True
+  )
+  assert loaded.kept.tolist() == [0] and 'none.png' in loaded.unreadable[0]
+  with pytest.raises(ValueError, match='none of its images can be read'):
+    pipeline.load_split(samples_of(paths[1:]), size=SIZE, skip_unreadable=True)
+
+
+@pytest.mark.parametrize(
+  ('items', 'message'),
+  [
+    ([], r'items: got \[\], expected a list'),
+    ('a.png', r"items: got 'a\.png', expected a list"),
+    ([3], 'item 0 has int; expected the path'),
+    ([np.zeros((4, 2, 3))], r'item 0 has float64 of shape \(4, 2, 3\)'),
+    ([np.zeros((4, 2), np.uint8)], r'item 0 has uint8 of shape \(4, 2\)'),
+    (['a.png', ['b.png']], 'item 0 is an image, item 1 a tracklet'),
+    ([['b.png'], 'a.png'], 'item 0 is a tracklet, item 1 an image'),
+    ([['b.png'], []], 'item 1 is a tracklet without frames'),
+    ([['b.png', 7]], 'item 0 has int'),
+  ],
+)
+def test_items_that_are_no_images(items, message):
+  with pytest.raises(ValueError, match=message):
+    samples_of(items)

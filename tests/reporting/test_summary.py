@@ -19,7 +19,15 @@ def test_summary_has_an_aligned_table_that_marks_the_kept_stage():
   table = text.split('\n\n')[0].splitlines()
   assert len(table) == 13
   assert len({len(line) for line in table}) == 1
-  assert table[0].split() == 'stage clusters loss rank-1 mAP pair F'.split()
+  assert table[0].split() == [
+    'stage',
+    'clusters',
+    'loss',
+    'rank-1',
+    'mAP',
+    'pair',
+    'F',
+  ]
   assert [line for line in table if '*' in line] == [table[12]]
   assert table[12].split()[:3] == ['11*', '45', '0.25']
   assert table[1].index('0') == table[12].index('11*') + 1

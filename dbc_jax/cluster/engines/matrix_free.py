@@ -189,7 +189,7 @@ class _Clusters:
     return _by_cluster(values, self._homes, sizes, len(members), self._reduce)
 
   def merge(self, a: int, b: int) -> None:
-    """b joins a."""
+    """B joins a."""
     self._homes[self._positions[b]] = a
     self._positions[a] = np.concatenate(
       [self._positions[a], self._positions[b]]

@@ -1,7 +1,4 @@
-"""Data sets written as TFDS records: once, whole, and by one process at a time.
-
-Called by the command `prepare_data`.
-"""
+"""Data sets written as TFDS records: once, whole, one process at a time."""
 
 import contextlib
 import fcntl
@@ -95,7 +92,7 @@ def _is_current(folder: Path, root: Path, digest: str) -> bool:
   if not folder.exists():
     return False
   info = tfds.builder_from_directory(folder).info
-  made_of = dict(info.metadata.items())
+  made_of = dict(info.metadata or {})
   if made_of.get('digest') != digest:
     source = made_of.get('root')
     if source != str(root):

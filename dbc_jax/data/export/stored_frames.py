@@ -1,7 +1,4 @@
-"""The files of a data set as they are to be copied, and a digest of them all.
-
-Called by `tfds_builders` and `prepared`.
-"""
+"""The files of a data set as they are copied, and a digest of them all."""
 
 import hashlib
 import itertools
@@ -15,10 +12,9 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from dbc_jax.data.decode import decode_image
-from dbc_jax.data.samples import Dataset, GroundTruth, Samples
+from dbc_jax.data.decode import decode_image, read_file
+from dbc_jax.data.samples import SPLITS, Dataset, GroundTruth, Samples
 
-SPLITS = ('train', 'query', 'gallery')
 _THREADS = min(8, max(2, os.cpu_count() or 1))
 # Frames that are read ahead, at least one sample's.
 _BLOCK = 512
@@ -41,17 +37,11 @@ def read_stored(
   """
 
   def read(frame: int) -> bytes | str:
-    name = samples.frame_name(frame)
     try:
-      return storable((root / name).read_bytes())
-    except OSError as error:
-      return f'{name}: {error.strerror}'
+      return read_file(root, samples.frame_name(frame), storable)
     except ValueError as error:
-      return f'{name}: {error}'
+      return str(error)
 
-  starts = samples.starts
-  if starts is None:
-    starts = np.arange(len(samples) + 1)
   step = max(1, _BLOCK * len(samples) // samples.num_frames)
   with (
     futures.ThreadPoolExecutor(_THREADS) as executor,
@@ -63,7 +53,7 @@ def read_stored(
     ) as progress,
   ):
     for first in range(0, len(samples), step):
-      bounds = starts[first : first + step + 1].tolist()
+      bounds = samples.bounds[first : first + step + 1].tolist()
       frames = executor.map(read, range(bounds[0], bounds[-1]))
       for start, end in itertools.pairwise(bounds):
         yield list(itertools.islice(frames, end - start))
@@ -91,7 +81,7 @@ def storable(data: bytes) -> bytes:
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if image is not None and image.ndim == 2:
       image = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
-    if np.array_equal(image, pixels[..., ::-1]):
+    if image is not None and np.array_equal(image, pixels[..., ::-1]):
       return data
   return cv2.imencode('.png', pixels[..., ::-1])[1].tobytes()
 
@@ -109,7 +99,7 @@ def digest_files(root: Path, dataset: Dataset, truth: GroundTruth) -> str:
   """
   digest = hashlib.blake2b(digest_size=16)
   for split in SPLITS:
-    samples: Samples = getattr(dataset, split)
+    samples = dataset.of(split)
     digest.update(f'{split} {len(samples)} {samples.num_frames}\0'.encode())
     for frame in range(samples.num_frames):
       name = samples.frame_name(frame)
@@ -119,13 +109,6 @@ def digest_files(root: Path, dataset: Dataset, truth: GroundTruth) -> str:
       except FileNotFoundError:
         state = f'{name}\0missing\0'  # Reported when it is to be read.
       digest.update(state.encode('utf-8', 'surrogateescape'))
-    for values in (samples.starts, *truth_of(truth, split)):
+    for values in (samples.starts, *truth.of(split)):
       digest.update(b'none' if values is None else values.tobytes())
   return digest.hexdigest()
-
-
-def truth_of(
-  truth: GroundTruth, split: str
-) -> tuple[np.ndarray | None, np.ndarray | None]:
-  """Identities and cameras of one split, [N] int32 each, where known."""
-  return getattr(truth, f'{split}_pids'), getattr(truth, f'{split}_camids')

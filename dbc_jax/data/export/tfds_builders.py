@@ -1,26 +1,22 @@
 """The data sets that read files, as builders of TensorFlow Datasets (TFDS).
 
-Called by `prepared`; `tfds.builder` knows their names once this module is
-imported. TensorFlow itself is not needed.
+`tfds.builder` knows their names once this module is imported. TensorFlow itself
+is not needed.
 """
 
+import inspect
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import tensorflow_datasets as tfds
 
-from dbc_jax.data import load_dataset
-from dbc_jax.data.export.stored_frames import (
-  SPLITS,
-  digest_files,
-  read_stored,
-  truth_of,
-)
-from dbc_jax.data.loading import unreadable_message
-from dbc_jax.data.samples import Dataset, GroundTruth, Samples
+from dbc_jax.data import find_reader, load_dataset, reader_names
+from dbc_jax.data.export.stored_frames import digest_files, read_stored
+from dbc_jax.data.loading import raise_unreadable
+from dbc_jax.data.samples import SPLITS, Dataset, GroundTruth
 
 # The number of shards is not known before the last is written.
 _SHARD_NAME = '{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_INDEX}'
@@ -86,7 +82,8 @@ class ImageBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
   def _write_split(
     self, split: str, examples: Iterator[tuple[int, dict[str, Any]]]
   ) -> tfds.core.SplitInfo:
-    features, file_format = self.info.features, self.info.file_format
+    info: Any = self.info  # It is complete by now, unlike its types.
+    features, file_format = info.features, info.file_format
     serializer = tfds.core.ExampleSerializer(features.get_serialized_info())
     writer = tfds.core.ExampleWriter(file_format)
     template = tfds.core.ShardedFileTemplate(
@@ -127,20 +124,20 @@ class ImageBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     root = Path(dl_manager.manual_dir)
     dataset, truth = load_dataset(self.name, root)
     digest = digest_files(root, dataset, truth)
-    self.info.metadata.update(root=str(root), digest=digest)
+    cast(dict, self.info.metadata).update(root=str(root), digest=digest)
     return {
       split: self._generate_examples(root, split, dataset, truth)
       for split in SPLITS
-      if len(getattr(dataset, split))
+      if len(dataset.of(split))
     }
 
   def _generate_examples(
     self, root: Path, split: str, dataset: Dataset, truth: GroundTruth
   ) -> Iterator[tuple[int, dict[str, Any]]]:
-    samples: Samples = getattr(dataset, split)
+    samples = dataset.of(split)
     pids, camids = (
       np.full(len(samples), -1) if values is None else values
-      for values in truth_of(truth, split)
+      for values in truth.of(split)
     )
     unreadable = []
     stored = read_stored(root, samples, f'Preparing {split}')
@@ -156,11 +153,7 @@ class ImageBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
       }
       pictures = {'frames': frames} if self.IS_VIDEO else {'image': frames[0]}
       yield i, example | pictures
-    if unreadable:
-      raise ValueError(
-        unreadable_message(unreadable, samples.num_frames)
-        + '\nCopy them again or remove them.'
-      )
+    raise_unreadable(unreadable, samples.num_frames)
 
 
 class TrackletBuilder(ImageBuilder, skip_registration=True):
@@ -170,50 +163,24 @@ class TrackletBuilder(ImageBuilder, skip_registration=True):
   SHARD_LENGTH = 64
 
 
-class Market1501(ImageBuilder):
-  """Market-1501: images of persons, six cameras."""
-
-  name = 'market1501'
-
-
-class DukemtmcReid(ImageBuilder):
-  """DukeMTMC-reID: images of persons, eight cameras."""
-
-  name = 'dukemtmc_reid'
-
-
-class Msmt17(ImageBuilder):
-  """MSMT17: images of persons, fifteen cameras."""
-
-  name = 'msmt17'
+def _make_builder(name: str) -> type[ImageBuilder]:
+  """The builder of a reader; making it registers its name."""
+  release = find_reader(name).RELEASE
+  base = TrackletBuilder if release.is_video else ImageBuilder
+  fields = {
+    'name': name,
+    '__doc__': release.description,
+    '__module__': __name__,
+  }
+  made = type(name.title().replace('_', ''), (base,), fields)
+  return cast(type[ImageBuilder], made)
 
 
-class Mars(TrackletBuilder):
-  """MARS: tracklets of persons, six cameras."""
-
-  name = 'mars'
-
-
-class DukemtmcVideoreid(TrackletBuilder):
-  """DukeMTMC-VideoReID: tracklets of persons, eight cameras."""
-
-  name = 'dukemtmc_videoreid'
-
-
-class Folder(ImageBuilder):
-  """A folder of images, without identities and cameras."""
-
-  name = 'folder'
-
-
+# By name, all whose reader takes a root.
 BUILDERS = {
-  builder.name: builder
-  for builder in (
-    Market1501,
-    DukemtmcReid,
-    Msmt17,
-    Mars,
-    DukemtmcVideoreid,
-    Folder,
-  )
+  name: _make_builder(name)
+  for name in reader_names()
+  if 'root' in inspect.signature(find_reader(name).load).parameters
 }
+# Pickle looks for classes here, such as Market1501.
+globals().update({builder.__name__: builder for builder in BUILDERS.values()})

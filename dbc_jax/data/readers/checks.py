@@ -1,7 +1,4 @@
-"""Warnings of what is wrong with a data set as a whole, and lists of names.
-
-Called by the readers of this package.
-"""
+"""Warnings of what is wrong with a data set as a whole, and lists of names."""
 
 import os
 import warnings
@@ -9,7 +6,8 @@ from collections.abc import Collection, Iterable, Mapping
 
 import numpy as np
 
-JUNK_PID = -1  # No person, or a part of one: every reader's -1.
+from dbc_jax.data.samples import JUNK_PID
+
 _NAMES_SHOWN = 10
 
 

@@ -1,33 +1,39 @@
 """Reader of DukeMTMC-VideoReID in its official folder layout.
 
-Called by `load_dataset`. Only names of folders and files are read here; frames
-are decoded when they are read.
+Only names of folders and files are read here; a frame is decoded when it is
+read.
 """
 
 import os
 import re
 import warnings
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from dbc_jax.data.decode import IMAGE_SUFFIXES
-from dbc_jax.data.readers import release as release_lib
-from dbc_jax.data.readers import tracklets
 from dbc_jax.data.readers.checks import listed
-from dbc_jax.data.readers.tracklets import Listing
-from dbc_jax.data.samples import Dataset, GroundTruth
+from dbc_jax.data.readers.release import (
+  Listing,
+  Release,
+  find_home,
+  load_listings,
+)
+from dbc_jax.data.samples import SPLITS, Loaded
 
-OFFICIAL_SIZES = {
-  'training tracklets': 2196,
-  'training identities': 702,
-  'query tracklets': 702,
-  'query identities': 702,
-  'gallery tracklets': 2636,
-}
-
-_SPLITS = ('train', 'query', 'gallery')
+RELEASE = Release(
+  title='DukeMTMC-VideoReID',
+  description='DukeMTMC-VideoReID: tracklets of persons, eight cameras.',
+  prefix='dukemtmc-v',
+  sizes={
+    'training tracklets': 2196,
+    'training identities': 702,
+    'query tracklets': 702,
+    'query identities': 702,
+    'gallery tracklets': 2636,
+  },
+  is_video=True,
+)
 # Identity, camera, frame in the tracklet, frame in the whole video. Copies are
 # in use with `_` between them and without.
 _NAME = re.compile(
@@ -35,12 +41,9 @@ _NAME = re.compile(
   r'(?P=_)F[0-9]{4}(?P=_)X[0-9]+\.jpg'
 )
 _PID = re.compile('[0-9]{4}')
-_RELEASE = release_lib.Release(
-  title='DukeMTMC-VideoReID', prefix='dukemtmc-v', sizes=OFFICIAL_SIZES
-)
 
 
-def load(root: Path) -> tuple[Dataset, GroundTruth]:
+def load(root: Path) -> Loaded:
   """Reads the manifest of DukeMTMC-VideoReID.
 
   Its authors have withdrawn the data set. This reads a copy that is there
@@ -65,16 +68,16 @@ def load(root: Path) -> tuple[Dataset, GroundTruth]:
   Source: Wu et al., Exploit the Unknown Gradually: One-Shot Video-Based Person
     Re-Identification by Stepwise Learning (CVPR 2018).
   """
-  home = release_lib.find_home(root, _RELEASE, [_SPLITS])
+  home = find_home(root, RELEASE, [SPLITS])
   empty = []
-  listings = [_read_split(home, split, empty) for split in _SPLITS]
+  listings = [_read_split(home, split, empty) for split in SPLITS]
   if empty:
     warnings.warn(
       f'{home}: {len(empty):,} tracklet folders without images were left out: '
       f'{listed(empty)}.',
       stacklevel=2,
     )
-  return tracklets.load_listings(root, home, _RELEASE, listings)
+  return load_listings(root, home, RELEASE, listings)
 
 
 def _read_split(home: Path, split: str, empty: list[str]) -> Listing:
@@ -94,18 +97,21 @@ def _read_split(home: Path, split: str, empty: list[str]) -> Listing:
         for file in os.listdir(home / name)
         if file.lower().endswith(IMAGE_SUFFIXES) and not file.startswith('.')
       )
-      matches = [_NAME.fullmatch(file) for file in files]
-      if None in matches:
-        foreign += [
-          f'{name}/{file}'
-          for file, match in zip(files, matches, strict=True)
-          if match is None
-        ]
+      matches = [match for f in files if (match := _NAME.fullmatch(f))]
+      if len(matches) < len(files):
+        foreign += [f'{name}/{f}' for f in files if not _NAME.fullmatch(f)]
         continue
       if not files:
         empty.append(name)
         continue
-      _check_tracklet(home / name, person, matches)
+      found = {match['pid'] for match in matches}
+      cameras = {match['camid'] for match in matches}
+      if len(cameras) > 1 or found != {person}:
+        raise ValueError(
+          f'{home / name}: expected frames of person {person} by one camera, '
+          f'got persons {listed(sorted(found))} and cameras '
+          f'{listed(sorted(cameras))}. Unpack this folder again.'
+        )
       names.append(name)
       frames.append([f'{name}/{file}' for file in files])
       pids.append(int(person))
@@ -122,22 +128,8 @@ def _read_split(home: Path, split: str, empty: list[str]) -> Listing:
       'as 0001/0001, named by the identity and by the tracklet.'
     )
   return Listing(
-    names, frames, np.array(pids, np.int32), np.array(camids, np.int32)
+    names, np.array(pids, np.int32), np.array(camids, np.int32), frames
   )
-
-
-def _check_tracklet(
-  folder: Path, person: str, matches: Sequence[re.Match]
-) -> None:
-  """Raises ValueError unless all frames are of one person and camera."""
-  pids = {match['pid'] for match in matches}
-  camids = {match['camid'] for match in matches}
-  if len(camids) > 1 or pids != {person}:
-    raise ValueError(
-      f'{folder}: expected frames of person {person} by one camera, got '
-      f'persons {listed(sorted(pids))} and cameras {listed(sorted(camids))}. '
-      'Unpack this folder again.'
-    )
 
 
 def _subfolders(folder: Path) -> list[str]:

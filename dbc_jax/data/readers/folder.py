@@ -1,7 +1,4 @@
-"""Reader of one's own images: a folder, its sub-folders, or a list in a CSV.
-
-Called by `load_dataset`.
-"""
+"""Reader of one's own images: a folder, its sub-folders, or a list in a CSV."""
 
 import collections
 import os
@@ -11,15 +8,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
-from dbc_jax.data.decode import IMAGE_SUFFIXES, image_files, tracklet_files
+from dbc_jax.data.decode import IMAGE_SUFFIXES, image_files
 from dbc_jax.data.readers.checks import listed
+from dbc_jax.data.readers.release import Release
 from dbc_jax.data.readers.table import load_table
-from dbc_jax.data.samples import EMPTY, Dataset, GroundTruth
+from dbc_jax.data.samples import EMPTY, Dataset, GroundTruth, Loaded
+
+RELEASE = Release(
+  title='a folder of images',
+  description='A folder of images, without identities and cameras.',
+)
 
 
-def load(
-  root: Path, *, csv: str = '', tracklets: bool = False
-) -> tuple[Dataset, GroundTruth]:
+def load(root: Path, *, csv: str = '', tracklets: bool = False) -> Loaded:
   """Takes every image below a folder as a training sample, or those of a list.
 
   Files are told by their suffix, in either case. Hidden files and folders are
@@ -51,11 +52,10 @@ def load(
   if csv:
     return load_table(root, csv)
   names = _image_names(root)
+  train = image_files(root, names)
   if tracklets:
     frames = _frames_by_folder(root, names)
-    train = tracklet_files(root, frames, list(frames.values()))
-  else:
-    train = image_files(root, names)
+    train = image_files(root, frames, list(frames.values()))
   return Dataset(train, EMPTY, EMPTY), GroundTruth()
 
 

@@ -1,36 +1,41 @@
 """Reader of MARS, the video data set, in its official layout.
 
-Called by `load_dataset`. Only the lists in `info` are read here, not the
-folders of its 1.2 million images; frames are decoded when they are read.
+Only the lists in `info` are read here, not the folders of its 1.2 million
+images; a frame is decoded when it is read.
 """
 
 import dataclasses
 import re
 import zlib
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from scipy.io import loadmat
-from scipy.io.matlab import MatReadError
 
-from dbc_jax.data.readers import release as release_lib
-from dbc_jax.data.readers import tracklets
-from dbc_jax.data.readers.checks import JUNK_PID, listed
-from dbc_jax.data.readers.tracklets import Listing
-from dbc_jax.data.samples import Dataset, GroundTruth
+from dbc_jax.data.readers.checks import listed
+from dbc_jax.data.readers.release import (
+  Listing,
+  Release,
+  find_home,
+  load_listings,
+)
+from dbc_jax.data.samples import DISTRACTOR_PID, JUNK_PID, Loaded
 
-DISTRACTOR_PID = 0
-
-OFFICIAL_SIZES = {
-  'training tracklets': 8298,
-  'training identities': 625,
-  'query tracklets': 1980,
-  'query identities': 626,
-  'gallery tracklets': 12180,
-  'junk tracklets in the gallery': 870,
-}
-_SIZES_WITHOUT_QUERIES = OFFICIAL_SIZES | {
+RELEASE = Release(
+  title='MARS',
+  description='MARS: tracklets of persons, six cameras.',
+  prefix='mars',
+  sizes={
+    'training tracklets': 8298,
+    'training identities': 625,
+    'query tracklets': 1980,
+    'query identities': 626,
+    'gallery tracklets': 12180,
+    'junk tracklets in the gallery': 870,
+  },
+  is_video=True,
+  not_persons=(JUNK_PID, DISTRACTOR_PID),
+)
+_WITHOUT_QUERIES = {
   'gallery tracklets': 9330,
   'junk tracklets in the gallery': 0,
 }
@@ -46,17 +51,9 @@ _FILES = (
 )
 # Identity, camera, tracklet, frame. The first four characters name the folder.
 _NAME = re.compile(r'(00-1|[0-9]{4})C[1-6]T[0-9]{4}F[0-9]{3}\.jpg')
-_RELEASE = release_lib.Release(
-  title='MARS',
-  prefix='mars',
-  sizes=OFFICIAL_SIZES,
-  not_persons=(JUNK_PID, DISTRACTOR_PID),
-)
 
 
-def load(
-  root: Path, *, drop_queries: bool = False
-) -> tuple[Dataset, GroundTruth]:
+def load(root: Path, *, drop_queries: bool = False) -> Loaded:
   """Reads the manifest of MARS: its tracklets, and who is on them.
 
   All test tracklets are the gallery, queries among them, as in the papers. A
@@ -82,7 +79,7 @@ def load(
   Source: Zheng et al., MARS: A Video Benchmark for Large-Scale Person
     Re-Identification (ECCV 2016).
   """
-  home = release_lib.find_home(root, _RELEASE, [_FOLDERS])
+  home = find_home(root, RELEASE, [_FOLDERS])
   missing = [name for name in _FILES if not (home / name).is_file()]
   if missing:
     raise ValueError(
@@ -93,13 +90,14 @@ def load(
   gallery = _read_split(home, 'test')
   chosen = _read_queries(home, len(gallery.pids))
   query = gallery.take(chosen)
-  release = _RELEASE
+  release = RELEASE
   if drop_queries:
     kept = gallery.pids != JUNK_PID
     kept[chosen] = False
     gallery = gallery.take(np.flatnonzero(kept))
-    release = dataclasses.replace(_RELEASE, sizes=_SIZES_WITHOUT_QUERIES)
-  return tracklets.load_listings(root, home, release, [train, query, gallery])
+    sizes = {**RELEASE.sizes, **_WITHOUT_QUERIES}
+    release = dataclasses.replace(RELEASE, sizes=sizes)
+  return load_listings(root, home, release, [train, query, gallery])
 
 
 def _read_split(home: Path, split: str) -> Listing:
@@ -134,9 +132,15 @@ def _read_split(home: Path, split: str) -> Listing:
     # Up to the frame's number.
     stems.append(paths[first - 1].rpartition('F')[0])
     frames.append(paths[first - 1 : last])
-  _check_first_frames(home, f'bbox_{split}', frames)
+  # Of each tracklet only one: looking for all images would take minutes.
+  missing = [own[0] for own in frames if not (home / own[0]).is_file()]
+  if missing:
+    raise ValueError(
+      f'{home}: {len(missing):,} of {len(frames):,} tracklets of bbox_{split} '
+      f'lack their first frame: {listed(missing)}. Unpack bbox_{split} again.'
+    )
   pids, camids = rows[:, 2:].T.astype(np.int32)
-  return Listing(stems, frames, pids, camids)
+  return Listing(stems, pids, camids, frames)
 
 
 def _read_names(path: Path) -> list[str]:
@@ -157,6 +161,10 @@ def _read_names(path: Path) -> list[str]:
 
 def _read_matrix(path: Path, key: str) -> np.ndarray:
   """A matrix of whole numbers, as int64."""
+  # Imported only here: it takes longer than all other readers.
+  from scipy.io import loadmat
+  from scipy.io.matlab import MatReadError
+
   try:
     found = loadmat(path)
   except (
@@ -208,15 +216,3 @@ def _read_queries(home: Path, num_tracklets: int) -> np.ndarray:
       'release?'
     )
   return numbers - 1
-
-
-def _check_first_frames(
-  home: Path, folder: str, frames: Sequence[Sequence[str]]
-) -> None:
-  # Of each tracklet only one: looking for all images would take minutes.
-  missing = [own[0] for own in frames if not (home / own[0]).is_file()]
-  if missing:
-    raise ValueError(
-      f'{home}: {len(missing):,} of {len(frames):,} tracklets of {folder} lack '
-      f'their first frame: {listed(missing)}. Unpack {folder} again.'
-    )

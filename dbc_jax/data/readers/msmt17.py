@@ -1,7 +1,6 @@
 """Reader of MSMT17, both of its versions, in its official layout.
 
-Called by `load_dataset`. Only list files and folder contents are read here;
-images are decoded when a sample is.
+Only lists and folders are read here; an image is decoded when it is read.
 """
 
 import os
@@ -12,20 +11,29 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dbc_jax.data.readers import release as release_lib
 from dbc_jax.data.readers.checks import listed
-from dbc_jax.data.readers.release import Listing
-from dbc_jax.data.samples import Dataset, GroundTruth
+from dbc_jax.data.readers.release import (
+  Listing,
+  Release,
+  find_home,
+  has_folders,
+  load_listings,
+)
+from dbc_jax.data.samples import Loaded
 
-OFFICIAL_SIZES = {
-  'training images': 32621,
-  'training identities': 1041,
-  'query images': 11659,
-  'query identities': 3060,
-  'gallery images': 82161,
-  'gallery identities': 3060,
-}
-
+RELEASE = Release(
+  title='MSMT17',
+  description='MSMT17: images of persons, fifteen cameras.',
+  prefix='msmt17',
+  sizes={
+    'training images': 32621,
+    'training identities': 1041,
+    'query images': 11659,
+    'query identities': 3060,
+    'gallery images': 82161,
+    'gallery identities': 3060,
+  },
+)
 # Training and test folder of V1, and of V2, where faces are masked.
 _LAYOUTS = (('train', 'test'), ('mask_train_v2', 'mask_test_v2'))
 _TRAIN_LISTS = ('list_train.txt', 'list_val.txt')
@@ -38,9 +46,6 @@ _LINE = re.compile(
 )
 _EXAMPLE = '0000/0000_000_01_0303morning_0015_0.jpg 0'
 _LINE_SHOWN = 80  # Characters of a malformed line.
-_RELEASE = release_lib.Release(
-  title='MSMT17', prefix='msmt17', sizes=OFFICIAL_SIZES
-)
 
 
 class _Row(NamedTuple):
@@ -52,7 +57,7 @@ class _Row(NamedTuple):
 
 def load(
   root: Path, *, num_identities: int | None = None, seed: int = 0
-) -> tuple[Dataset, GroundTruth]:
+) -> Loaded:
   """Reads the manifest of MSMT17, or of a reduced set.
 
   Training images are those of list_train.txt and list_val.txt. Images that no
@@ -62,11 +67,7 @@ def load(
     root: the folder with train and test (V1) or mask_train_v2 and mask_test_v2
       (V2) and the four lists, or the folder around it (`MSMT17_V1`,
       `MSMT17_V2` or `MSMT17`).
-    num_identities: None reads everything. A number reads that many training
-      identities and as many test identities. They come in the order of a hash
-      of (seed, pid), so a smaller set is part of a larger one of the same
-      seed.
-    seed: which identities a reduced set has.
+    num_identities, seed: as in `release.load_listings`.
 
   Returns:
     The data set and, apart, its identities and cameras (1 to 15). There is no
@@ -82,7 +83,7 @@ def load(
   Source: Wei et al., Person Transfer GAN to Bridge Domain Gap for Person
     Re-identification (CVPR 2018).
   """
-  home = release_lib.find_home(root, _RELEASE, _LAYOUTS)
+  home = find_home(root, RELEASE, _LAYOUTS)
   train_folder, test_folder = _find_folders(home)
   train = _read_split(home, train_folder, _TRAIN_LISTS)
   test = [_read_split(home, test_folder, [name]) for name in _LISTS[2:]]
@@ -90,16 +91,14 @@ def load(
   query, gallery = (
     Listing(part.names, part.pids + offset, part.camids) for part in test
   )
-  return release_lib.load_listings(
-    root, home, _RELEASE, (train, query, gallery), num_identities, seed
+  return load_listings(
+    root, home, RELEASE, (train, query, gallery), num_identities, seed
   )
 
 
 def _find_folders(home: Path) -> tuple[str, str]:
   """Training and test folder, once the lists beside them are there."""
-  versions = [
-    layout for layout in _LAYOUTS if release_lib.has_folders(home, layout)
-  ]
+  versions = [layout for layout in _LAYOUTS if has_folders(home, layout)]
   if len(versions) > 1:
     raise ValueError(
       f'{home} holds two versions of MSMT17, '

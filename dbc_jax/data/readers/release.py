@@ -1,8 +1,4 @@
-"""What readers of published data sets share: folders, sizes, reduced sets.
-
-Called by the readers of Market-1501, DukeMTMC-reID and MSMT17; those of video
-find their folder with it.
-"""
+"""What readers share: facts of a release, its folders, lists and sizes."""
 
 import dataclasses
 import hashlib
@@ -16,45 +12,70 @@ import numpy as np
 
 from dbc_jax.data.decode import IMAGE_SUFFIXES, image_files
 from dbc_jax.data.readers import checks
-from dbc_jax.data.samples import Dataset, GroundTruth, Samples
+from dbc_jax.data.samples import JUNK_PID, SPLITS, Loaded, Samples, assemble
 
 # Market-1501's folders, which DukeMTMC-reID took over.
-SPLITS = ('bounding_box_train', 'query', 'bounding_box_test')
+_FOLDERS = ('bounding_box_train', 'query', 'bounding_box_test')
+# How the official sizes spell the splits.
+WORDS: dict[str, str] = dict(
+  zip(SPLITS, ('training', 'query', 'gallery'), strict=True)
+)
 
 
 @dataclasses.dataclass(frozen=True)
 class Release:
-  """A data set as its authors published it.
+  """Facts of a data set that are known before its files are.
 
   Attributes:
-    title: as they spell it.
-    prefix: what the name of a folder with a copy begins with, in lower case.
-    sizes: official numbers of images, identities and so on.
-    not_persons: pids that name nobody, such as that of junk.
+    title: as its authors spell it.
+    description: one line for the programs that `prepare_data` writes it for.
+    prefix: how the name of a folder with a copy begins, in lower case.
+    sizes: official numbers of images or tracklets, identities and junk, by what
+      is counted, such as 'training images'; empty where none are published.
+    image_size: (height, width) of all images; None where they differ.
+    is_video: whether samples are tracklets.
+    not_persons: pids that name nobody.
   """
 
   title: str
-  prefix: str
-  sizes: Mapping[str, int]
-  not_persons: tuple[int, ...] = (checks.JUNK_PID,)
+  description: str = ''
+  prefix: str = ''
+  sizes: Mapping[str, int] = dataclasses.field(default_factory=dict)
+  image_size: tuple[int, int] | None = None
+  is_video: bool = False
+  not_persons: tuple[int, ...] = (JUNK_PID,)
 
 
 @dataclasses.dataclass(frozen=True)
 class Listing:
-  """Images of one split: N paths, int32 pids [N] and int32 camids [N].
+  """N images or tracklets of one split.
 
-  Paths are relative to the home of the copy.
+  Attributes:
+    names: N paths, from the home of the copy.
+    pids: int32 [N].
+    camids: int32 [N].
+    frames: N sequences of paths, the frames of each tracklet in order of time;
+      None for images.
   """
 
   names: Sequence[str]
   pids: np.ndarray
   camids: np.ndarray
+  frames: Sequence[Sequence[str]] | None = None
+
+  def take(self, samples: np.ndarray) -> 'Listing':
+    """The samples of these indices, in the order of the indices."""
+    kept: list[int] = samples.tolist()
+    return Listing(
+      [self.names[i] for i in kept],
+      self.pids[samples],
+      self.camids[samples],
+      None if self.frames is None else [self.frames[i] for i in kept],
+    )
 
   def only(self, persons: Sequence[int]) -> 'Listing':
-    """The images of these persons, in the order they have."""
-    kept = np.flatnonzero(np.isin(self.pids, persons))
-    names = [self.names[i] for i in kept]
-    return Listing(names, self.pids[kept], self.camids[kept])
+    """The samples of these persons, in the order they have."""
+    return self.take(np.flatnonzero(np.isin(self.pids, persons)))
 
 
 def find_home(
@@ -109,8 +130,8 @@ def load_folders(
   example: str,
   num_identities: int | None,
   seed: int,
-) -> tuple[Dataset, GroundTruth]:
-  """What a reader of the three folders `SPLITS` returns.
+) -> Loaded:
+  """What a reader of three folders of images returns.
 
   Files that are no images and hidden files are ignored.
 
@@ -125,9 +146,9 @@ def load_folders(
     ValueError: another layout, a folder without images, images of other
       names, or `num_identities` out of range.
   """
-  home = find_home(root, release, [SPLITS])
+  home = find_home(root, release, [_FOLDERS])
   listings = [
-    _read_folder(home, folder, release, pattern, example) for folder in SPLITS
+    _read_folder(home, folder, release, pattern, example) for folder in _FOLDERS
   ]
   return load_listings(root, home, release, listings, num_identities, seed)
 
@@ -137,22 +158,23 @@ def load_listings(
   home: Path,
   release: Release,
   listings: Sequence[Listing],
-  num_identities: int | None,
-  seed: int,
-) -> tuple[Dataset, GroundTruth]:
+  num_identities: int | None = None,
+  seed: int = 0,
+) -> Loaded:
   """What a reader returns, from the files that it found.
 
   Warns of sizes that are not the official ones, and of persons who are both
   in training and in query or gallery.
 
   Args:
-    root: the folder as given, which the names of the samples start from.
-    home: `root` or a child of it, which the names in `listings` start from.
+    root: the folder as given; the names of the samples start from it.
+    home: `root` or a child of it; the names in `listings` start from it.
     release: whose copy it is.
     listings: training, query and gallery.
     num_identities: None for everything; else the number of persons in
       training, and of persons in both query and gallery, that are kept. They
-      come in the order of a hash of (seed, pid).
+      come in the order of a hash of (seed, pid), so a smaller set is part of a
+      larger one of the same seed.
     seed: of that hash.
 
   Raises:
@@ -177,18 +199,18 @@ def load_listings(
   prefix = '' if home == root else f'{home.name}/'
 
   def samples(listing: Listing) -> Samples:
-    return image_files(root, (prefix + name for name in listing.names))
+    names = [prefix + name for name in listing.names]
+    frames = listing.frames
+    if frames is not None:
+      frames = [[prefix + name for name in own] for own in frames]
+    return image_files(root, names, frames)
 
-  dataset = Dataset(samples(train), samples(query), samples(gallery))
-  truth = GroundTruth(
-    train_pids=train.pids,
-    train_camids=train.camids,
-    query_pids=query.pids,
-    query_camids=query.camids,
-    gallery_pids=gallery.pids,
-    gallery_camids=gallery.camids,
+  return assemble(
+    *(
+      (samples(part), part.pids, part.camids)
+      for part in (train, query, gallery)
+    )
   )
-  return dataset, truth
 
 
 def _read_folder(
@@ -221,14 +243,14 @@ def _read_folder(
 
 
 def _sizes(release: Release, listings: Sequence[Listing]) -> dict[str, int]:
+  unit = 'tracklets' if release.is_video else 'images'
   sizes = {}
-  names = ('training', 'query', 'gallery')
-  for name, listing in zip(names, listings, strict=True):
+  for word, listing in zip(WORDS.values(), listings, strict=True):
     persons = np.setdiff1d(listing.pids, release.not_persons)
-    sizes[f'{name} images'] = len(listing.pids)
-    sizes[f'{name} identities'] = len(persons)
-  junk = listings[2].pids == checks.JUNK_PID
-  sizes['junk images in the gallery'] = int(junk.sum())
+    sizes[f'{word} {unit}'] = len(listing.pids)
+    sizes[f'{word} identities'] = len(persons)
+  junk = listings[2].pids == JUNK_PID
+  sizes[f'junk {unit} in the gallery'] = int(junk.sum())
   return sizes
 
 

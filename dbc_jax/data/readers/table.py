@@ -1,7 +1,4 @@
-"""Reader of a list of images in a CSV file, with what is known of each.
-
-Called by `folder`.
-"""
+"""Reader of a list of images in a CSV file, with what is known of each."""
 
 import collections
 import csv
@@ -13,13 +10,18 @@ from pathlib import Path
 
 import numpy as np
 
-from dbc_jax.data.decode import image_files, tracklet_files
+from dbc_jax.data.decode import image_files
 from dbc_jax.data.readers.checks import listed, warn_of_shared_identities
-from dbc_jax.data.samples import EMPTY, Dataset, GroundTruth, Samples
+from dbc_jax.data.samples import (
+  EMPTY,
+  JUNK_PID,
+  SPLITS,
+  Loaded,
+  Samples,
+  assemble,
+)
 
 _COLUMNS = ('path', 'camid', 'tracklet', 'pid', 'split')
-_SPLITS = ('train', 'query', 'gallery')
-_UNKNOWN_PID = -1
 _LARGEST = 2**31 - 1
 _FAULTS_SHOWN = 10
 
@@ -33,7 +35,7 @@ class _Row:
   split: str
 
 
-def load_table(root: Path, table: str) -> tuple[Dataset, GroundTruth]:
+def load_table(root: Path, table: str) -> Loaded:
   """Reads the images that a CSV file lists.
 
   The file is UTF-8 text, with commas between cells and, around a cell that
@@ -65,7 +67,7 @@ def load_table(root: Path, table: str) -> tuple[Dataset, GroundTruth]:
   path = Path(root, Path(table).expanduser())
   rows = _read_rows(root, path)
   splits = {
-    split: [row for row in rows if row.split == split] for split in _SPLITS
+    split: [row for row in rows if row.split == split] for split in SPLITS
   }
   if not splits['train']:
     raise ValueError(
@@ -80,19 +82,13 @@ def load_table(root: Path, table: str) -> tuple[Dataset, GroundTruth]:
       f'{path}: {len(splits[present])} rows are for the {present}, none is for '
       f'the {absent}. Scores need both; add the other, or leave both out.'
     )
-  samples, pids, camids = {}, {}, {}
-  for split in _SPLITS:
-    samples[split], pids[split], camids[split] = _split(root, splits[split])
+  pids = {
+    split: np.array([row.pid for row in splits[split]]) for split in SPLITS
+  }
   if splits['query']:
     test_pids = np.concatenate([pids['query'], pids['gallery']])
     warn_of_shared_identities(str(path), pids['train'], test_pids)
-  if (pids['train'] == _UNKNOWN_PID).all():
-    pids['train'] = None
-  truth = GroundTruth(
-    **{f'{split}_pids': pids[split] for split in _SPLITS},
-    **{f'{split}_camids': camids[split] for split in _SPLITS},
-  )
-  return Dataset(**samples), truth
+  return assemble(*(_split(root, splits[split]) for split in SPLITS))
 
 
 def _split(
@@ -106,12 +102,13 @@ def _split(
     for row in rows:
       tracklets[row.tracklet].append(row)
     frames = [[row.path for row in group] for group in tracklets.values()]
-    samples = tracklet_files(root, tracklets, frames)
+    samples = image_files(root, tracklets, frames)
     rows = [group[0] for group in tracklets.values()]
   else:
     samples = image_files(root, [row.path for row in rows])
-  pids = np.array([row.pid for row in rows], np.int32)
-  camids = None
+  pids = camids = None
+  if any(row.pid != JUNK_PID for row in rows):
+    pids = np.array([row.pid for row in rows], np.int32)
   if rows[0].camid is not None:
     camids = np.array([row.camid for row in rows], np.int32)
   return samples, pids, camids
@@ -151,6 +148,7 @@ def _read_rows(root: Path, path: Path) -> list[_Row]:
 def _read_records(path: Path) -> list[list[str]]:
   """The cells of each row; the header is the first."""
   records: list[list[str]] = []
+  data = b''
   try:
     data = path.read_bytes()
     text = io.StringIO(data.decode('utf-8-sig'), newline='')
@@ -207,9 +205,9 @@ class _RowCheck:
     """Raises ValueError, without the number, for the first fault."""
     self._check_path(number, cells['path'])
     split = cells['split'] or 'train'
-    if split not in _SPLITS:
+    if split not in SPLITS:
       raise ValueError(
-        f'split: got {split!r}, expected {", ".join(_SPLITS)} or nothing'
+        f'split: got {split!r}, expected {", ".join(SPLITS)} or nothing'
       )
     for column in ('camid', 'tracklet'):
       if column in self._filled and not cells[column]:
@@ -220,7 +218,7 @@ class _RowCheck:
       cells['path'],
       _integer(cells, 'camid') if cells['camid'] else None,
       cells['tracklet'],
-      _integer(cells, 'pid') if cells['pid'] else _UNKNOWN_PID,
+      _integer(cells, 'pid') if cells['pid'] else JUNK_PID,
       split,
     )
     if row.tracklet:

@@ -1,8 +1,4 @@
-"""The five synthetic cameras: view, light, image quality and occluders.
-
-Called by `world` and `synthetic_splits`, and by `scene`, which paints what is
-behind each.
-"""
+"""The five synthetic cameras: view, light, image quality and occluders."""
 
 import dataclasses
 
@@ -157,7 +153,8 @@ def occlude(
   else:
     top = int(rng.integers(84, 104))
     for _ in range(14):
-      cx, cy = x + rng.integers(-22, 23), rng.integers(top, HEIGHT + 10)
+      cx = x + int(rng.integers(-22, 23))
+      cy = int(rng.integers(top, HEIGHT + 10))
       fill = (44, int(rng.integers(76, 124)), 46, 255)
       pen.ellipse((cx - 9, cy - 8, cx + 9, cy + 8), fill)
   pixels = np.asarray(layer)

@@ -1,7 +1,4 @@
-"""Draws a synthetic pedestrian in a pose: a paper doll on a 3-D skeleton.
-
-Called by `world`, which puts the figures into the scenes of `scene`.
-"""
+"""Draws a synthetic pedestrian in a pose: a paper doll on a 3-D skeleton."""
 
 import dataclasses
 

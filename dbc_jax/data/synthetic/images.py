@@ -1,13 +1,14 @@
-"""The embedded data set: synthetic pedestrians, drawn from a seed in seconds.
-
-Called by the dispatch of this package under the name `demo`.
-"""
+"""The data set `demo`: synthetic pedestrians, drawn from a seed in seconds."""
 
 import numpy as np
 
-from dbc_jax.data import samples as samples_lib
-from dbc_jax.data.synthetic import splits as splits_lib
+from dbc_jax.data.readers.release import Release
+from dbc_jax.data.samples import Loaded, in_memory
+from dbc_jax.data.synthetic import figure
+from dbc_jax.data.synthetic.splits import Plan, draw
 from dbc_jax.data.synthetic.world import World
+
+RELEASE = Release(title='demo', image_size=(figure.HEIGHT, figure.WIDTH))
 
 # Images of one passage of a person before one camera.
 _MAX_SIGHTING = 4
@@ -15,7 +16,7 @@ _MAX_SIGHTING = 4
 
 def load(
   *, seed: int = 0, num_train_images: int = 1000, num_test_identities: int = 60
-) -> tuple[samples_lib.Dataset, samples_lib.GroundTruth]:
+) -> Loaded:
   """Draws the whole data set.
 
   Args:
@@ -31,7 +32,7 @@ def load(
   Raises:
     ValueError: if an option is out of its range.
   """
-  return splits_lib.draw(PLAN, seed, num_train_images, num_test_identities)
+  return draw(PLAN, seed, num_train_images, num_test_identities)
 
 
 def _cut(share: int, least: int, rng: np.random.Generator) -> list[int]:
@@ -44,13 +45,7 @@ def _cut(share: int, least: int, rng: np.random.Generator) -> list[int]:
   return lengths
 
 
-def _collect(name: str, images: list[np.ndarray]) -> samples_lib.Samples:
-  # Names tell the position alone: training must not learn the truth there.
-  names = [f'{name}/{i:06d}.png' for i in range(len(images))]
-  return samples_lib.in_memory(names, np.stack(images))
-
-
-PLAN = splits_lib.Plan(
+PLAN = Plan(
   unit='images',
   train_mean=9,
   train_limits=(3, 72),
@@ -62,5 +57,5 @@ PLAN = splits_lib.Plan(
   cut=_cut,
   develop=list,
   spoil=World.bad_crop,
-  collect=_collect,
+  collect=in_memory,
 )

@@ -1,7 +1,4 @@
-"""Lasting looks of one synthetic pedestrian: build, clothes, hair, bag.
-
-Called by `world`, which keeps one for each person; `figure` draws it.
-"""
+"""Lasting looks of one synthetic pedestrian: build, clothes, hair, bag."""
 
 import dataclasses
 

@@ -1,7 +1,4 @@
-"""What is behind each synthetic camera: five painted places.
-
-Called by `world`, which cuts the background of each image from them.
-"""
+"""What is behind each synthetic camera: five painted places."""
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -46,9 +43,9 @@ def _boxes(
 ) -> None:
   """Scatters `count` boxes whose feet stand in the given rows."""
   for _ in range(count):
-    x, y = rng.integers(0, _SCENE_SIZE[1]), rng.integers(*rows)
-    w = rng.integers(size[0] // 2, size[0])
-    h = rng.integers(size[1] // 2, size[1])
+    x, y = int(rng.integers(0, _SCENE_SIZE[1])), int(rng.integers(*rows))
+    w = int(rng.integers(size[0] // 2, size[0]))
+    h = int(rng.integers(size[1] // 2, size[1]))
     colour = colours[rng.integers(len(colours))]
     pen.rectangle((x, y - h, x + w, y), fill=colour)
 
@@ -73,8 +70,8 @@ def _street(pen: ImageDraw.ImageDraw, rng: np.random.Generator) -> None:
 def _park(pen: ImageDraw.ImageDraw, rng: np.random.Generator) -> None:
   pen.rectangle((0, 0, 320, 176), fill=(148, 172, 184))
   for _ in range(26):
-    x, y = rng.integers(-10, 320), rng.integers(10, 80)
-    r = rng.integers(14, 34)
+    x, y = int(rng.integers(-10, 320)), int(rng.integers(10, 80))
+    r = int(rng.integers(14, 34))
     green = int(rng.integers(80, 130))
     pen.ellipse((x - r, y - r, x + r, y + r), fill=(60, green, 58))
   pen.rectangle((0, 84, 320, 176), fill=(110, 142, 80))

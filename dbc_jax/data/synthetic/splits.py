@@ -1,19 +1,21 @@
-"""Who of a synthetic data set is seen where, and in which split.
-
-Called by `synthetic` and `synthetic_video`.
-"""
+"""Who of a synthetic data set is seen where, and in which split."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from dbc_jax.data.readers.checks import JUNK_PID
-from dbc_jax.data.samples import Dataset, GroundTruth, Samples
+from dbc_jax.data.samples import (
+  DISTRACTOR_PID,
+  JUNK_PID,
+  SPLITS,
+  Loaded,
+  Samples,
+  assemble,
+)
 from dbc_jax.data.synthetic import camera
 from dbc_jax.data.synthetic.world import PIDS, TEST, TRAIN, Sighting, World
 
-_DISTRACTOR_PID = 0
 _MAX_PID = 1500
 
 
@@ -37,7 +39,7 @@ class Plan:
     develop: from the images of one sighting, in order of time, to samples.
     spoil: from a world, a person, a camera and the number of the junk sample
       to that sample.
-    collect: from the name of a split and its samples to what a reader gives.
+    collect: from names and samples to what a reader gives.
   """
 
   unit: str
@@ -51,26 +53,12 @@ class Plan:
   cut: Callable[[int, int, np.random.Generator], list[int]]
   develop: Callable[[list[np.ndarray]], list[np.ndarray]]
   spoil: Callable[[World, int, int, int], np.ndarray]
-  collect: Callable[[str, list[np.ndarray]], Samples]
-
-
-@dataclasses.dataclass
-class _Split:
-  """Samples of one split with their truth, in the order they were drawn."""
-
-  samples: list[np.ndarray] = dataclasses.field(default_factory=list)
-  pids: list[int] = dataclasses.field(default_factory=list)
-  camids: list[int] = dataclasses.field(default_factory=list)
-
-  def add(self, sample: np.ndarray, pid: int, camid: int) -> None:
-    self.samples.append(sample)
-    self.pids.append(pid)
-    self.camids.append(camid)
+  collect: Callable[[Sequence[str], Sequence[np.ndarray]], Samples]
 
 
 def draw(
   plan: Plan, seed: int, num_train: int, num_test_identities: int
-) -> tuple[Dataset, GroundTruth]:
+) -> Loaded:
   """Draws a whole data set.
 
   Of each test identity one sample a camera is a query, and the rest, with at
@@ -112,11 +100,12 @@ def draw(
     )
   pids = 1 + world.rng(PIDS).permutation(_MAX_PID)
 
-  train, query, gallery = _Split(), _Split(), _Split()
+  # Samples with their pids and camids.
+  drawn = {name: [] for name in SPLITS}
   for person, count in enumerate(counts):
     for sighting in _visits(plan, person, count, world.rng(TRAIN, person), 1):
       for sample in plan.develop(world.film(sighting)):
-        train.add(sample, pids[person], sighting.camid)
+        drawn['train'].append((sample, pids[person], sighting.camid))
 
   num_known = num_train_identities + num_test_identities
   fewest, most = plan.test_limits
@@ -126,27 +115,30 @@ def draw(
     queried = set()
     for sighting in _visits(plan, person, count, rng, 2):
       for sample in plan.develop(world.film(sighting)):
-        split = gallery if sighting.camid in queried else query
+        split = 'gallery' if sighting.camid in queried else 'query'
         queried.add(sighting.camid)
-        split.add(sample, pids[person], sighting.camid)
+        drawn[split].append((sample, pids[person], sighting.camid))
   for person in range(num_known, num_known + plan.num_distractors):
     rng = world.rng(TEST, person)
     for sighting in _visits(plan, person, plan.distractor_samples, rng, 1):
       for sample in plan.develop(world.film(sighting)):
-        gallery.add(sample, _DISTRACTOR_PID, sighting.camid)
+        drawn['gallery'].append((sample, DISTRACTOR_PID, sighting.camid))
   for index in range(plan.num_junk):
     person = num_train_identities + index % num_test_identities
     camid = index % len(camera.CAMERAS)
-    gallery.add(plan.spoil(world, person, camid, index), JUNK_PID, camid)
+    sample = plan.spoil(world, person, camid, index)
+    drawn['gallery'].append((sample, JUNK_PID, camid))
 
   rng = world.rng(PIDS, 1)
-  samples, truth = {}, {}
-  for name, split in (('train', train), ('query', query), ('gallery', gallery)):
-    order = rng.permutation(len(split.samples))
-    samples[name] = plan.collect(name, [split.samples[i] for i in order])
-    truth[f'{name}_pids'] = np.array(split.pids, np.int32)[order]
-    truth[f'{name}_camids'] = np.array(split.camids, np.int32)[order]
-  return Dataset(**samples), GroundTruth(**truth)
+  parts = []
+  for split, rows in drawn.items():
+    order = rng.permutation(len(rows))
+    samples, *truth = zip(*(rows[i] for i in order), strict=True)
+    # Names tell the position alone: training must not learn the truth there.
+    suffix = '.png' if plan.unit == 'images' else ''
+    names = [f'{split}/{i:06d}{suffix}' for i in range(len(rows))]
+    parts.append((plan.collect(names, samples), *np.array(truth, np.int32)))
+  return assemble(*parts)
 
 
 def long_tail(

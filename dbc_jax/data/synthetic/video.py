@@ -1,13 +1,18 @@
-"""The embedded video data set: tracklets of the pedestrians of `synthetic`.
-
-Called by the dispatch of this package under the name `demo_video`.
-"""
+"""The data set `demo_video`: tracklets of the pedestrians of `images`."""
 
 import numpy as np
 
-from dbc_jax.data import samples as samples_lib
-from dbc_jax.data.synthetic import splits as splits_lib
+from dbc_jax.data.readers.release import Release
+from dbc_jax.data.samples import Loaded, in_memory_tracklets
+from dbc_jax.data.synthetic import figure
+from dbc_jax.data.synthetic.splits import Plan, draw
 from dbc_jax.data.synthetic.world import World
+
+RELEASE = Release(
+  title='demo_video',
+  image_size=(figure.HEIGHT, figure.WIDTH),
+  is_video=True,
+)
 
 # Images of one passage of a person before one camera, which is a tracklet.
 _MIN_FRAMES, _MAX_FRAMES = 4, 12
@@ -21,7 +26,7 @@ def load(
   seed: int = 0,
   num_train_tracklets: int = 250,
   num_test_identities: int = 30,
-) -> tuple[samples_lib.Dataset, samples_lib.GroundTruth]:
+) -> Loaded:
   """Draws the whole data set.
 
   Args:
@@ -39,7 +44,7 @@ def load(
   Raises:
     ValueError: if an option is out of its range.
   """
-  return splits_lib.draw(PLAN, seed, num_train_tracklets, num_test_identities)
+  return draw(PLAN, seed, num_train_tracklets, num_test_identities)
 
 
 def _cut(share: int, least: int, rng: np.random.Generator) -> list[int]:
@@ -59,13 +64,7 @@ def _spoil(world: World, person: int, camid: int, index: int) -> np.ndarray:
   return np.stack([world.bad_crop(person, camid, crop) for crop in crops])
 
 
-def _collect(name: str, tracklets: list[np.ndarray]) -> samples_lib.Samples:
-  # Names tell the position alone: training must not learn the truth there.
-  names = [f'{name}/{i:06d}' for i in range(len(tracklets))]
-  return samples_lib.in_memory_tracklets(names, tracklets)
-
-
-PLAN = splits_lib.Plan(
+PLAN = Plan(
   unit='tracklets',
   train_mean=5,
   train_limits=(2, 30),
@@ -77,5 +76,5 @@ PLAN = splits_lib.Plan(
   cut=_cut,
   develop=_develop,
   spoil=_spoil,
-  collect=_collect,
+  collect=in_memory_tracklets,
 )

@@ -1,7 +1,4 @@
-"""The persons and places of one seed, and what the cameras see of them.
-
-Called by `synthetic_splits` and the two data sets drawn with it.
-"""
+"""The persons and places of one seed, and what the cameras see of them."""
 
 import dataclasses
 

@@ -16,7 +16,7 @@ from dbc_jax.data.export import prepared
 REPOSITORY = pathlib.Path(__file__).parents[3]
 PREPARE = """
 import os, pathlib, signal, sys, warnings
-from dbc_jax.data import prepared, stored_frames, tfds_builders
+from dbc_jax.data.export import prepared, stored_frames, tfds_builders
 warnings.simplefilter('ignore')
 tfds_builders.ImageBuilder.SHARD_LENGTH = 4
 if sys.argv[3] == 'killed':

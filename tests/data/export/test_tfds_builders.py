@@ -1,5 +1,7 @@
 """Every data set comes out of TFDS as its reader gives it, order included."""
 
+import pickle
+
 import layouts
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ import tensorflow_datasets as tfds
 import video_layouts
 from tensorflow_datasets.proto import tf_example_pb2
 
-from dbc_jax.data import load_dataset
+from dbc_jax.data import find_reader, load_dataset
 from dbc_jax.data.export.tfds_builders import BUILDERS
 
 SPLITS = ('train', 'query', 'gallery')
@@ -43,6 +45,13 @@ def prepared(name, root, data_dir):
 def test_all_readers_of_files_have_a_builder():
   assert set(BUILDERS) == set(WRITERS)
   assert all(tfds.builder_cls(name) is BUILDERS[name] for name in WRITERS)
+  names = [builder.__name__ for builder in BUILDERS.values()]
+  assert 'Market1501' in names and 'DukemtmcVideoreid' in names
+  # By their names, as in the module of each.
+  for builder in BUILDERS.values():
+    assert pickle.loads(pickle.dumps(builder)) is builder
+    assert find_reader(builder.name).RELEASE.is_video == builder.IS_VIDEO
+    assert builder.__doc__.endswith('cameras.')
 
 
 @pytest.mark.parametrize('shard_length', [3, 100])

@@ -68,7 +68,7 @@ def test_neither_reader_takes_the_other_data_set(tmp_path):
 
 
 def test_official_sizes_are_those_of_the_release():
-  sizes = dukemtmc_reid.OFFICIAL_SIZES
+  sizes = dukemtmc_reid.RELEASE.sizes
   # The authors count 36,411 images of 1,404 persons in two or more cameras,
   # and 408 of one camera.
   images = [sizes[f'{split} images'] for split in ('training', 'query')]

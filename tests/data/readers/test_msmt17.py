@@ -200,7 +200,7 @@ def test_missing_files_are_counted_and_ten_are_named(root):
 
 
 def test_official_sizes_are_those_of_the_release():
-  sizes = msmt17.OFFICIAL_SIZES
+  sizes = msmt17.RELEASE.sizes
   # The authors count 126,441 images of 4,101 persons.
   splits = ('training', 'query', 'gallery')
   assert sum(sizes[f'{split} images'] for split in splits) == 126441

@@ -136,7 +136,7 @@ def test_incomplete_copy_gives_one_warning_with_all_differences(
   assert len(caught) == 1
   message = str(caught[0].message)
   assert message.startswith(f'{tmp_path} differs from the official')
-  official = reader.module.OFFICIAL_SIZES
+  official = reader.module.RELEASE.sizes
   names = ('training', 'query', 'gallery')
   for name, (samples, pids, _) in zip(names, splits_of(loaded), strict=True):
     found = {'images': len(samples), 'identities': len(np.unique(pids))}
