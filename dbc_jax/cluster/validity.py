@@ -1,4 +1,4 @@
-"""How sound clusters look by their features alone; called after each stage.
+"""How sound clusters look by their features alone.
 
 Nothing here can take an identity.
 """

@@ -11,6 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from dbc_jax.cluster import checks
+
 _BLOCK_SIZE = 512
 
 
@@ -133,3 +135,35 @@ def start_means(
     num_rows=jnp.int32(len(several)),
   )
   return means, ssd
+
+
+def sum_squared_deviations(
+  features: jax.typing.ArrayLike,
+  labels: jax.typing.ArrayLike,
+  num_clusters: int,
+) -> jax.Array:
+  """Spread of each cluster about its mean.
+
+      SSD[c] = sum_{i in c} ||x_i - mean_c||^2
+
+  Args:
+    features: [N, D] floating point.
+    labels: [N] integer, contiguous 0..K-1. Cluster of each sample.
+    num_clusters: K.
+
+  Returns:
+    [K] float32, >= 0; 0 for a cluster of one.
+
+  Raises:
+    ValueError: features are not [N, D] or not finite; labels are of another
+      length or not contiguous, or do not name num_clusters clusters.
+
+  Source: Zeng et al., E-cluster, Eq. 7.
+  """
+  features = checks.check_features(features)
+  labels, _ = checks.check_labels(labels, len(features), num_clusters)
+  with jax.enable_x64(True):
+    _, ssd = start_means(
+      jnp.asarray(features), labels, int(num_clusters), num_merges=0
+    )
+    return ssd.astype(jnp.float32)

@@ -5,6 +5,7 @@ import numpy as np
 
 from dbc_jax.cluster import checks
 from dbc_jax.cluster.distances import panels, sources
+from dbc_jax.cluster.linkages import MIN
 
 
 def pairwise_distances(
@@ -50,6 +51,6 @@ def pairwise_distances(
       sources.feature_source(features, squared),
       np.arange(num_samples, dtype=np.int32),
       num_samples,
-      'none',
+      MIN,
       tile=min(int(block_size), num_samples),
     )

@@ -19,7 +19,7 @@ from dbc_jax.cluster.distances.reciprocal import (
   neighbourhoods,
 )
 from dbc_jax.cluster.distances.sources import FeatureSource, feature_source
-from dbc_jax.devices import mesh
+from dbc_jax.devices.blocks import fold_blocks
 
 _BLOCK_SIZE = 128  # rows
 
@@ -91,7 +91,7 @@ def _nearest(features: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
   with jax.enable_x64(True):
     source = feature_source(features, squared=True)
     empty = (jnp.zeros((n, count), jnp.int32), jnp.zeros(n, jnp.float32))
-    ranks, furthest = mesh.fold_blocks(
+    ranks, furthest = fold_blocks(
       _NeighbourPass(count, block), empty, source, jnp.asarray(starts)
     )
     first_equal = np.asarray(source.identity)

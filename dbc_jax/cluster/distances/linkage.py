@@ -5,18 +5,19 @@ import jax
 from dbc_jax.cluster import checks
 from dbc_jax.cluster.distances import panels, sources
 from dbc_jax.cluster.distances.sources import EuclideanDistances
+from dbc_jax.cluster.linkages import MEAN, MIN, Linkage
 
 
 def _linkage(
   distances: jax.typing.ArrayLike | EuclideanDistances,
   labels: jax.typing.ArrayLike,
   num_clusters: int,
-  reduce: str,
+  linkage: Linkage,
 ) -> jax.Array:
   with jax.enable_x64(True):
     source = sources.as_source(distances)
     labels, _ = checks.check_labels(labels, source.num_samples, num_clusters)
-    return panels.linkage_matrix(source, labels, int(num_clusters), reduce)
+    return panels.linkage_matrix(source, labels, int(num_clusters), linkage)
 
 
 def mean_linkage(
@@ -45,7 +46,7 @@ def mean_linkage(
 
   Source: Ding et al., DBC, Eq. 4; Zeng et al., E-cluster, Eq. 6.
   """
-  return _linkage(distances, labels, num_clusters, 'mean')
+  return _linkage(distances, labels, num_clusters, MEAN)
 
 
 def min_linkage(
@@ -72,4 +73,4 @@ def min_linkage(
 
   Source: Lin et al., BUC (AAAI 2019), the minimum distance criterion.
   """
-  return _linkage(distances, labels, num_clusters, 'min')
+  return _linkage(distances, labels, num_clusters, MIN)

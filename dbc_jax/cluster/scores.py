@@ -1,0 +1,144 @@
+"""The score of every pair of clusters, and what it is computed from."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dbc_jax.cluster import checks
+from dbc_jax.cluster.criteria.criterion import Criterion
+from dbc_jax.cluster.criteria.means import Means, start_means
+from dbc_jax.cluster.criteria.rule import Terms
+from dbc_jax.cluster.distances import panels, sources
+
+
+def pair_scores(
+  form: Criterion,
+  weight: jax.typing.ArrayLike,
+  inter: jax.Array,
+  a: Terms,
+  b: Terms,
+) -> jax.Array:
+  """Scores of pairs (a, b), element by element with broadcasting, float32.
+
+  `inter` is their linkage, `form` that of a criterion of this weight. Float64
+  inside, so that nothing but the linkage is rounded; the last rounding lets
+  pairs that tie in exact arithmetic tie here.
+  """
+  scores = form.rule.distance(inter.astype(jnp.float64), a, b)
+  if form.reg_weight > 0:
+    scores = scores + weight * form.rule.price(a, b)
+  return scores.astype(jnp.float32)
+
+
+def check_base_distances(
+  criterion: Criterion,
+  base: jax.typing.ArrayLike | None,
+  num_samples: int,
+) -> jax.Array | None:
+  """The caller's distance matrix, checked, if there is one."""
+  if base is None:
+    return None
+  if criterion.rule.squared:
+    raise ValueError(
+      'squared: got True together with distances, expected False: it squares '
+      "this library's own Euclidean distances; square yours before passing "
+      'them.'
+    )
+  return checks.check_distances(base, num_samples)
+
+
+def base_source(
+  criterion: Criterion, features: np.ndarray, base: jax.Array | None
+) -> sources.Source:
+  """Where the criterion's distances come from; in float64 mode."""
+  if base is not None:
+    return sources.MatrixSource(base)
+  return sources.feature_source(features, criterion.rule.squared)
+
+
+def cluster_terms(
+  criterion: Criterion,
+  source: sources.Source,
+  features: np.ndarray,
+  labels: np.ndarray,
+  within: jax.Array,
+  num_merges: int,
+) -> tuple[Terms, Means]:
+  """Terms of the given clusters, from M_cc `within` [C], C >= K, and means.
+
+  Slots without a cluster get the terms of an empty one of size 1. The means
+  have room for num_merges merges, or no width where the criterion has no use
+  for them. To be called, and its results used, in float64 mode.
+  """
+  capacity = len(within)
+  sizes = np.ones(capacity)
+  num_clusters = int(labels.max()) + 1
+  sizes[:num_clusters] = np.bincount(labels)
+  if not criterion.uses_deviations:
+    array = jnp.zeros((len(labels), 0), jnp.float32)
+  elif isinstance(source, sources.FeatureSource):
+    array = source.features
+  else:
+    array = jnp.asarray(features)
+  means, ssd = start_means(array, labels, capacity, num_merges)
+  terms = Terms(jnp.asarray(sizes), within.astype(jnp.float64), ssd)
+  return criterion.rule.start(terms), means
+
+
+@functools.partial(jax.jit, static_argnames='form')
+def score_matrix(
+  form: Criterion,
+  weight: jax.typing.ArrayLike,
+  inter: jax.Array,
+  terms: Terms,
+) -> jax.Array:
+  """Scores of all pairs [K, K], +inf on the diagonal."""
+  column = jax.tree.map(lambda x: x[:, None], terms)
+  scores = pair_scores(form, weight, inter, column, terms)
+  return jnp.where(jnp.eye(len(scores), dtype=bool), jnp.inf, scores)
+
+
+def criterion_matrix(
+  criterion: Criterion,
+  features: jax.typing.ArrayLike,
+  labels: jax.typing.ArrayLike,
+  num_clusters: int,
+  *,
+  distances: jax.typing.ArrayLike | None = None,
+) -> jax.Array:
+  """Score of every pair of clusters; the smallest merges first.
+
+  Args:
+    criterion: what to score by; see `Criterion` for the equations.
+    features: [N, D] floating point, taken as they are (callers pass
+      L2-normalised rows). SSD is always of these.
+    labels: [N] integer, contiguous 0..K-1. Cluster of each sample.
+    num_clusters: K.
+    distances: [N, N] float32, symmetric, zero diagonal. The base distance, if
+      not the Euclidean distance of the features.
+
+  Returns:
+    [K, K] float32, symmetric, +inf on the diagonal.
+
+  Raises:
+    ValueError: features are not finite; labels are of another length or not
+      contiguous, or do not name num_clusters clusters; distances are no
+      distance matrix, or given with `squared`.
+
+  Source: as `Criterion`.
+  """
+  features = checks.check_features(features)
+  labels, _ = checks.check_labels(labels, len(features), num_clusters)
+  base = check_base_distances(criterion, distances, len(features))
+  with jax.enable_x64(True):
+    source = base_source(criterion, features, base)
+    inter = panels.linkage_matrix(
+      source, labels, int(num_clusters), criterion.rule.linkage
+    )
+    within = jnp.diagonal(inter)
+    terms, _ = cluster_terms(
+      criterion, source, features, labels, within, num_merges=0
+    )
+    return score_matrix(criterion.form, criterion.reg_weight, inter, terms)
