@@ -4,8 +4,9 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-import jax
 import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,43 +23,34 @@ class Linkage:
     dtype: what panels are combined in.
   """
 
-  combine: Callable[..., jax.Array]
-  reduce: Callable[..., jax.Array]
+  combine: Callable[..., Array]
+  reduce: Callable[..., Array]
   scatter: str
   none: float
   dtype: Any = jnp.float32
 
-  def count(self, values: jax.Array, twice: jax.Array) -> jax.Array:
+  def count(self, values: Array, twice: Array) -> Array:
     """Distances as they are combined; some stand for two equal ones."""
     del twice
     return values
 
-  def put(
-    self, into: jax.Array, slots: jax.Array, values: jax.Array
-  ) -> jax.Array:
+  def put(self, into: Array, slots: Array, values: Array) -> Array:
     """Combines each value with its slot; slots out of range are dropped."""
     return getattr(into.at[slots], self.scatter)(values, mode='drop')
 
-  def finish(self, values: jax.Array, pairs: jax.Array) -> jax.Array:
+  def finish(self, values: Array, pairs: ArrayLike) -> Array:
     """The linkage, from the combined distances of so many pairs of samples."""
     del pairs
     return values
 
-  def merge(
-    self, a: jax.Array, b: jax.Array, n_a: jax.Array, n_b: jax.Array
-  ) -> jax.Array:
+  def merge(self, a: Array, b: Array, n_a: Array, n_b: Array) -> Array:
     """Linkage of a merged cluster with others, from that of its two parts."""
     del n_a, n_b
     return self.combine(a, b)
 
   def merge_within(
-    self,
-    a: jax.Array,
-    b: jax.Array,
-    inter: jax.Array,
-    n_a: jax.Array,
-    n_b: jax.Array,
-  ) -> jax.Array:
+    self, a: Array, b: Array, inter: Array, n_a: Array, n_b: Array
+  ) -> Array:
     """Linkage of a merged cluster with itself; `inter` is that of its parts."""
     del n_a, n_b
     return self.combine(self.combine(a, b), inter)
@@ -67,26 +59,19 @@ class Linkage:
 class _Mean(Linkage):
   """The mean distance between members, of all n_a n_b pairs."""
 
-  def count(self, values: jax.Array, twice: jax.Array) -> jax.Array:
+  def count(self, values: Array, twice: Array) -> Array:
     values = values.astype(self.dtype)
     return jnp.where(twice, 2 * values, values)
 
-  def finish(self, values: jax.Array, pairs: jax.Array) -> jax.Array:
+  def finish(self, values: Array, pairs: ArrayLike) -> Array:
     return values / pairs
 
-  def merge(
-    self, a: jax.Array, b: jax.Array, n_a: jax.Array, n_b: jax.Array
-  ) -> jax.Array:
+  def merge(self, a: Array, b: Array, n_a: Array, n_b: Array) -> Array:
     return (n_a * a + n_b * b) / (n_a + n_b)
 
   def merge_within(
-    self,
-    a: jax.Array,
-    b: jax.Array,
-    inter: jax.Array,
-    n_a: jax.Array,
-    n_b: jax.Array,
-  ) -> jax.Array:
+    self, a: Array, b: Array, inter: Array, n_a: Array, n_b: Array
+  ) -> Array:
     total = n_a**2 * a + n_b**2 * b + 2 * n_a * n_b * inter
     return total / (n_a + n_b) ** 2
 

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
+from jax.typing import ArrayLike
 
 from dbc_jax.cluster import checks, scores
 from dbc_jax.cluster.criteria.criterion import Criterion
@@ -51,12 +52,12 @@ def _relabel(
 
 
 def merge_clusters(
-  features: jax.typing.ArrayLike,
-  labels: jax.typing.ArrayLike,
+  features: ArrayLike,
+  labels: ArrayLike,
   num_merges: int,
   criterion: Criterion,
   *,
-  distances: jax.typing.ArrayLike | None = None,
+  distances: ArrayLike | None = None,
   memory_budget_gb: float | None = None,
 ) -> MergeResult:
   """Merges the best pair of clusters, num_merges times.
@@ -107,10 +108,9 @@ def merge_clusters(
     given_distances=distances is not None,
     memory_budget_gb=memory_budget_gb,
   ).name
-  base = scores.check_base_distances(criterion, distances, len(features))
   merge = matrix_free.merge if engine == 'matrix_free' else dense.merge
   with jax.enable_x64(True):
-    source = scores.base_source(criterion, features, base)
+    source = scores.base_source(criterion, features, distances)
     slots, merge_scores = merge(
       criterion, source, features, labels, num_clusters, num_merges
     )

@@ -5,21 +5,25 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
+from jax.typing import ArrayLike
 
 from dbc_jax.cluster import checks
 from dbc_jax.cluster.criteria.criterion import Criterion
 from dbc_jax.cluster.criteria.means import Means, start_means
 from dbc_jax.cluster.criteria.rule import Terms
-from dbc_jax.cluster.distances import panels, sources
+from dbc_jax.cluster.distances import panels
+from dbc_jax.cluster.distances.sources import (
+  FeatureSource,
+  MatrixSource,
+  Source,
+  feature_source,
+)
 
 
 def pair_scores(
-  form: Criterion,
-  weight: jax.typing.ArrayLike,
-  inter: jax.Array,
-  a: Terms,
-  b: Terms,
-) -> jax.Array:
+  form: Criterion, weight: ArrayLike, inter: Array, a: Terms, b: Terms
+) -> Array:
   """Scores of pairs (a, b), element by element with broadcasting, float32.
 
   `inter` is their linkage, `form` that of a criterion of this weight. Float64
@@ -32,38 +36,28 @@ def pair_scores(
   return scores.astype(jnp.float32)
 
 
-def check_base_distances(
-  criterion: Criterion,
-  base: jax.typing.ArrayLike | None,
-  num_samples: int,
-) -> jax.Array | None:
-  """The caller's distance matrix, checked, if there is one."""
-  if base is None:
-    return None
-  if criterion.rule.squared:
+def base_source(
+  criterion: Criterion, features: np.ndarray, distances: ArrayLike | None
+) -> Source:
+  """Where the criterion's distances come from, checked; in float64 mode."""
+  squared = criterion.rule.squared
+  if distances is None:
+    return feature_source(features, squared)
+  if squared:
     raise ValueError(
       'squared: got True together with distances, expected False: it squares '
       "this library's own Euclidean distances; square yours before passing "
       'them.'
     )
-  return checks.check_distances(base, num_samples)
-
-
-def base_source(
-  criterion: Criterion, features: np.ndarray, base: jax.Array | None
-) -> sources.Source:
-  """Where the criterion's distances come from; in float64 mode."""
-  if base is not None:
-    return sources.MatrixSource(base)
-  return sources.feature_source(features, criterion.rule.squared)
+  return MatrixSource(checks.check_distances(distances, len(features)))
 
 
 def cluster_terms(
   criterion: Criterion,
-  source: sources.Source,
+  source: Source,
   features: np.ndarray,
   labels: np.ndarray,
-  within: jax.Array,
+  within: Array,
   num_merges: int,
 ) -> tuple[Terms, Means]:
   """Terms of the given clusters, from M_cc `within` [C], C >= K, and means.
@@ -78,7 +72,7 @@ def cluster_terms(
   sizes[:num_clusters] = np.bincount(labels)
   if not criterion.uses_deviations:
     array = jnp.zeros((len(labels), 0), jnp.float32)
-  elif isinstance(source, sources.FeatureSource):
+  elif isinstance(source, FeatureSource):
     array = source.features
   else:
     array = jnp.asarray(features)
@@ -89,11 +83,8 @@ def cluster_terms(
 
 @functools.partial(jax.jit, static_argnames='form')
 def score_matrix(
-  form: Criterion,
-  weight: jax.typing.ArrayLike,
-  inter: jax.Array,
-  terms: Terms,
-) -> jax.Array:
+  form: Criterion, weight: ArrayLike, inter: Array, terms: Terms
+) -> Array:
   """Scores of all pairs [K, K], +inf on the diagonal."""
   column = jax.tree.map(lambda x: x[:, None], terms)
   scores = pair_scores(form, weight, inter, column, terms)
@@ -102,12 +93,12 @@ def score_matrix(
 
 def criterion_matrix(
   criterion: Criterion,
-  features: jax.typing.ArrayLike,
-  labels: jax.typing.ArrayLike,
+  features: ArrayLike,
+  labels: ArrayLike,
   num_clusters: int,
   *,
-  distances: jax.typing.ArrayLike | None = None,
-) -> jax.Array:
+  distances: ArrayLike | None = None,
+) -> Array:
   """Score of every pair of clusters; the smallest merges first.
 
   Args:
@@ -131,9 +122,8 @@ def criterion_matrix(
   """
   features = checks.check_features(features)
   labels, _ = checks.check_labels(labels, len(features), num_clusters)
-  base = check_base_distances(criterion, distances, len(features))
   with jax.enable_x64(True):
-    source = base_source(criterion, features, base)
+    source = base_source(criterion, features, distances)
     inter = panels.linkage_matrix(
       source, labels, int(num_clusters), criterion.rule.linkage
     )

@@ -19,10 +19,10 @@ class BlockPass(Protocol):
   What `shared`, an item, a result and the carry are is the pass's own affair.
   """
 
-  def compute(self, shared: Any, item: Any) -> Any:
+  def compute(self, shared: Any, item: Any, /) -> Any:
     """The result of one item; the expensive part, on any device."""
 
-  def consume(self, carry: Any, shared: Any, item: Any, result: Any) -> Any:
+  def consume(self, carry: Any, shared: Any, item: Any, result: Any, /) -> Any:
     """The carry with the result of the next item, in order."""
 
 

@@ -5,7 +5,7 @@
 Source: Sokal & Michener, University of Kansas Science Bulletin 38 (1958).
 """
 
-import jax
+from jax import Array
 
 from dbc_jax.cluster.criteria import rule
 
@@ -16,10 +16,8 @@ class Rule(rule.Rule):
   uses_within = False
   uses_deviations = False
 
-  def distance(
-    self, inter: jax.Array, a: rule.Terms, b: rule.Terms
-  ) -> jax.Array:
+  def distance(self, inter: Array, a: rule.Terms, b: rule.Terms) -> Array:
     return inter
 
-  def price(self, a: rule.Terms, b: rule.Terms) -> jax.Array:
+  def price(self, a: rule.Terms, b: rule.Terms) -> Array:
     return a.sizes + b.sizes

@@ -7,6 +7,7 @@ import inspect
 import math
 import numbers
 import pkgutil
+from typing import TypeGuard
 
 from dbc_jax.cluster import criteria
 from dbc_jax.cluster.criteria import rule as rules
@@ -75,7 +76,7 @@ class Criterion:
           f'{field.name}: got {got!r}, expected one of {values}; leave it out '
           f'for {default!r}.'
         )
-      owners = [n for n, c in _built_in().items() if field.name in c.options()]
+      owners = [n for n, c in built_in().items() if field.name in c.options()]
       raise ValueError(
         f'{field.name}: got {got!r} for {self.name!r}, expected {default!r}: '
         f'it is an option of {" and ".join(owners)} alone; leave it out.'
@@ -101,7 +102,7 @@ class Criterion:
     return self.rule.uses_deviations and self.reg_weight > 0
 
 
-def _is_rule(found: object) -> bool:
+def _is_rule(found: object) -> TypeGuard[type[rules.Rule]]:
   return (
     inspect.isclass(found)
     and issubclass(found, rules.Rule)
@@ -110,25 +111,26 @@ def _is_rule(found: object) -> bool:
 
 
 @functools.cache
-def _built_in() -> dict[str, type[rules.Rule]]:
+def built_in() -> dict[str, type[rules.Rule]]:
   """The rules of this folder, by the names of their files."""
-  modules = {
-    info.name: importlib.import_module(f'{criteria.__name__}.{info.name}')
-    for info in pkgutil.iter_modules(criteria.__path__)
-  }
-  found = {name: getattr(m, 'Rule', None) for name, m in modules.items()}
-  return {name: rule for name, rule in found.items() if _is_rule(rule)}
+  found = {}
+  for file in pkgutil.iter_modules(criteria.__path__):
+    module = importlib.import_module(f'{criteria.__name__}.{file.name}')
+    rule = getattr(module, 'Rule', None)
+    if _is_rule(rule):
+      found[file.name] = rule
+  return found
 
 
 @functools.cache
 def _find(name: str) -> type[rules.Rule]:
   """The rule of this name, of this folder or of another package."""
-  if name in _built_in():
-    return _built_in()[name]
+  if name in built_in():
+    return built_in()[name]
   module, _, attribute = str(name).partition(':')
   if not attribute:
     raise ValueError(
-      f'name: got {name!r}, expected one of {", ".join(_built_in())}, or '
+      f'name: got {name!r}, expected one of {", ".join(built_in())}, or '
       "'package.module:Rule'; pick the criterion to merge by."
     )
   try:

@@ -11,13 +11,13 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
 
 from dbc_jax.cluster.criteria import rule
 
 
-def intra_dispersion(
-  within: jax.Array, sizes: jax.Array, intra: str = 'sum'
-) -> jax.Array:
+def intra_dispersion(within: Array, sizes: Array, intra: str = 'sum') -> Array:
   """Dispersion d of clusters, from the mean distance `within` each (M_cc)."""
   # The paper's Eq. 3 divides the sum over all pairs by n ('sum'); its words
   # say average pairwise distance, and its public code divides by n^2 ('mean').
@@ -42,12 +42,10 @@ class Rule(rule.Rule):
   update: Literal['exact', 'eq7'] = 'exact'
   squared: Literal[False, True] = False
 
-  def distance(
-    self, inter: jax.Array, a: rule.Terms, b: rule.Terms
-  ) -> jax.Array:
+  def distance(self, inter: Array, a: rule.Terms, b: rule.Terms) -> Array:
     return inter
 
-  def price(self, a: rule.Terms, b: rule.Terms) -> jax.Array:
+  def price(self, a: rule.Terms, b: rule.Terms) -> Array:
     return a.own + b.own
 
   def start(self, terms: rule.Terms) -> rule.Terms:
@@ -55,7 +53,7 @@ class Rule(rule.Rule):
     return terms._replace(own=d)
 
   def merge(
-    self, a: rule.Terms, b: rule.Terms, inter: jax.Array, gap: jax.Array
+    self, a: rule.Terms, b: rule.Terms, inter: Array, gap: Array
   ) -> rule.Terms:
     merged = super().merge(a, b, inter, gap)
     if self.update == 'exact':
@@ -69,19 +67,19 @@ class Rule(rule.Rule):
 
 @functools.partial(jax.jit, static_argnames='intra')
 def _dispersion_matrix(
-  linkage: jax.Array, sizes: jax.Array, reg_weight: jax.Array, intra: str
-) -> jax.Array:
+  linkage: Array, sizes: Array, reg_weight: Array, intra: str
+) -> Array:
   d = intra_dispersion(jnp.diagonal(linkage), sizes, intra)
   return linkage + reg_weight * (d[:, None] + d)
 
 
 def dispersion_matrix(
-  mean_linkage: jax.typing.ArrayLike,
-  sizes: jax.typing.ArrayLike,
+  mean_linkage: ArrayLike,
+  sizes: ArrayLike,
   *,
   reg_weight: float,
   intra: str = 'sum',
-) -> jax.Array:
+) -> Array:
   """Dispersion criterion of every pair of clusters.
 
       P[a, b] = M[a, b] + reg_weight (d_a + d_b)

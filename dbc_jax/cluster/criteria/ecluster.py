@@ -10,13 +10,13 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
 
 from dbc_jax.cluster.criteria import rule
 
 
-def energy_distance(
-  inter: jax.Array, within_a: jax.Array, within_b: jax.Array
-) -> jax.Array:
+def energy_distance(inter: Array, within_a: Array, within_b: Array) -> Array:
   """E-cluster Eq. 6, element by element: 2 M_ab - (M_aa + M_bb)."""
   # The bracket makes (a, b) and (b, a) round alike, and the diagonal zero.
   return 2 * inter - (within_a + within_b)
@@ -34,12 +34,10 @@ class Rule(rule.Rule):
 
   ssd: Literal['sum', 'printed'] = 'sum'
 
-  def distance(
-    self, inter: jax.Array, a: rule.Terms, b: rule.Terms
-  ) -> jax.Array:
+  def distance(self, inter: Array, a: rule.Terms, b: rule.Terms) -> Array:
     return energy_distance(inter, a.within, b.within)
 
-  def price(self, a: rule.Terms, b: rule.Terms) -> jax.Array:
+  def price(self, a: rule.Terms, b: rule.Terms) -> Array:
     # DEVIATION(ecluster Eq. 8): it prints one side's SSD, its Fig. 3 weighs
     # either partner's; the default takes both.
     combine = jnp.add if self.ssd == 'sum' else jnp.minimum
@@ -47,7 +45,7 @@ class Rule(rule.Rule):
 
 
 @jax.jit
-def energy_distance_matrix(mean_linkage: jax.typing.ArrayLike) -> jax.Array:
+def energy_distance_matrix(mean_linkage: ArrayLike) -> Array:
   """Energy distance between every pair of clusters.
 
       E[a, b] = 2 M[a, b] - M[a, a] - M[b, b]

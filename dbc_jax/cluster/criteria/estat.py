@@ -7,7 +7,7 @@ Source: Szekely & Rizzo, Journal of Classification 22 (2005).
 
 import dataclasses
 
-import jax
+from jax import Array
 
 from dbc_jax.cluster.criteria import ecluster
 from dbc_jax.cluster.criteria.rule import Terms
@@ -17,6 +17,6 @@ from dbc_jax.cluster.criteria.rule import Terms
 class Rule(ecluster.Rule):
   """E-cluster's rule, with the factor that Ward's method has too."""
 
-  def distance(self, inter: jax.Array, a: Terms, b: Terms) -> jax.Array:
+  def distance(self, inter: Array, a: Terms, b: Terms) -> Array:
     energy = super().distance(inter, a, b)
     return a.sizes * b.sizes / (a.sizes + b.sizes) * energy

@@ -9,7 +9,7 @@ import dataclasses
 import typing
 from typing import Any, ClassVar, NamedTuple
 
-import jax
+from jax import Array
 
 from dbc_jax.cluster.linkages import MEAN, Linkage
 
@@ -17,9 +17,9 @@ from dbc_jax.cluster.linkages import MEAN, Linkage
 class Terms(NamedTuple):
   """What a score needs to know of single clusters, each [K] float64."""
 
-  sizes: jax.Array
-  within: jax.Array  # Linkage of a cluster with itself.
-  ssd: jax.Array  # Sum of squared deviations from the mean.
+  sizes: Array
+  within: Array  # Linkage of a cluster with itself.
+  ssd: Array  # Sum of squared deviations from the mean.
   own: Any = ()  # What one rule keeps besides: arrays [K], from its `start`.
 
 
@@ -46,26 +46,24 @@ class Rule(abc.ABC):
   """
 
   linkage: ClassVar[Linkage] = MEAN
-  squared: ClassVar[bool] = False
+  squared = False
   follows: ClassVar[bool] = False
   uses_within: ClassVar[bool] = True
   uses_deviations: ClassVar[bool] = True
 
   @abc.abstractmethod
-  def distance(self, inter: jax.Array, a: Terms, b: Terms) -> jax.Array:
+  def distance(self, inter: Array, a: Terms, b: Terms) -> Array:
     """How far apart clusters of this linkage are."""
 
   @abc.abstractmethod
-  def price(self, a: Terms, b: Terms) -> jax.Array:
+  def price(self, a: Terms, b: Terms) -> Array:
     """What the regulariser weighs; the weight stays outside."""
 
   def start(self, terms: Terms) -> Terms:
     """Terms of the starting clusters, with what the rule keeps besides."""
     return terms
 
-  def merge(
-    self, a: Terms, b: Terms, inter: jax.Array, gap: jax.Array
-  ) -> Terms:
+  def merge(self, a: Terms, b: Terms, inter: Array, gap: Array) -> Terms:
     """Terms of the union of a and b; `gap` is ||mean_a - mean_b||^2."""
     n_a, n_b = a.sizes, b.sizes
     n = n_a + n_b

@@ -2,6 +2,8 @@
 
 import jax
 import numpy as np
+from jax import Array
+from jax.typing import ArrayLike
 
 from dbc_jax.cluster import checks
 from dbc_jax.cluster.distances import panels, sources
@@ -9,11 +11,8 @@ from dbc_jax.cluster.linkages import MIN
 
 
 def pairwise_distances(
-  features: jax.typing.ArrayLike,
-  *,
-  squared: bool = False,
-  block_size: int | None = None,
-) -> jax.Array:
+  features: ArrayLike, *, squared: bool = False, block_size: int | None = None
+) -> Array:
   """Euclidean distance between every two samples.
 
       dist[i, j] = ||x_i - x_j||      or its square, if `squared`

@@ -1,6 +1,8 @@
 """From distances between samples to distances between clusters."""
 
 import jax
+from jax import Array
+from jax.typing import ArrayLike
 
 from dbc_jax.cluster import checks
 from dbc_jax.cluster.distances import panels, sources
@@ -9,11 +11,11 @@ from dbc_jax.cluster.linkages import MEAN, MIN, Linkage
 
 
 def _linkage(
-  distances: jax.typing.ArrayLike | EuclideanDistances,
-  labels: jax.typing.ArrayLike,
+  distances: ArrayLike | EuclideanDistances,
+  labels: ArrayLike,
   num_clusters: int,
   linkage: Linkage,
-) -> jax.Array:
+) -> Array:
   with jax.enable_x64(True):
     source = sources.as_source(distances)
     labels, _ = checks.check_labels(labels, source.num_samples, num_clusters)
@@ -21,10 +23,10 @@ def _linkage(
 
 
 def mean_linkage(
-  distances: jax.typing.ArrayLike | EuclideanDistances,
-  labels: jax.typing.ArrayLike,
+  distances: ArrayLike | EuclideanDistances,
+  labels: ArrayLike,
   num_clusters: int,
-) -> jax.Array:
+) -> Array:
   """Mean distance between the members of every two clusters.
 
       M[a, b] = 1/(n_a n_b) sum_{i in a, j in b} dist[i, j]
@@ -50,10 +52,10 @@ def mean_linkage(
 
 
 def min_linkage(
-  distances: jax.typing.ArrayLike | EuclideanDistances,
-  labels: jax.typing.ArrayLike,
+  distances: ArrayLike | EuclideanDistances,
+  labels: ArrayLike,
   num_clusters: int,
-) -> jax.Array:
+) -> Array:
   """Smallest distance between the members of every two clusters.
 
       L[a, b] = min_{i in a, j in b} dist[i, j]

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
+from jax import Array, lax
 
 from dbc_jax.cluster.distances.sources import Source
 from dbc_jax.cluster.linkages import Linkage
@@ -51,9 +51,9 @@ class Layout:
     single: whether each sample is a cluster, which leaves nothing to combine.
   """
 
-  order: jax.Array
-  slots: jax.Array
-  sizes: jax.Array
+  order: Array
+  slots: Array
+  sizes: Array
   tile: int
   single: bool
 
@@ -78,8 +78,8 @@ def make_layout(
 class Carry(NamedTuple):
   """What a panel leaves to the next: the cluster that it may not finish."""
 
-  cluster: jax.Array  # int32
-  row: jax.Array  # [capacity], its combined distances so far
+  cluster: Array  # int32
+  row: Array  # [capacity], its combined distances so far
 
 
 def first_carry(capacity: int, linkage: Linkage) -> Carry:
@@ -88,12 +88,8 @@ def first_carry(capacity: int, linkage: Linkage) -> Carry:
 
 
 def compute_panel(
-  source: Source,
-  layout: Layout,
-  start: jax.Array,
-  linkage: Linkage,
-  block: int,
-) -> jax.Array:
+  source: Source, layout: Layout, start: Array, linkage: Linkage, block: int
+) -> Array:
   """Distances of the samples at start.. with all clusters, [capacity, B].
 
   Where each sample is a cluster it is [P, B].
@@ -108,7 +104,7 @@ def compute_panel(
   rows = source.prepare(order)
   diagonal = start // tile
 
-  def body(k: jax.Array, out: jax.Array) -> jax.Array:
+  def body(k: Array, out: Array) -> Array:
     columns = lax.dynamic_slice(layout.order, (k * tile,), (tile,))
     slots = lax.dynamic_slice(layout.slots, (k * tile,), (tile,))
     values = source.tile(rows, columns)
@@ -127,12 +123,8 @@ def compute_panel(
 
 
 def linkage_rows(
-  layout: Layout,
-  start: jax.Array,
-  panel: jax.Array,
-  carry: Carry,
-  linkage: Linkage,
-) -> tuple[jax.Array, jax.Array, Carry]:
+  layout: Layout, start: Array, panel: Array, carry: Carry, linkage: Linkage
+) -> tuple[Array, Array, Carry]:
   """Clusters [B], their linkage with all [B, capacity] float32, and the carry.
 
   The entries of cluster a with the clusters b >= a are right, the others are
@@ -159,7 +151,7 @@ def linkage_rows(
   return clusters, rows.astype(jnp.float32), carry
 
 
-def starts(num_samples: int, block: int) -> jax.Array:
+def starts(num_samples: int, block: int) -> Array:
   """First positions of all panels, the items of a pass."""
   return jnp.arange(0, num_samples, block, dtype=jnp.int32)
 
@@ -171,12 +163,11 @@ class _MatrixPass:
   linkage: Linkage
   block: int
 
-  def compute(self, shared: Any, start: jax.Array) -> jax.Array:
-    return compute_panel(*shared, start, self.linkage, self.block)
+  def compute(self, shared: Any, start: Array) -> Array:
+    source, layout = shared
+    return compute_panel(source, layout, start, self.linkage, self.block)
 
-  def consume(
-    self, carry: Any, shared: Any, start: jax.Array, panel: jax.Array
-  ) -> Any:
+  def consume(self, carry: Any, shared: Any, start: Array, panel: Array) -> Any:
     out, unfinished = carry
     clusters, rows, unfinished = linkage_rows(
       shared[1], start, panel, unfinished, self.linkage
@@ -188,7 +179,7 @@ class _MatrixPass:
 
 
 @functools.partial(jax.jit, donate_argnums=0)
-def _mirror(out: jax.Array) -> jax.Array:
+def _mirror(out: Array) -> Array:
   """Copies the upper triangle onto the lower one, in place."""
   n = len(out)
   tile = min(_SMALLEST_BLOCK, n)
@@ -196,7 +187,7 @@ def _mirror(out: jax.Array) -> jax.Array:
   # The last tile starts early rather than run over the end.
   starts = jnp.asarray(np.minimum(np.arange(num_tiles) * tile, n - tile))
 
-  def mirror_rows(i: jax.Array, out: jax.Array) -> jax.Array:
+  def mirror_rows(i: Array, out: Array) -> Array:
     # With a dynamic slice XLA copies all of `out` in the loop; `take` does not.
     rows = jnp.take(out, starts[i] + jnp.arange(tile), axis=0)
     # The last tile may share these columns, so they have to be right as well.
@@ -204,7 +195,7 @@ def _mirror(out: jax.Array) -> jax.Array:
     own = jnp.triu(own) + jnp.triu(own, 1).T
     rows = lax.dynamic_update_slice_in_dim(rows, own, starts[i], axis=1)
 
-    def put(j: jax.Array, out: jax.Array) -> jax.Array:
+    def put(j: Array, out: Array) -> Array:
       values = lax.dynamic_slice_in_dim(rows, starts[j], tile, axis=1)
       return lax.dynamic_update_slice(out, values.T, (starts[j], starts[i]))
 
@@ -221,7 +212,7 @@ def linkage_matrix(
   *,
   capacity: int | None = None,
   tile: int = TILE,
-) -> jax.Array:
+) -> Array:
   """Linkage of all pairs [capacity, capacity] float32, exactly symmetric.
 
   To be called in float64 mode. Rows and columns of clusters that do not exist

@@ -5,7 +5,8 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
+from jax import Array, lax
+from jax.typing import ArrayLike
 
 from dbc_jax.cluster.criteria.criterion import Criterion
 from dbc_jax.cluster.criteria.means import Means
@@ -31,14 +32,14 @@ _BLOCK_SIZE = 64
 )
 def merge_loop(
   form: Criterion,
-  weight: jax.typing.ArrayLike,
-  inter: jax.Array,
+  weight: ArrayLike,
+  inter: Array,
   terms: Terms,
   means: Means,
-  features: jax.Array,
-  num_clusters: jax.typing.ArrayLike,
-  num_merges: jax.typing.ArrayLike,
-) -> tuple[jax.Array, jax.Array, tuple[jax.Array, Means]]:
+  features: Array,
+  num_clusters: ArrayLike,
+  num_merges: ArrayLike,
+) -> tuple[Array, Array, tuple[Array, Means]]:
   """Slot pairs (kept, absorbed) [C-1, 2] and scores [C-1] of the best merges.
 
   Only the first num_merges are filled, and only the first num_clusters slots
@@ -55,15 +56,15 @@ def merge_loop(
   )
   starts = jnp.asarray(starts, jnp.int32)
 
-  def row_links(inter: jax.Array, rows: jax.Array) -> jax.Array:
+  def row_links(inter: Array, rows: Array) -> Array:
     # With M[i] or a dynamic slice XLA copies all of M in the loop; `take` none.
     return jnp.take(inter, rows, axis=0)
 
-  def first_search(i: jax.Array, frontier: Frontier) -> Frontier:
+  def first_search(i: Array, frontier: Frontier) -> Frontier:
     rows = starts[i] + jnp.arange(block, dtype=jnp.int32)
     return search(form, weight, frontier, rows, row_links(inter, rows))
 
-  def merge(step: jax.Array, state: tuple) -> tuple:
+  def merge(step: Array, state: tuple) -> tuple:
     inter, frontier = state
 
     terms, means = frontier.terms, frontier.means

@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
 
 from dbc_jax.cluster.criteria.criterion import Criterion
 from dbc_jax.cluster.criteria.means import Means
@@ -29,17 +31,17 @@ class Frontier(NamedTuple):
 
   terms: Terms
   means: Means
-  alive: jax.Array  # [C] bool
-  best_scores: jax.Array  # [C] float32, +inf where there is no pair
-  best_partners: jax.Array  # [C] int32
-  others: jax.Array  # [C] float32, lower bounds
-  stale: jax.Array  # [C] bool
-  pairs: jax.Array  # [C-1, 2] int32, slots (kept, absorbed)
-  scores: jax.Array  # [C-1] float32
+  alive: Array  # [C] bool
+  best_scores: Array  # [C] float32, +inf where there is no pair
+  best_partners: Array  # [C] int32
+  others: Array  # [C] float32, lower bounds
+  stale: Array  # [C] bool
+  pairs: Array  # [C-1, 2] int32, slots (kept, absorbed)
+  scores: Array  # [C-1] float32
 
 
 def start_frontier(
-  terms: Terms, means: Means, num_clusters: jax.typing.ArrayLike
+  terms: Terms, means: Means, num_clusters: ArrayLike
 ) -> Frontier:
   """Before the first merge; rows have to be searched."""
   capacity = len(terms.sizes)
@@ -56,7 +58,7 @@ def start_frontier(
   )
 
 
-def _two_best(scores: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+def _two_best(scores: Array) -> tuple[Array, Array, Array]:
   """Smallest of each row [R, C], where it is, and the smallest of the rest."""
   # argmin takes the first of equals: a tie goes to the lowest index.
   where = scores.argmin(axis=1).astype(jnp.int32)
@@ -67,10 +69,10 @@ def _two_best(scores: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
 
 def search(
   form: Criterion,
-  weight: jax.typing.ArrayLike,
+  weight: ArrayLike,
   frontier: Frontier,
-  rows: jax.Array,
-  links: jax.Array,
+  rows: Array,
+  links: Array,
 ) -> Frontier:
   """Finds the best of `rows` [R] to their right, from their linkage [R, C].
 
@@ -83,7 +85,7 @@ def search(
   pairs &= alive.at[rows].get(mode='clip')[:, None]
   score, partner, second = _two_best(jnp.where(pairs, scores, jnp.inf))
 
-  def put(old: jax.Array, new: jax.Array) -> jax.Array:
+  def put(old: Array, new: Array) -> Array:
     return old.at[rows].set(new, mode='drop')
 
   return frontier._replace(
@@ -94,19 +96,14 @@ def search(
   )
 
 
-def best_row(frontier: Frontier) -> tuple[jax.Array, jax.Array, jax.Array]:
+def best_row(frontier: Frontier) -> tuple[Array, Array, Array]:
   """The row of the smallest bound, its partner, and whether it is stale."""
   row = jnp.argmin(frontier.best_scores).astype(jnp.int32)
   return row, frontier.best_partners[row], frontier.stale[row]
 
 
 def _merged_terms(
-  rule: Rule,
-  terms: Terms,
-  means: Means,
-  a: jax.Array,
-  b: jax.Array,
-  inter_ab: jax.Array,
+  rule: Rule, terms: Terms, means: Means, a: Array, b: Array, inter_ab: Array
 ) -> tuple[Terms, Means]:
   """Terms and means after b joined a, in slot a."""
   mean_a, mean_b = means.of(jnp.stack([a, b]))
@@ -120,11 +117,11 @@ def _merged_terms(
 
 def merge_best(
   form: Criterion,
-  weight: jax.typing.ArrayLike,
-  step: jax.typing.ArrayLike,
+  weight: ArrayLike,
+  step: ArrayLike,
   frontier: Frontier,
-  links: jax.Array,
-) -> tuple[Frontier, jax.Array]:
+  links: Array,
+) -> tuple[Frontier, Array]:
   """Merges the best row, which is not stale, with its partner.
 
   Args:

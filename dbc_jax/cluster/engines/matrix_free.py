@@ -11,12 +11,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
+from jax import Array, lax
+from jax.typing import ArrayLike
 
 from dbc_jax.cluster.criteria.criterion import Criterion
 from dbc_jax.cluster.distances import panels
 from dbc_jax.cluster.distances.panels import TILE, Layout
-from dbc_jax.cluster.distances.sources import FeatureSource
+from dbc_jax.cluster.distances.sources import Source
 from dbc_jax.cluster.engines import frontier as frontier_lib
 from dbc_jax.cluster.linkages import Linkage
 from dbc_jax.cluster.scores import cluster_terms
@@ -37,14 +38,12 @@ class _SearchPass:
   form: Criterion
   block: int
 
-  def compute(self, shared: Any, start: jax.Array) -> jax.Array:
+  def compute(self, shared: Any, start: Array) -> Array:
     source, layout, *_ = shared
     linkage = self.form.rule.linkage
     return panels.compute_panel(source, layout, start, linkage, self.block)
 
-  def consume(
-    self, carry: Any, shared: Any, start: jax.Array, panel: jax.Array
-  ) -> Any:
+  def consume(self, carry: Any, shared: Any, start: Array, panel: Array) -> Any:
     _, layout, weight, terms = shared
     frontier, unfinished = carry
     clusters, rows, unfinished = panels.linkage_rows(
@@ -66,14 +65,14 @@ class _WithinPass:
   linkage: Linkage
   block: int
 
-  def compute(self, shared: Any, item: Any) -> jax.Array:
+  def compute(self, shared: Any, item: Any) -> Array:
     source, layout = shared
     start, first, stop = item
     own = lax.dynamic_slice(layout.slots, (start,), (self.block,))
     order = lax.dynamic_slice(layout.order, (start,), (self.block,))
     rows = source.prepare(order)
 
-    def body(k: jax.Array, out: jax.Array) -> jax.Array:
+    def body(k: Array, out: Array) -> Array:
       columns = lax.dynamic_slice(layout.order, (k * TILE,), (TILE,))
       slots = lax.dynamic_slice(layout.slots, (k * TILE,), (TILE,))
       values = source.tile(rows, columns).astype(jnp.float64)
@@ -84,15 +83,15 @@ class _WithinPass:
     return lax.fori_loop(first, stop, body, empty)
 
   def consume(
-    self, carry: jax.Array, shared: Any, item: Any, result: jax.Array
-  ) -> jax.Array:
+    self, carry: Array, shared: Any, item: Any, result: Array
+  ) -> Array:
     del shared
     return lax.dynamic_update_slice(carry, result, (item[0],))
 
 
 def _within(
-  source: FeatureSource, layout: Layout, labels: np.ndarray, linkage: Linkage
-) -> jax.Array:
+  source: Source, layout: Layout, labels: np.ndarray, linkage: Linkage
+) -> Array:
   """Linkage [K] float32 of every cluster with itself."""
   sizes = np.bincount(labels)
   if sizes.max() == 1:
@@ -123,7 +122,7 @@ class _MemberPass:
 
   linkage: Linkage
 
-  def compute(self, shared: Any, tile: jax.Array) -> jax.Array:
+  def compute(self, shared: Any, tile: Array) -> Array:
     source, layout, members, count = shared
     columns = lax.dynamic_slice(layout.order, (tile * TILE,), (TILE,))
     values = source.tile(source.prepare(members), columns).astype(jnp.float64)
@@ -132,8 +131,8 @@ class _MemberPass:
     return self.linkage.reduce(values, axis=1)
 
   def consume(
-    self, carry: jax.Array, shared: Any, tile: jax.Array, result: jax.Array
-  ) -> jax.Array:
+    self, carry: Array, shared: Any, tile: Array, result: Array
+  ) -> Array:
     del shared
     old = lax.dynamic_slice(carry, (tile * TILE,), (TILE,))
     new = self.linkage.combine(old, result)
@@ -142,12 +141,8 @@ class _MemberPass:
 
 @functools.partial(jax.jit, static_argnames='linkage')
 def _by_cluster(
-  values: jax.Array,
-  homes: jax.Array,
-  sizes: jax.Array,
-  size: jax.typing.ArrayLike,
-  linkage: Linkage,
-) -> jax.Array:
+  values: Array, homes: Array, sizes: Array, size: ArrayLike, linkage: Linkage
+) -> Array:
   """From one cluster's distances to positions [P], its linkage [C] float32."""
   row = linkage.put(jnp.full(len(sizes), linkage.none), homes, values)
   return linkage.finish(row, size * sizes).astype(jnp.float32)
@@ -157,11 +152,7 @@ class _Clusters:
   """Which samples each cluster holds while it merges, and linkages of one."""
 
   def __init__(
-    self,
-    source: FeatureSource,
-    layout: Layout,
-    labels: np.ndarray,
-    linkage: Linkage,
+    self, source: Source, layout: Layout, labels: np.ndarray, linkage: Linkage
   ):
     self._source, self._layout, self._linkage = source, layout, linkage
     self._homes = np.array(layout.slots)
@@ -169,7 +160,7 @@ class _Clusters:
     ends = np.cumsum(np.bincount(labels))
     self._positions = np.split(np.arange(len(labels)), ends[:-1])
 
-  def linkage(self, slot: int, sizes: jax.Array) -> jax.Array:
+  def linkage(self, slot: int, sizes: Array) -> Array:
     """Linkage [C] float32 of one cluster with all live ones."""
     members = self._order[self._positions[slot]]
     width = _MEMBERS[len(members) > _MEMBERS[0]]
@@ -201,7 +192,7 @@ _best_row = jax.jit(frontier_lib.best_row)
 
 def merge(
   criterion: Criterion,
-  source: FeatureSource,
+  source: Source,
   features: np.ndarray,
   labels: np.ndarray,
   num_clusters: int,
@@ -213,7 +204,7 @@ def merge(
 
   Args:
     criterion: sequential.
-    source: of the distances of the features.
+    source: of the distances.
     features: [N, D], checked.
     labels: [N] int32, 0..K-1.
     num_clusters: K.

@@ -40,6 +40,9 @@ def test_given_distances(criterion):
   [
     ('ward', {}),
     ('DBC', {}),
+    ('means', {}),
+    ('rule', {}),
+    (3, {}),
     ('dbc', {'intra': 'max'}),
     ('dbc', {'update': 'eq6'}),
     ('ecluster', {'ssd': 'one'}),
