@@ -12,13 +12,8 @@ from dbc_jax.cluster import checks
 from dbc_jax.cluster.criteria.criterion import Criterion
 from dbc_jax.cluster.criteria.means import Means, start_means
 from dbc_jax.cluster.criteria.rule import Terms
-from dbc_jax.cluster.distances import panels
-from dbc_jax.cluster.distances.sources import (
-  FeatureSource,
-  MatrixSource,
-  Source,
-  feature_source,
-)
+from dbc_jax.cluster.distances import panels, sources
+from dbc_jax.cluster.distances.sources import Source
 
 
 def pair_scores(
@@ -42,14 +37,14 @@ def base_source(
   """Where the criterion's distances come from, checked; in float64 mode."""
   squared = criterion.rule.squared
   if distances is None:
-    return feature_source(features, squared)
+    return sources.feature_source(features, squared)
   if squared:
     raise ValueError(
       'squared: got True together with distances, expected False: it squares '
       "this library's own Euclidean distances; square yours before passing "
       'them.'
     )
-  return MatrixSource(checks.check_distances(distances, len(features)))
+  return sources.MatrixSource(checks.check_distances(distances, len(features)))
 
 
 def cluster_terms(
@@ -72,7 +67,7 @@ def cluster_terms(
   sizes[:num_clusters] = np.bincount(labels)
   if not criterion.uses_deviations:
     array = jnp.zeros((len(labels), 0), jnp.float32)
-  elif isinstance(source, FeatureSource):
+  elif isinstance(source, sources.FeatureSource):
     array = source.features
   else:
     array = jnp.asarray(features)
@@ -103,32 +98,21 @@ def criterion_matrix(
 
   Args:
     criterion: what to score by; see `Criterion` for the equations.
-    features: [N, D] floating point, taken as they are (callers pass
-      L2-normalised rows). SSD is always of these.
-    labels: [N] integer, contiguous 0..K-1. Cluster of each sample.
+    features, labels, distances: as `merge_clusters` takes them.
     num_clusters: K.
-    distances: [N, N] float32, symmetric, zero diagonal. The base distance, if
-      not the Euclidean distance of the features.
 
   Returns:
     [K, K] float32, symmetric, +inf on the diagonal.
 
   Raises:
-    ValueError: features are not finite; labels are of another length or not
-      contiguous, or do not name num_clusters clusters; distances are no
-      distance matrix, or given with `squared`.
-
-  Source: as `Criterion`.
+    ValueError: as `merge_clusters`, or labels name no num_clusters clusters.
   """
   features = checks.check_features(features)
   labels, _ = checks.check_labels(labels, len(features), num_clusters)
   with jax.enable_x64(True):
     source = base_source(criterion, features, distances)
-    inter = panels.linkage_matrix(
-      source, labels, int(num_clusters), criterion.rule.linkage
-    )
+    linkage = criterion.rule.linkage
+    inter = panels.linkage_matrix(source, labels, int(num_clusters), linkage)
     within = jnp.diagonal(inter)
-    terms, _ = cluster_terms(
-      criterion, source, features, labels, within, num_merges=0
-    )
+    terms, _ = cluster_terms(criterion, source, features, labels, within, 0)
     return score_matrix(criterion.form, criterion.reg_weight, inter, terms)

@@ -60,18 +60,10 @@ def min_linkage(
 
       L[a, b] = min_{i in a, j in b} dist[i, j]
 
-  Args:
-    distances: [N, N] float32, symmetric, zero diagonal; any distance, not only
-      the Euclidean one. Or `EuclideanDistances(features)`: peak memory is then
-      a block of rows beside the result.
-    labels: [N] integer, contiguous 0..K-1. Cluster of each sample.
-    num_clusters: K.
+  Args, Raises: as `mean_linkage`.
 
   Returns:
     [K, K] float32, zero diagonal.
-
-  Raises:
-    ValueError: as `mean_linkage`.
 
   Source: Lin et al., BUC (AAAI 2019), the minimum distance criterion.
   """

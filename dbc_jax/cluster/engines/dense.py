@@ -13,14 +13,9 @@ from dbc_jax.cluster.criteria.means import Means
 from dbc_jax.cluster.criteria.rule import Terms
 from dbc_jax.cluster.distances import panels
 from dbc_jax.cluster.distances.sources import Source
+from dbc_jax.cluster.engines import frontier as frontier_lib
 from dbc_jax.cluster.engines.choice import slot_capacity
-from dbc_jax.cluster.engines.frontier import (
-  Frontier,
-  best_row,
-  merge_best,
-  search,
-  start_frontier,
-)
+from dbc_jax.cluster.engines.frontier import Frontier, best_row, search
 from dbc_jax.cluster.engines.ranked import rank_merges
 from dbc_jax.cluster.scores import cluster_terms, score_matrix
 
@@ -85,14 +80,14 @@ def merge_loop(
     )._replace(terms=terms, means=means)
     a, b, _ = best_row(frontier)
     links = row_links(inter, jnp.stack([a, b]))
-    frontier, row = merge_best(form, weight, step, frontier, links)
+    frontier, row = frontier_lib.merge_best(form, weight, step, frontier, links)
     # Dead slots keep their last values.
     inter = lax.dynamic_update_slice(inter, row[None], (a, jnp.int32(0)))
     inter = lax.dynamic_update_slice(inter, row[:, None], (jnp.int32(0), a))
     return inter, frontier
 
   means = means._replace(features=features)
-  frontier = start_frontier(terms, means, num_clusters)
+  frontier = frontier_lib.start_frontier(terms, means, num_clusters)
   frontier = lax.fori_loop(0, len(starts), first_search, frontier)
   inter, frontier = lax.fori_loop(0, num_merges, merge, (inter, frontier))
   used_up = inter, frontier.means._replace(features=None)

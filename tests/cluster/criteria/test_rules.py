@@ -181,11 +181,11 @@ def test_a_rule_from_outside_equals_brute_force(outside, engine):
   ],
 )
 def test_what_is_no_rule_ends_in_one_line(outside, name):
-  with pytest.raises(ValueError, match='^name: got ') as error:
+  with pytest.raises(ValueError, match=r'^name: got ') as error:
     Criterion(name, 0.1)
   assert '\n' not in str(error.value)
 
 
 def test_options_are_those_of_its_rule_alone(outside):
-  with pytest.raises(ValueError, match="^ssd: got 'printed' for 'complete_r"):
+  with pytest.raises(ValueError, match=r"^ssd: got 'printed' for 'complete_r"):
     Criterion(f'{outside}:Rule', 0.1, ssd='printed')
