@@ -71,9 +71,8 @@ def merge_clusters(
 
   and q stands where the lower of a and b stood. Of equal scores the lowest
   pair of places merges first. With `merge='ranked'` the pairs are ranked once,
-  by the scores of the starting clusters; dbc, ecluster and estat then skip
-  pairs that name an absorbed cluster, buc unites the clusters in which the
-  two now live.
+  by the scores of the starting clusters. A pair that names an absorbed cluster
+  is then skipped; buc unites the clusters in which the two now live.
 
   Args:
     features: [N, D] floating point, taken as they are (callers pass

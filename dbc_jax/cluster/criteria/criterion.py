@@ -66,7 +66,7 @@ class Criterion:
         'the regulariser off.'
       )
     object.__setattr__(self, 'reg_weight', float(weight))
-    for field in dataclasses.fields(self)[2:]:
+    for field in filter(lambda field: field.kw_only, dataclasses.fields(self)):
       got, default = getattr(self, field.name), field.default
       values = taken.get(field.name, (default,))
       if got in values and isinstance(got, type(default)):
@@ -86,7 +86,9 @@ class Criterion:
   def rule(self) -> rules.Rule:
     """The rule of this name, with these options."""
     rule = _find(self.name)
-    return rule(**{option: getattr(self, option) for option in rule.options()})
+    fields = {field.name for field in dataclasses.fields(self) if field.kw_only}
+    taken = fields & rule.options().keys()
+    return rule(**{option: getattr(self, option) for option in taken})
 
   @property
   def form(self) -> 'Criterion':
@@ -122,11 +124,10 @@ def built_in() -> dict[str, type[rules.Rule]]:
   return found
 
 
-@functools.cache
 def _find(name: str) -> type[rules.Rule]:
   """The rule of this name, of this folder or of another package."""
-  if name in built_in():
-    return built_in()[name]
+  if str(name) in built_in():
+    return built_in()[str(name)]
   module, _, attribute = str(name).partition(':')
   if not attribute:
     raise ValueError(

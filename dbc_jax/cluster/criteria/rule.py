@@ -32,8 +32,8 @@ class Rule(abc.ABC):
   The pair with the smallest score merges first. All methods work element by
   element, with broadcasting, in float64, and JAX traces them.
 
-  The fields of a rule are its options. Each is a `Literal` of the values it
-  takes, the default first, and has the name of a field of `Criterion`.
+  A field of a rule that has the name of one of `Criterion` is its option: a
+  `Literal` of the values it takes, the default first.
 
   Attributes:
     linkage: of two clusters, the `inter` of the methods.

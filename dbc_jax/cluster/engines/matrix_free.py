@@ -178,7 +178,7 @@ class _Clusters:
     return _by_cluster(values, self._homes, sizes, len(members), self._linkage)
 
   def merge(self, a: int, b: int) -> None:
-    """b joins a."""
+    """Moves the members of b to a."""
     self._homes[self._positions[b]] = a
     self._positions[a] = np.concatenate(
       [self._positions[a], self._positions[b]]

@@ -43,6 +43,7 @@ def test_given_distances(criterion):
     ('means', {}),
     ('rule', {}),
     (3, {}),
+    (['dbc'], {}),
     ('dbc', {'intra': 'max'}),
     ('dbc', {'update': 'eq6'}),
     ('ecluster', {'ssd': 'one'}),
