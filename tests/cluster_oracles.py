@@ -2,12 +2,16 @@
 
 import itertools
 
+import jax
 import numpy as np
 
 from dbc_jax.cluster import Criterion
+from dbc_jax.cluster.criteria.criterion import built_in
+from dbc_jax.cluster.criteria.rule import Terms
 
-# Every criterion with every option, merging aside.
-CRITERIA = (
+# Criteria that are written out below a second time, with every option, merging
+# aside.
+WRITTEN_OUT = (
   Criterion('buc', 0.0),
   Criterion('buc', 0.03),
   Criterion('buc', 0.03, squared=True),
@@ -26,6 +30,28 @@ CRITERIA = (
   Criterion('average', 0.0),
   Criterion('average', 0.02),
 )
+_KNOWN = {criterion.name for criterion in WRITTEN_OUT}
+
+
+def options_of(name: str) -> list[dict[str, str | bool]]:
+  """Every combination of a built-in rule's options."""
+  options = built_in()[name].options()
+  return [
+    dict(zip(options, values, strict=True))
+    for values in itertools.product(*options.values())
+  ]
+
+
+# Those and every further rule of `criteria/`, by its own formulas.
+CRITERIA = WRITTEN_OUT + tuple(
+  Criterion(name, weight, **options)
+  for name in built_in()
+  if name not in _KNOWN
+  for options in options_of(name)
+  for weight in (0.0, 0.1)
+)
+# One of each, with its regulariser.
+EACH = tuple({c.name: c for c in reversed(CRITERIA) if c.reg_weight}.values())
 
 
 def name_of(criterion: Criterion) -> str:
@@ -90,6 +116,34 @@ def intra(criterion: Criterion, dist: np.ndarray, c: list) -> float:
   return sum(dist[i, j] for i in c for j in c) / divisor
 
 
+def linkage(criterion: Criterion, dist: np.ndarray, a: list, b: list) -> float:
+  """By the criterion's linkage, of all pairs of members at once."""
+  linkage = criterion.rule.linkage
+  values = dist[np.ix_(a, b)].ravel()
+  return float(linkage.finish(linkage.reduce(values, axis=0), len(values)))
+
+
+def terms(
+  criterion: Criterion, dist: np.ndarray, x: np.ndarray, c: list
+) -> Terms:
+  """Terms of one cluster, from its samples; in float64 mode."""
+  fresh = Terms(
+    np.float64(len(c)),
+    np.float64(linkage(criterion, dist, c, c)),
+    np.float64(deviations(x, c)),
+  )
+  return criterion.rule.start(fresh)
+
+
+def score_of_terms(
+  criterion: Criterion, inter: float, a: Terms, b: Terms
+) -> float:
+  """Score of one pair by the rule's own formulas; in float64 mode."""
+  rule = criterion.rule
+  distance = float(rule.distance(np.float64(inter), a, b))
+  return distance + criterion.reg_weight * float(rule.price(a, b))
+
+
 def score(
   criterion: Criterion,
   dist: np.ndarray,
@@ -101,6 +155,11 @@ def score(
 ) -> float:
   """Score of one pair of clusters, given as lists of samples."""
   weight = criterion.reg_weight
+  if criterion.name not in _KNOWN:
+    with jax.enable_x64(True):
+      of_a, of_b = (terms(criterion, dist, x, c) for c in (a, b))
+      inter = linkage(criterion, dist, a, b)
+      return score_of_terms(criterion, inter, of_a, of_b)
   if criterion.name == 'buc':
     return min_between(dist, a, b) + weight * (len(a) + len(b))
   if criterion.name == 'average':

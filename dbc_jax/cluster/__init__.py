@@ -1,11 +1,9 @@
 """Bottom-up clustering: distances, criteria and merging, on plain arrays."""
 
-from dbc_jax.cluster.criteria.criterion import Criterion, criterion_matrix
+from dbc_jax.cluster.criteria.criterion import Criterion
 from dbc_jax.cluster.criteria.dbc import dispersion_matrix
-from dbc_jax.cluster.criteria.ecluster import (
-  energy_distance_matrix,
-  sum_squared_deviations,
-)
+from dbc_jax.cluster.criteria.ecluster import energy_distance_matrix
+from dbc_jax.cluster.criteria.means import sum_squared_deviations
 from dbc_jax.cluster.distances.cameras import center_cameras
 from dbc_jax.cluster.distances.euclidean import pairwise_distances
 from dbc_jax.cluster.distances.jaccard import jaccard_distances
@@ -14,6 +12,7 @@ from dbc_jax.cluster.distances.sources import EuclideanDistances
 from dbc_jax.cluster.engines.choice import Engine, choose_engine
 from dbc_jax.cluster.hierarchy import to_scipy_linkage
 from dbc_jax.cluster.merge import MergeResult, merge_clusters
+from dbc_jax.cluster.scores import criterion_matrix
 from dbc_jax.cluster.validity import validity_indices
 
 __all__ = [

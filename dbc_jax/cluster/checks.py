@@ -5,7 +5,8 @@ import math
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
+from jax import Array, lax
+from jax.typing import ArrayLike
 
 # Two halves of a distance matrix may differ by rounding, not by more. Relative
 # to the largest entry (or to 1, if all are smaller).
@@ -13,7 +14,7 @@ _SYMMETRY_TOLERANCE = 1e-6
 _BLOCK_SIZE = 512
 
 
-def check_features(features: jax.typing.ArrayLike) -> np.ndarray:
+def check_features(features: ArrayLike) -> np.ndarray:
   """Features as a host array, [N, D] float32 (float64 stays float64)."""
   features = np.asarray(features)
   if features.dtype != np.float64:
@@ -35,9 +36,7 @@ def check_features(features: jax.typing.ArrayLike) -> np.ndarray:
 
 
 def check_labels(
-  labels: jax.typing.ArrayLike,
-  num_samples: int,
-  num_clusters: int | None = None,
+  labels: ArrayLike, num_samples: int, num_clusters: int | None = None
 ) -> tuple[np.ndarray, int]:
   """Labels as [N] int32 and the number of clusters they name."""
   labels = np.asarray(labels)
@@ -67,7 +66,7 @@ def check_labels(
 
 
 @jax.jit
-def _faults(distances: jax.Array) -> jax.Array:
+def _faults(distances: Array) -> Array:
   """Of a square matrix: largest entry, asymmetry, negativity, diagonal.
 
   The first is infinite if an entry is not finite; the others mean nothing then.
@@ -78,7 +77,7 @@ def _faults(distances: jax.Array) -> jax.Array:
   starts = np.minimum(np.arange(-(-n // block)) * block, n - block)
   starts = jnp.asarray(starts, jnp.int32)
 
-  def body(k: jax.Array, worst: jax.Array) -> jax.Array:
+  def body(k: Array, worst: Array) -> Array:
     rows = lax.dynamic_slice_in_dim(distances, starts[k], block, axis=0)
     columns = lax.dynamic_slice_in_dim(distances, starts[k], block, axis=1)
     largest = jnp.abs(rows).max()
@@ -92,8 +91,8 @@ def _faults(distances: jax.Array) -> jax.Array:
 
 
 def check_distances(
-  distances: jax.typing.ArrayLike, num_samples: int | None = None
-) -> jax.Array:
+  distances: ArrayLike, num_samples: int | None = None
+) -> Array:
   """Distances as [N, N] float32: finite, >= 0, symmetric, zero diagonal."""
   distances = jnp.asarray(distances, dtype=jnp.float32)
   expected = '[N, N]' if num_samples is None else f'{(num_samples,) * 2}'

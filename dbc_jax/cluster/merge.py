@@ -3,15 +3,12 @@
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
-from dbc_jax.cluster import checks
-from dbc_jax.cluster.criteria import criterion as criteria
+from dbc_jax.cluster import checks, scores
 from dbc_jax.cluster.criteria.criterion import Criterion
-from dbc_jax.cluster.distances import panels, sources
-from dbc_jax.cluster.engines import choice, matrix_free, ranked
-from dbc_jax.cluster.engines import frontier as frontier_lib
+from dbc_jax.cluster.engines import choice, dense, matrix_free
 
 
 class MergeResult(NamedTuple):
@@ -54,50 +51,13 @@ def _relabel(
   return contiguous[labels].astype(np.int32)
 
 
-def _merge_dense(
-  criterion: Criterion,
-  source: sources.Source,
-  features: np.ndarray,
-  labels: np.ndarray,
-  num_clusters: int,
-  num_merges: int,
-) -> tuple[np.ndarray, np.ndarray]:
-  """As `matrix_free.merge`, on a [K, K] matrix; from any source, or ranked."""
-  capacity = num_clusters
-  if criterion.merge == 'sequential':
-    capacity = choice.slot_capacity(num_clusters, len(labels))
-  inter = panels.linkage_matrix(
-    source, labels, num_clusters, criterion.reduce, capacity=capacity
-  )
-  terms, means = criteria.cluster_terms(
-    criterion, source, features, labels, jnp.diagonal(inter), num_merges
-  )
-  form, weight = criterion.form, criterion.reg_weight
-  if criterion.merge == 'ranked':
-    matrix = np.asarray(criteria.score_matrix(form, weight, inter, terms))
-    return ranked.rank_merges(
-      matrix, num_merges, follow=criterion.name == 'buc'
-    )
-  slots, scores, _ = frontier_lib.merge_loop(
-    form,
-    weight,
-    inter,
-    terms,
-    means._replace(features=None),
-    means.features,
-    num_clusters,
-    num_merges,
-  )
-  return np.asarray(slots)[:num_merges], np.asarray(scores)[:num_merges]
-
-
 def merge_clusters(
-  features: jax.typing.ArrayLike,
-  labels: jax.typing.ArrayLike,
+  features: ArrayLike,
+  labels: ArrayLike,
   num_merges: int,
   criterion: Criterion,
   *,
-  distances: jax.typing.ArrayLike | None = None,
+  distances: ArrayLike | None = None,
   memory_budget_gb: float | None = None,
 ) -> MergeResult:
   """Merges the best pair of clusters, num_merges times.
@@ -111,9 +71,8 @@ def merge_clusters(
 
   and q stands where the lower of a and b stood. Of equal scores the lowest
   pair of places merges first. With `merge='ranked'` the pairs are ranked once,
-  by the scores of the starting clusters; dbc, ecluster and estat then skip
-  pairs that name an absorbed cluster, buc unites the clusters in which the
-  two now live.
+  by the scores of the starting clusters. A pair that names an absorbed cluster
+  is then skipped; buc unites the clusters in which the two now live.
 
   Args:
     features: [N, D] floating point, taken as they are (callers pass
@@ -148,16 +107,15 @@ def merge_clusters(
     given_distances=distances is not None,
     memory_budget_gb=memory_budget_gb,
   ).name
-  base = criteria.check_base_distances(criterion, distances, len(features))
-  merge = matrix_free.merge if engine == 'matrix_free' else _merge_dense
+  merge = matrix_free.merge if engine == 'matrix_free' else dense.merge
   with jax.enable_x64(True):
-    source = criteria.base_source(criterion, features, base)
-    slots, scores = merge(
+    source = scores.base_source(criterion, features, distances)
+    slots, merge_scores = merge(
       criterion, source, features, labels, num_clusters, num_merges
     )
   return MergeResult(
     labels=_relabel(labels, slots, num_clusters),
     pairs=_scipy_pairs(slots, num_clusters),
-    scores=scores,
+    scores=merge_scores,
     engine=engine,
   )

@@ -1,10 +1,10 @@
-"""How sound clusters look by their features alone; called after each stage.
+"""How sound clusters look by their features alone.
 
 Nothing here can take an identity.
 """
 
-import jax
 import numpy as np
+from jax.typing import ArrayLike
 
 from dbc_jax.cluster import checks
 
@@ -14,8 +14,8 @@ _NEIGHBOURS = 20
 
 
 def validity_indices(
-  features: jax.typing.ArrayLike,
-  labels: jax.typing.ArrayLike,
+  features: ArrayLike,
+  labels: ArrayLike,
   views: tuple[np.ndarray, np.ndarray] | None = None,
   *,
   sample_size: int = 4096,

@@ -5,10 +5,9 @@ every returned value of it must have been averaged or gathered over the axis.
 Each process holds a copy of the state and its own rows of a batch.
 """
 
-import functools
 import os
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -161,11 +160,13 @@ def parallel_epoch(
 
 def parallel_map(
   function: Callable[..., Any],
+  chosen: Sequence[jax.Device] | None = None,
 ) -> Callable[..., Any]:
   """Compiles `function(state, batch) -> outputs`, rows in and rows out.
 
   Args:
     function: maps [B/n, ...] to a tree of [B/n, ...] on each device.
+    chosen: the devices; all of them if left out.
 
   Returns:
     The same signature, from what `shard` returns to the like; `unshard` brings
@@ -176,7 +177,7 @@ def parallel_map(
     axis_name=AXIS_NAME,
     in_axes=(None, 0),
     out_axes=0,
-    devices=devices(),
+    devices=chosen or devices(),
   )
 
 
@@ -184,87 +185,4 @@ def unshard(outputs: Any) -> Any:
   """What `parallel_map` returns as NumPy arrays [B, ...], in every process."""
   return jax.tree.map(
     lambda x: x.reshape((-1, *x.shape[2:])), processes.gather(outputs)
-  )
-
-
-class BlockPass(Protocol):
-  """A computation over many blocks; hashable, as compiled code depends on it.
-
-  What `shared`, an item, a result and the carry are is the pass's own affair.
-  """
-
-  def compute(self, shared: Any, item: Any) -> Any:
-    """The result of one item; the expensive part, on any device."""
-
-  def consume(self, carry: Any, shared: Any, item: Any, result: Any) -> Any:
-    """The carry with the result of the next item, in order."""
-
-
-def fold_blocks(
-  block_pass: BlockPass, carry: Any, shared: Any, items: Any
-) -> Any:
-  """Computes all items, one on each local device, and consumes them in order.
-
-  Args:
-    block_pass: what to compute, and what to do with it.
-    carry: to begin with; used up.
-    shared: tree of arrays that every item needs; copied to all devices.
-    items: tree of arrays [G, ...]; item g is row g of each.
-
-  Returns:
-    The last carry, on the first device. The number of devices does not change
-    it: a result depends on its item alone.
-  """
-  local = local_devices()
-  if len(local) == 1:
-    return _fold(block_pass, carry, shared, items)
-  compute = _compute_on(block_pass, tuple(local))
-  everywhere = replicate(shared)
-  count = len(jax.tree.leaves(items)[0])
-  for start in range(0, count, len(local)):
-    # The last round repeats an item rather than compile for fewer devices.
-    chosen = np.minimum(np.arange(start, start + len(local)), count - 1)
-    results = compute(everywhere, jax.tree.map(lambda x: x[chosen], items))  # noqa: B023
-    for k in range(min(len(local), count - start)):
-      item = jax.tree.map(lambda x: x[start + k], items)  # noqa: B023
-      result = jax.tree.map(
-        lambda x: jax.device_put(x.addressable_shards[k].data, local[0]),  # noqa: B023
-        results,
-      )
-      carry = _consume(block_pass, carry, shared, item, result)
-    # Not more than a round of results at a time.
-    jax.block_until_ready(carry)
-  return carry
-
-
-@functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
-def _fold(block_pass: BlockPass, carry: Any, shared: Any, items: Any) -> Any:
-  def body(k: jax.Array, carry: Any) -> Any:
-    item = jax.tree.map(lambda x: x[k], items)
-    result = block_pass.compute(shared, item)
-    return block_pass.consume(carry, shared, item, result)
-
-  count = len(jax.tree.leaves(items)[0])
-  return jax.lax.fori_loop(0, count, body, carry)
-
-
-@functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
-def _consume(
-  block_pass: BlockPass, carry: Any, shared: Any, item: Any, result: Any
-) -> Any:
-  # A shard keeps the axis that was split.
-  result = jax.tree.map(lambda x: x[0], result)
-  return block_pass.consume(carry, shared, item, result)
-
-
-@functools.cache
-def _compute_on(
-  block_pass: BlockPass, local: tuple[jax.Device, ...]
-) -> Callable[..., Any]:
-  return jax.pmap(
-    block_pass.compute,
-    axis_name=AXIS_NAME,
-    in_axes=(None, 0),
-    out_axes=0,
-    devices=local,
   )

@@ -1,5 +1,7 @@
 """What merge_clusters returns and refuses, and its linkage matrix."""
 
+import dataclasses
+
 import cluster_oracles as oracles
 import jax.numpy as jnp
 import numpy as np
@@ -39,18 +41,14 @@ def test_clusters_keep_the_order_of_their_lowest(merge):
 
 @pytest.mark.parametrize('num_merges', [1, 17, 25])
 @pytest.mark.parametrize('merge', ['sequential', 'ranked'])
-@pytest.mark.parametrize(
-  ('name', 'reg_weight'),
-  [('buc', 0.03), ('dbc', 0.1), ('ecluster', 0.9), ('estat', 0.1)],
-)
+@pytest.mark.parametrize('criterion', oracles.EACH, ids=oracles.name_of)
 def test_linkage_is_valid_and_cuts_where_merging_ended(
-  name, reg_weight, merge, num_merges
+  criterion, merge, num_merges
 ):
   x = oracles.unit_features(45, 5, seed=3)
   labels = oracles.random_labels(45, 26, seed=4)
-  got = merge_clusters(
-    x, labels, num_merges, Criterion(name, reg_weight, merge=merge)
-  )
+  criterion = dataclasses.replace(criterion, merge=merge)
+  got = merge_clusters(x, labels, num_merges, criterion)
   tree = to_scipy_linkage(got)
   assert hierarchy.is_valid_linkage(tree, throw=True)
   assert tree.shape == (25, 4) and tree[-1, 3] == 26

@@ -1,57 +1,85 @@
-"""Dispersion within and between clusters: the criterion of DBC."""
+"""The criterion of DBC: dispersion between clusters, and within them.
 
+    M_ab + reg_weight (d_a + d_b)
+
+Source: Ding et al., DBC, Eq. 3-5.
+"""
+
+import dataclasses
 import functools
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
+
+from dbc_jax.cluster.criteria import rule
 
 
-def intra_dispersion(
-  within: jax.Array, sizes: jax.Array, intra: str = 'sum'
-) -> jax.Array:
+def intra_dispersion(within: Array, sizes: Array, intra: str = 'sum') -> Array:
   """Dispersion d of clusters, from the mean distance `within` each (M_cc)."""
   # The paper's Eq. 3 divides the sum over all pairs by n ('sum'); its words
   # say average pairwise distance, and its public code divides by n^2 ('mean').
   return sizes * within if intra == 'sum' else within
 
 
-def merged_intra_eq7(
-  d_a: jax.Array,
-  d_b: jax.Array,
-  d_ab: jax.Array,
-  n_a: jax.Array,
-  n_b: jax.Array,
-) -> jax.Array:
-  """Dispersion of the union of a and b by DBC's Eq. 7 as printed.
+@dataclasses.dataclass(frozen=True)
+class Rule(rule.Rule):
+  """Keeps d of each cluster as its own term.
 
-  It agrees with no reading of Eq. 3: two singletons get d_ab / 3.
+  Attributes:
+    intra: 'sum': d_c = n_c M_cc, Eq. 3 as printed; 'mean': M_cc.
+    update: 'exact': d of a merged cluster is what its definition gives; 'eq7':
+      it follows Eq. 7 as printed for the length of a `merge_clusters` call,
+      which starts from exact ones. Ranked merging updates nothing, so there
+      both are the same.
+    squared: squared Euclidean distances, as the public code has them.
   """
-  weighted = n_a * d_a + n_b * d_b + n_a * n_b * d_ab
-  return weighted / (n_a + n_b + n_a * n_b)
 
+  uses_deviations = False
+  intra: Literal['sum', 'mean'] = 'sum'
+  update: Literal['exact', 'eq7'] = 'exact'
+  squared: Literal[False, True] = False
 
-def dispersion(
-  inter: jax.Array, d_a: jax.Array, d_b: jax.Array, reg_weight: float
-) -> jax.Array:
-  """DBC Eq. 5, element by element: M_ab + reg_weight (d_a + d_b)."""
-  return inter + reg_weight * (d_a + d_b)
+  def distance(self, inter: Array, a: rule.Terms, b: rule.Terms) -> Array:
+    return inter
+
+  def price(self, a: rule.Terms, b: rule.Terms) -> Array:
+    return a.own + b.own
+
+  def start(self, terms: rule.Terms) -> rule.Terms:
+    d = intra_dispersion(terms.within, terms.sizes, self.intra)
+    return terms._replace(own=d)
+
+  def merge(
+    self, a: rule.Terms, b: rule.Terms, inter: Array, gap: Array
+  ) -> rule.Terms:
+    merged = super().merge(a, b, inter, gap)
+    if self.update == 'exact':
+      return self.start(merged)
+    # DEVIATION(dbc Eq. 7): as printed it contradicts Eq. 3, so it is opt-in.
+    # It agrees with no reading: two singletons get d_ab / 3.
+    pairs = a.sizes * b.sizes
+    total = a.sizes * a.own + b.sizes * b.own + pairs * inter
+    return merged._replace(own=total / (a.sizes + b.sizes + pairs))
 
 
 @functools.partial(jax.jit, static_argnames='intra')
 def _dispersion_matrix(
-  linkage: jax.Array, sizes: jax.Array, reg_weight: jax.Array, intra: str
-) -> jax.Array:
+  linkage: Array, sizes: Array, reg_weight: Array, intra: str
+) -> Array:
   d = intra_dispersion(jnp.diagonal(linkage), sizes, intra)
-  return dispersion(linkage, d[:, None], d, reg_weight)
+  return linkage + reg_weight * (d[:, None] + d)
 
 
 def dispersion_matrix(
-  mean_linkage: jax.typing.ArrayLike,
-  sizes: jax.typing.ArrayLike,
+  mean_linkage: ArrayLike,
+  sizes: ArrayLike,
   *,
   reg_weight: float,
   intra: str = 'sum',
-) -> jax.Array:
+) -> Array:
   """Dispersion criterion of every pair of clusters.
 
       P[a, b] = M[a, b] + reg_weight (d_a + d_b)

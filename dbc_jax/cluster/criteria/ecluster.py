@@ -1,22 +1,51 @@
-"""Energy distance and sums of squared deviations: the terms of E-cluster."""
+"""The criterion of E-cluster: energy distance, and squared deviations.
+
+    E_ab + reg_weight (SSD_a + SSD_b),    E_ab = 2 M_ab - M_aa - M_bb
+
+Source: Zeng et al., E-cluster, Eq. 6-8.
+"""
+
+import dataclasses
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
 
-from dbc_jax.cluster import checks
-from dbc_jax.cluster.criteria import means
+from dbc_jax.cluster.criteria import rule
 
 
-def energy_distance(
-  inter: jax.Array, within_a: jax.Array, within_b: jax.Array
-) -> jax.Array:
+def energy_distance(inter: Array, within_a: Array, within_b: Array) -> Array:
   """E-cluster Eq. 6, element by element: 2 M_ab - (M_aa + M_bb)."""
   # The bracket makes (a, b) and (b, a) round alike, and the diagonal zero.
   return 2 * inter - (within_a + within_b)
 
 
+@dataclasses.dataclass(frozen=True)
+class Rule(rule.Rule):
+  """Squared distances are refused: E_ab would be 2 ||mean_a - mean_b||^2.
+
+  Attributes:
+    ssd: 'sum': both clusters' SSD; 'printed': the paper's Eq. 8 has that of one
+      side, and a pair scores the smaller of its two orderings, min(SSD_a,
+      SSD_b).
+  """
+
+  ssd: Literal['sum', 'printed'] = 'sum'
+
+  def distance(self, inter: Array, a: rule.Terms, b: rule.Terms) -> Array:
+    return energy_distance(inter, a.within, b.within)
+
+  def price(self, a: rule.Terms, b: rule.Terms) -> Array:
+    # DEVIATION(ecluster Eq. 8): it prints one side's SSD, its Fig. 3 weighs
+    # either partner's; the default takes both.
+    combine = jnp.add if self.ssd == 'sum' else jnp.minimum
+    return combine(a.ssd, b.ssd)
+
+
 @jax.jit
-def energy_distance_matrix(mean_linkage: jax.typing.ArrayLike) -> jax.Array:
+def energy_distance_matrix(mean_linkage: ArrayLike) -> Array:
   """Energy distance between every pair of clusters.
 
       E[a, b] = 2 M[a, b] - M[a, a] - M[b, b]
@@ -34,46 +63,3 @@ def energy_distance_matrix(mean_linkage: jax.typing.ArrayLike) -> jax.Array:
   linkage = jnp.asarray(mean_linkage, jnp.float32)
   within = jnp.diagonal(linkage)
   return energy_distance(linkage, within[:, None], within)
-
-
-def merged_deviations(
-  ssd_a: jax.Array,
-  ssd_b: jax.Array,
-  n_a: jax.Array,
-  n_b: jax.Array,
-  squared_gap: jax.Array,
-) -> jax.Array:
-  """SSD of the union of a and b, `squared_gap` = ||mean_a - mean_b||^2."""
-  return ssd_a + ssd_b + n_a * n_b / (n_a + n_b) * squared_gap
-
-
-def sum_squared_deviations(
-  features: jax.typing.ArrayLike,
-  labels: jax.typing.ArrayLike,
-  num_clusters: int,
-) -> jax.Array:
-  """Spread of each cluster about its mean.
-
-      SSD[c] = sum_{i in c} ||x_i - mean_c||^2
-
-  Args:
-    features: [N, D] floating point.
-    labels: [N] integer, contiguous 0..K-1. Cluster of each sample.
-    num_clusters: K.
-
-  Returns:
-    [K] float32, >= 0; 0 for a cluster of one.
-
-  Raises:
-    ValueError: features are not [N, D] or not finite; labels are of another
-      length or not contiguous, or do not name num_clusters clusters.
-
-  Source: Zeng et al., E-cluster, Eq. 7.
-  """
-  features = checks.check_features(features)
-  labels, _ = checks.check_labels(labels, len(features), num_clusters)
-  with jax.enable_x64(True):
-    _, ssd = means.start_means(
-      jnp.asarray(features), labels, int(num_clusters), num_merges=0
-    )
-    return ssd.astype(jnp.float32)

@@ -9,7 +9,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
+from jax import Array, lax
+from jax.typing import ArrayLike
+
+from dbc_jax.cluster import checks
 
 _BLOCK_SIZE = 512
 
@@ -17,13 +20,13 @@ _BLOCK_SIZE = 512
 class Means(NamedTuple):
   """Means of the clusters in slots 0..C-1."""
 
-  features: jax.Array  # [N, D] of the samples; D is 0 if means are not needed
-  sample: jax.Array  # [C] int32, a member of each cluster
-  home: jax.Array  # [C] int32, its row in `rows`, or -1 if it has one member
-  rows: jax.Array  # [R, D] float64
-  num_rows: jax.Array  # int32, those in use
+  features: Array  # [N, D] of the samples; D is 0 if means are not needed
+  sample: Array  # [C] int32, a member of each cluster
+  home: Array  # [C] int32, its row in `rows`, or -1 if it has one member
+  rows: Array  # [R, D] float64
+  num_rows: Array  # int32, those in use
 
-  def of(self, slots: jax.Array) -> jax.Array:
+  def of(self, slots: Array) -> Array:
     """The means [S, D] float64 of some clusters."""
     # With x[i] or of a single slot XLA copies all of x in a loop; `take` of
     # several does not.
@@ -32,7 +35,7 @@ class Means(NamedTuple):
     rows = jnp.take(self.rows, jnp.maximum(homes, 0), axis=0)
     return jnp.where(homes[:, None] < 0, own.astype(jnp.float64), rows)
 
-  def merged(self, a: jax.Array, b: jax.Array, mean: jax.Array) -> 'Means':
+  def merged(self, a: Array, b: Array, mean: Array) -> 'Means':
     """After b joined a, in slot a; `mean` is that of both."""
     known = jnp.maximum(self.home[a], self.home[b])
     home = jnp.where(known < 0, self.num_rows, known)
@@ -45,28 +48,28 @@ class Means(NamedTuple):
 
 @jax.jit
 def _sums_and_deviations(
-  features: jax.Array,
-  members: jax.Array,
-  homes: jax.Array,
-  sizes: jax.Array,
-  num_blocks: jax.typing.ArrayLike,
-) -> tuple[jax.Array, jax.Array]:
+  features: Array,
+  members: Array,
+  homes: Array,
+  sizes: Array,
+  num_blocks: ArrayLike,
+) -> tuple[Array, Array]:
   """Means [R, D] and SSD [R] of clusters that have a row.
 
   `members` [P] and their rows `homes` [P] are padded, with homes of R, which
   are dropped; they fill num_blocks blocks.
   """
 
-  def block(k: jax.Array) -> tuple[jax.Array, jax.Array]:
+  def block(k: Array) -> tuple[Array, Array]:
     index = lax.dynamic_slice(members, (k * _BLOCK_SIZE,), (_BLOCK_SIZE,))
     home = lax.dynamic_slice(homes, (k * _BLOCK_SIZE,), (_BLOCK_SIZE,))
     return jnp.take(features, index, axis=0).astype(jnp.float64), home
 
-  def add(k: jax.Array, sums: jax.Array) -> jax.Array:
+  def add(k: Array, sums: Array) -> Array:
     values, home = block(k)
     return sums.at[home].add(values, mode='drop')
 
-  def deviate(k: jax.Array, ssd: jax.Array) -> jax.Array:
+  def deviate(k: Array, ssd: Array) -> Array:
     values, home = block(k)
     centres = means.at[home].get(mode='clip')
     squares = jnp.sum((values - centres) ** 2, axis=1)
@@ -79,12 +82,12 @@ def _sums_and_deviations(
 
 
 def _of_several(
-  features: jax.Array,
+  features: Array,
   labels: np.ndarray,
   home: np.ndarray,
   sizes: np.ndarray,
   num_rows: int,
-) -> tuple[jax.Array, jax.Array]:
+) -> tuple[Array, Array]:
   """Rows [R, D] and their SSD [R] of the clusters that have a home."""
   members = np.flatnonzero(home[labels] >= 0).astype(np.int32)
   padding = (0, -len(labels) % _BLOCK_SIZE + len(labels) - len(members))
@@ -101,11 +104,8 @@ def _of_several(
 
 
 def start_means(
-  features: jax.Array,
-  labels: np.ndarray,
-  capacity: int,
-  num_merges: int,
-) -> tuple[Means, jax.Array]:
+  features: Array, labels: np.ndarray, capacity: int, num_merges: int
+) -> tuple[Means, Array]:
   """Means of the starting clusters, with room for merges, and SSD [capacity].
 
   To be called, and its results used, in float64 mode.
@@ -133,3 +133,33 @@ def start_means(
     num_rows=jnp.int32(len(several)),
   )
   return means, ssd
+
+
+def sum_squared_deviations(
+  features: ArrayLike, labels: ArrayLike, num_clusters: int
+) -> Array:
+  """Spread of each cluster about its mean.
+
+      SSD[c] = sum_{i in c} ||x_i - mean_c||^2
+
+  Args:
+    features: [N, D] floating point.
+    labels: [N] integer, contiguous 0..K-1. Cluster of each sample.
+    num_clusters: K.
+
+  Returns:
+    [K] float32, >= 0; 0 for a cluster of one.
+
+  Raises:
+    ValueError: features are not [N, D] or not finite; labels are of another
+      length or not contiguous, or do not name num_clusters clusters.
+
+  Source: Zeng et al., E-cluster, Eq. 7.
+  """
+  features = checks.check_features(features)
+  labels, _ = checks.check_labels(labels, len(features), num_clusters)
+  with jax.enable_x64(True):
+    _, ssd = start_means(
+      jnp.asarray(features), labels, int(num_clusters), num_merges=0
+    )
+    return ssd.astype(jnp.float32)

@@ -1,14 +1,12 @@
 """Centring of cameras: takes out of features what a camera's images share."""
 
-import jax
 import numpy as np
+from jax.typing import ArrayLike
 
 from dbc_jax.cluster import checks
 
 
-def center_cameras(
-  features: jax.typing.ArrayLike, camids: jax.typing.ArrayLike
-) -> np.ndarray:
+def center_cameras(features: ArrayLike, camids: ArrayLike) -> np.ndarray:
   """Features less the mean of their camera, scaled to unit length.
 
       y_i = x_i - mean {x_j: camid_j = camid_i},      out_i = y_i / ||y_i||

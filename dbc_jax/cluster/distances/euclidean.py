@@ -2,17 +2,17 @@
 
 import jax
 import numpy as np
+from jax import Array
+from jax.typing import ArrayLike
 
 from dbc_jax.cluster import checks
 from dbc_jax.cluster.distances import panels, sources
+from dbc_jax.cluster.linkages import MIN
 
 
 def pairwise_distances(
-  features: jax.typing.ArrayLike,
-  *,
-  squared: bool = False,
-  block_size: int | None = None,
-) -> jax.Array:
+  features: ArrayLike, *, squared: bool = False, block_size: int | None = None
+) -> Array:
   """Euclidean distance between every two samples.
 
       dist[i, j] = ||x_i - x_j||      or its square, if `squared`
@@ -50,6 +50,6 @@ def pairwise_distances(
       sources.feature_source(features, squared),
       np.arange(num_samples, dtype=np.int32),
       num_samples,
-      'none',
+      MIN,
       tile=min(int(block_size), num_samples),
     )

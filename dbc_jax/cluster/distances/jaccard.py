@@ -10,7 +10,8 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
+from jax import Array, lax
+from jax.typing import ArrayLike
 
 from dbc_jax.cluster import checks
 from dbc_jax.cluster.distances.panels import TILE
@@ -19,7 +20,7 @@ from dbc_jax.cluster.distances.reciprocal import (
   neighbourhoods,
 )
 from dbc_jax.cluster.distances.sources import FeatureSource, feature_source
-from dbc_jax.devices import mesh
+from dbc_jax.devices.blocks import fold_blocks
 
 _BLOCK_SIZE = 128  # rows
 
@@ -41,9 +42,7 @@ class _NeighbourPass:
   count: int
   block: int
 
-  def compute(
-    self, source: FeatureSource, start: jax.Array
-  ) -> tuple[jax.Array, jax.Array]:
+  def compute(self, source: FeatureSource, start: Array) -> tuple[Array, Array]:
     """Of the rows from `start` on: the nearest samples, and the furthest.
 
     Returns samples [B, count] int32, from the nearest on, ties to the lowest
@@ -53,7 +52,7 @@ class _NeighbourPass:
     tile = min(TILE, n)
     rows = source.prepare(start + jnp.arange(self.block, dtype=jnp.int32))
 
-    def body(k: jax.Array, out: jax.Array) -> jax.Array:
+    def body(k: Array, out: Array) -> Array:
       # The last tile starts early and writes some columns again.
       first = jnp.minimum(k * tile, n - tile)
       values = source.tile(rows, first + jnp.arange(tile))
@@ -69,11 +68,11 @@ class _NeighbourPass:
 
   def consume(
     self,
-    carry: tuple[jax.Array, jax.Array],
+    carry: tuple[Array, Array],
     source: FeatureSource,
-    start: jax.Array,
-    result: tuple[jax.Array, jax.Array],
-  ) -> tuple[jax.Array, jax.Array]:
+    start: Array,
+    result: tuple[Array, Array],
+  ) -> tuple[Array, Array]:
     del source
     return jax.tree.map(
       lambda out, rows: lax.dynamic_update_slice_in_dim(out, rows, start, 0),
@@ -91,7 +90,7 @@ def _nearest(features: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
   with jax.enable_x64(True):
     source = feature_source(features, squared=True)
     empty = (jnp.zeros((n, count), jnp.int32), jnp.zeros(n, jnp.float32))
-    ranks, furthest = mesh.fold_blocks(
+    ranks, furthest = fold_blocks(
       _NeighbourPass(count, block), empty, source, jnp.asarray(starts)
     )
     first_equal = np.asarray(source.identity)
@@ -100,13 +99,13 @@ def _nearest(features: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 @functools.partial(jax.jit, donate_argnames='out')
-def _put_rows(out: jax.Array, rows: jax.Array, start: int) -> jax.Array:
+def _put_rows(out: Array, rows: Array, start: int) -> Array:
   return lax.dynamic_update_slice_in_dim(out, rows, start, axis=0)
 
 
 def jaccard_distances(
-  features: jax.typing.ArrayLike, *, k1: int = 30, k2: int = 6
-) -> jax.Array:
+  features: ArrayLike, *, k1: int = 30, k2: int = 6
+) -> Array:
   """Jaccard distance between the neighbourhoods of every two samples.
 
       d[i, j] = ||x_i - x_j||^2 / max_l ||x_i - x_l||^2

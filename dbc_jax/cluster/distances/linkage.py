@@ -1,29 +1,32 @@
 """From distances between samples to distances between clusters."""
 
 import jax
+from jax import Array
+from jax.typing import ArrayLike
 
 from dbc_jax.cluster import checks
 from dbc_jax.cluster.distances import panels, sources
 from dbc_jax.cluster.distances.sources import EuclideanDistances
+from dbc_jax.cluster.linkages import MEAN, MIN, Linkage
 
 
 def _linkage(
-  distances: jax.typing.ArrayLike | EuclideanDistances,
-  labels: jax.typing.ArrayLike,
+  distances: ArrayLike | EuclideanDistances,
+  labels: ArrayLike,
   num_clusters: int,
-  reduce: str,
-) -> jax.Array:
+  linkage: Linkage,
+) -> Array:
   with jax.enable_x64(True):
     source = sources.as_source(distances)
     labels, _ = checks.check_labels(labels, source.num_samples, num_clusters)
-    return panels.linkage_matrix(source, labels, int(num_clusters), reduce)
+    return panels.linkage_matrix(source, labels, int(num_clusters), linkage)
 
 
 def mean_linkage(
-  distances: jax.typing.ArrayLike | EuclideanDistances,
-  labels: jax.typing.ArrayLike,
+  distances: ArrayLike | EuclideanDistances,
+  labels: ArrayLike,
   num_clusters: int,
-) -> jax.Array:
+) -> Array:
   """Mean distance between the members of every two clusters.
 
       M[a, b] = 1/(n_a n_b) sum_{i in a, j in b} dist[i, j]
@@ -45,31 +48,23 @@ def mean_linkage(
 
   Source: Ding et al., DBC, Eq. 4; Zeng et al., E-cluster, Eq. 6.
   """
-  return _linkage(distances, labels, num_clusters, 'mean')
+  return _linkage(distances, labels, num_clusters, MEAN)
 
 
 def min_linkage(
-  distances: jax.typing.ArrayLike | EuclideanDistances,
-  labels: jax.typing.ArrayLike,
+  distances: ArrayLike | EuclideanDistances,
+  labels: ArrayLike,
   num_clusters: int,
-) -> jax.Array:
+) -> Array:
   """Smallest distance between the members of every two clusters.
 
       L[a, b] = min_{i in a, j in b} dist[i, j]
 
-  Args:
-    distances: [N, N] float32, symmetric, zero diagonal; any distance, not only
-      the Euclidean one. Or `EuclideanDistances(features)`: peak memory is then
-      a block of rows beside the result.
-    labels: [N] integer, contiguous 0..K-1. Cluster of each sample.
-    num_clusters: K.
+  Args, Raises: as `mean_linkage`.
 
   Returns:
     [K, K] float32, zero diagonal.
 
-  Raises:
-    ValueError: as `mean_linkage`.
-
   Source: Lin et al., BUC (AAAI 2019), the minimum distance criterion.
   """
-  return _linkage(distances, labels, num_clusters, 'min')
+  return _linkage(distances, labels, num_clusters, MIN)

@@ -12,10 +12,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
+from jax import Array, lax
 
 from dbc_jax.cluster.distances.sources import Source
-from dbc_jax.devices import mesh
+from dbc_jax.cluster.linkages import Linkage
+from dbc_jax.devices.blocks import fold_blocks
 
 # Columns of a tile. 512 x 512 float64 stay in a CPU's cache; a GPU does not
 # mind.
@@ -36,7 +37,7 @@ def block_size(num_samples: int) -> int:
 @functools.partial(
   jax.tree_util.register_dataclass,
   data_fields=('order', 'slots', 'sizes'),
-  meta_fields=('tile',),
+  meta_fields=('tile', 'single'),
 )
 @dataclasses.dataclass(frozen=True)
 class Layout:
@@ -47,12 +48,14 @@ class Layout:
     slots: [P] int32, its cluster; `capacity` where there is none.
     sizes: [capacity] float64, members of each cluster; 1 where there is none.
     tile: columns of a tile.
+    single: whether each sample is a cluster, which leaves nothing to combine.
   """
 
-  order: jax.Array
-  slots: jax.Array
-  sizes: jax.Array
+  order: Array
+  slots: Array
+  sizes: Array
   tile: int
+  single: bool
 
 
 def make_layout(
@@ -68,28 +71,28 @@ def make_layout(
     slots=jnp.asarray(np.pad(labels[order], padding, constant_values=capacity)),
     sizes=jnp.asarray(sizes, jnp.float64),
     tile=tile,
+    single=num_clusters == len(labels),
   )
 
 
 class Carry(NamedTuple):
   """What a panel leaves to the next: the cluster that it may not finish."""
 
-  cluster: jax.Array  # int32
-  row: jax.Array  # [capacity], its reduced distances so far
+  cluster: Array  # int32
+  row: Array  # [capacity], its combined distances so far
 
 
-def first_carry(capacity: int, reduce: str) -> Carry:
+def first_carry(capacity: int, linkage: Linkage) -> Carry:
   """Before the first panel."""
-  dtype = jnp.float64 if reduce == 'mean' else jnp.float32
-  return Carry(jnp.int32(-1), jnp.zeros(capacity, dtype))
+  return Carry(jnp.int32(-1), jnp.zeros(capacity, linkage.dtype))
 
 
 def compute_panel(
-  source: Source, layout: Layout, start: jax.Array, reduce: str, block: int
-) -> jax.Array:
+  source: Source, layout: Layout, start: Array, linkage: Linkage, block: int
+) -> Array:
   """Distances of the samples at start.. with all clusters, [capacity, B].
 
-  With reduce 'none', each sample is a cluster: [P, B].
+  Where each sample is a cluster it is [P, B].
 
   Column tiles begin with the one that holds the rows: of two clusters, all
   pairs of members are met from the one that is earlier in the layout. A cluster
@@ -100,33 +103,28 @@ def compute_panel(
   own = lax.dynamic_slice(layout.slots, (start,), (block,))
   rows = source.prepare(order)
   diagonal = start // tile
-  capacity = len(layout.sizes)
 
-  def body(k: jax.Array, out: jax.Array) -> jax.Array:
+  def body(k: Array, out: Array) -> Array:
     columns = lax.dynamic_slice(layout.order, (k * tile,), (tile,))
     slots = lax.dynamic_slice(layout.slots, (k * tile,), (tile,))
     values = source.tile(rows, columns)
-    if reduce == 'none':
+    if layout.single:
       return lax.dynamic_update_slice(out, values, (k * tile, jnp.int32(0)))
-    if reduce == 'min':
-      return out.at[slots].min(values, mode='drop')
-    values = values.astype(jnp.float64)
     twice = (k > diagonal) & (slots[:, None] == own)
-    return out.at[slots].add(jnp.where(twice, 2 * values, values), mode='drop')
+    return linkage.put(out, slots, linkage.count(values, twice))
 
-  if reduce == 'none':
+  if layout.single:
     out = jnp.zeros((len(layout.order), block), jnp.float32)
-  elif reduce == 'min':
-    out = jnp.full((capacity, block), jnp.inf, jnp.float32)
   else:
-    out = jnp.zeros((capacity, block), jnp.float64)
+    shape = (len(layout.sizes), block)
+    out = jnp.full(shape, linkage.none, linkage.dtype)
   num_tiles = jnp.int32(len(layout.order) // tile)
   return lax.fori_loop(diagonal, num_tiles, body, out)
 
 
 def linkage_rows(
-  layout: Layout, start: jax.Array, panel: jax.Array, carry: Carry, reduce: str
-) -> tuple[jax.Array, jax.Array, Carry]:
+  layout: Layout, start: Array, panel: Array, carry: Carry, linkage: Linkage
+) -> tuple[Array, Array, Carry]:
   """Clusters [B], their linkage with all [B, capacity] float32, and the carry.
 
   The entries of cluster a with the clusters b >= a are right, the others are
@@ -134,33 +132,26 @@ def linkage_rows(
   panels comes several times, complete the last time, and clusters still to
   come, or numbers of `capacity` or more, may follow the last of a panel: what
   counts is what is written last.
-
-  Sums stay in float64 until complete, where those of float32 distances are as
-  good as exact: they do not depend on the order of a GPU's atomic additions.
   """
   capacity, num_rows = len(layout.sizes), panel.shape[1]
   slots = lax.dynamic_slice(layout.slots, (start,), (num_rows,))
   clusters = slots[0] + jnp.arange(num_rows, dtype=slots.dtype)
-  if reduce == 'none':
+  if layout.single:
     return clusters, panel[:capacity].T, carry
-  if reduce == 'mean':
-    segment, combine, none = jax.ops.segment_sum, jnp.add, 0.0
-  else:
-    segment, combine, none = jax.ops.segment_min, jnp.minimum, jnp.inf
   first, last = slots[0], jnp.max(jnp.where(slots < capacity, slots, 0))
   # Every cluster occurs, so B rows span at most B of them; padding alone can
   # exceed that, and goes out of range to be dropped.
-  rows = segment(panel.T, slots - first, num_rows)
-  continued = jnp.where(carry.cluster == first, carry.row, none)
-  rows = rows.at[0].set(combine(rows[0], continued))
+  rows = jnp.full((num_rows, capacity), linkage.none, panel.dtype)
+  rows = linkage.put(rows, slots - first, panel.T)
+  continued = jnp.where(carry.cluster == first, carry.row, linkage.none)
+  rows = rows.at[0].set(linkage.combine(rows[0], continued))
   carry = Carry(last, rows[last - first])
-  if reduce == 'mean':
-    sizes = layout.sizes.at[clusters].get(mode='clip')
-    rows = rows / (sizes[:, None] * layout.sizes)
+  sizes = layout.sizes.at[clusters].get(mode='clip')
+  rows = linkage.finish(rows, sizes[:, None] * layout.sizes)
   return clusters, rows.astype(jnp.float32), carry
 
 
-def starts(num_samples: int, block: int) -> jax.Array:
+def starts(num_samples: int, block: int) -> Array:
   """First positions of all panels, the items of a pass."""
   return jnp.arange(0, num_samples, block, dtype=jnp.int32)
 
@@ -169,18 +160,17 @@ def starts(num_samples: int, block: int) -> jax.Array:
 class _MatrixPass:
   """Writes linkage rows into a matrix; shared is (source, layout)."""
 
-  reduce: str
+  linkage: Linkage
   block: int
 
-  def compute(self, shared: Any, start: jax.Array) -> jax.Array:
-    return compute_panel(*shared, start, self.reduce, self.block)
+  def compute(self, shared: Any, start: Array) -> Array:
+    source, layout = shared
+    return compute_panel(source, layout, start, self.linkage, self.block)
 
-  def consume(
-    self, carry: Any, shared: Any, start: jax.Array, panel: jax.Array
-  ) -> Any:
+  def consume(self, carry: Any, shared: Any, start: Array, panel: Array) -> Any:
     out, unfinished = carry
     clusters, rows, unfinished = linkage_rows(
-      shared[1], start, panel, unfinished, self.reduce
+      shared[1], start, panel, unfinished, self.linkage
     )
     out = out.at[clusters].set(
       rows, mode='drop', indices_are_sorted=True, unique_indices=True
@@ -189,7 +179,7 @@ class _MatrixPass:
 
 
 @functools.partial(jax.jit, donate_argnums=0)
-def _mirror(out: jax.Array) -> jax.Array:
+def _mirror(out: Array) -> Array:
   """Copies the upper triangle onto the lower one, in place."""
   n = len(out)
   tile = min(_SMALLEST_BLOCK, n)
@@ -197,7 +187,7 @@ def _mirror(out: jax.Array) -> jax.Array:
   # The last tile starts early rather than run over the end.
   starts = jnp.asarray(np.minimum(np.arange(num_tiles) * tile, n - tile))
 
-  def mirror_rows(i: jax.Array, out: jax.Array) -> jax.Array:
+  def mirror_rows(i: Array, out: Array) -> Array:
     # With a dynamic slice XLA copies all of `out` in the loop; `take` does not.
     rows = jnp.take(out, starts[i] + jnp.arange(tile), axis=0)
     # The last tile may share these columns, so they have to be right as well.
@@ -205,7 +195,7 @@ def _mirror(out: jax.Array) -> jax.Array:
     own = jnp.triu(own) + jnp.triu(own, 1).T
     rows = lax.dynamic_update_slice_in_dim(rows, own, starts[i], axis=1)
 
-    def put(j: jax.Array, out: jax.Array) -> jax.Array:
+    def put(j: Array, out: Array) -> Array:
       values = lax.dynamic_slice_in_dim(rows, starts[j], tile, axis=1)
       return lax.dynamic_update_slice(out, values.T, (starts[j], starts[i]))
 
@@ -218,27 +208,23 @@ def linkage_matrix(
   source: Source,
   labels: np.ndarray,
   num_clusters: int,
-  reduce: str,
+  linkage: Linkage,
   *,
   capacity: int | None = None,
   tile: int = TILE,
-) -> jax.Array:
-  """Mean or minimum linkage [capacity, capacity] float32, exactly symmetric.
+) -> Array:
+  """Linkage of all pairs [capacity, capacity] float32, exactly symmetric.
 
   To be called in float64 mode. Rows and columns of clusters that do not exist
   hold no meaning.
   """
   capacity = num_clusters if capacity is None else capacity
-  if num_clusters == len(labels):
-    reduce = 'none'
   layout = make_layout(labels, num_clusters, capacity, tile)
   block = min(tile, block_size(len(labels)))
-  out, _ = mesh.fold_blocks(
-    _MatrixPass(reduce, block),
-    (
-      jnp.zeros((capacity, capacity), jnp.float32),
-      first_carry(capacity, reduce),
-    ),
+  empty = jnp.zeros((capacity, capacity), jnp.float32)
+  out, _ = fold_blocks(
+    _MatrixPass(linkage, block),
+    (empty, first_carry(capacity, linkage)),
     (source, layout),
     starts(len(labels), block),
   )

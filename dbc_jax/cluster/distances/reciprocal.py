@@ -99,6 +99,7 @@ def distances_of_row(
   smaller = np.minimum(np.repeat(rows.data[own], counts), columns.data[entries])
   # Added in the order of the members, so that (i, j) and (j, i) round alike.
   # The sum of a row with itself is 1 but for rounding, which float32 removes.
-  shared = np.bincount(columns.indices[entries], smaller, columns.shape[0])
+  num_rows = columns.shape[0]  # pyright: ignore[reportOptionalSubscript]
+  shared = np.bincount(columns.indices[entries], smaller, num_rows)
   shared = np.minimum(shared, 1).astype(np.float32)
   return 1 - shared / (2 - shared)

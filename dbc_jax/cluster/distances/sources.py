@@ -7,11 +7,13 @@ to the passes in `panels`. Nothing here is of size [N, N], a given matrix aside.
 import dataclasses
 import functools
 import hashlib
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
+from jax.typing import ArrayLike
 
 from dbc_jax.cluster import checks
 
@@ -27,7 +29,7 @@ class EuclideanDistances(NamedTuple):
     squared: squared distances.
   """
 
-  features: jax.typing.ArrayLike
+  features: ArrayLike
   squared: bool = False
 
 
@@ -48,23 +50,21 @@ class FeatureSource:
   comparing which rows are equal.
   """
 
-  features: jax.Array  # [N, D]
-  norms: jax.Array  # [N] float64, squared
-  identity: jax.Array  # [N] int32: the first row that holds the same numbers
+  features: Array  # [N, D]
+  norms: Array  # [N] float64, squared
+  identity: Array  # [N] int32: the first row that holds the same numbers
   squared: bool
 
   @property
   def num_samples(self) -> int:
     return len(self.features)
 
-  def prepare(self, rows: jax.Array) -> tuple[jax.Array, ...]:
+  def prepare(self, rows: Array) -> Any:
     """What all tiles of `rows` [B] share."""
     features = jnp.take(self.features, rows, axis=0).astype(jnp.float64)
     return features, self.norms[rows], self.identity[rows]
 
-  def tile(
-    self, prepared: tuple[jax.Array, ...], columns: jax.Array
-  ) -> jax.Array:
+  def tile(self, prepared: tuple[Array, ...], columns: Array) -> Array:
     """Distances [C, B] float32 between `columns` and the prepared rows."""
     features, norms, identity = self.prepare(columns)
     gram = jnp.matmul(features, prepared[0].T, precision='highest')
@@ -78,17 +78,17 @@ class FeatureSource:
 class MatrixSource(NamedTuple):
   """Distances that the caller computed."""
 
-  distances: jax.Array  # [N, N] float32
+  distances: Array  # [N, N] float32
 
   @property
   def num_samples(self) -> int:
     return len(self.distances)
 
-  def prepare(self, rows: jax.Array) -> jax.Array:
+  def prepare(self, rows: Array) -> Any:
     """What all tiles of `rows` [B] share."""
     return jnp.take(self.distances, rows, axis=0).T
 
-  def tile(self, prepared: jax.Array, columns: jax.Array) -> jax.Array:
+  def tile(self, prepared: Array, columns: Array) -> Array:
     """Distances [C, B] float32 between `columns` and the prepared rows."""
     return jnp.take(prepared, columns, axis=0)
 
@@ -109,7 +109,7 @@ def _first_equal_row(features: np.ndarray) -> np.ndarray:
 
 
 @jax.jit
-def _squared_norms(features: jax.Array) -> jax.Array:
+def _squared_norms(features: Array) -> Array:
   return jnp.sum(jnp.square(features.astype(jnp.float64)), axis=1)
 
 
@@ -126,9 +126,7 @@ def feature_source(
   )
 
 
-def as_source(
-  distances: jax.typing.ArrayLike | EuclideanDistances,
-) -> Source:
+def as_source(distances: ArrayLike | EuclideanDistances) -> Source:
   """The source of what a caller passed as distances, checked."""
   if isinstance(distances, EuclideanDistances):
     features = checks.check_features(distances.features)

@@ -1,26 +1,20 @@
 """The exact merge: scores follow every merge (DBC's Algorithm 1).
 
-What follows a merge is here, for both engines; `matrix_free` runs it from
-Python, `merge_loop` in one compiled loop over a [K, K] matrix.
+What follows a merge is the same for every engine. Engines differ in where they
+take the linkage of a cluster from.
 """
 
-import functools
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jax import lax
+from jax import Array
+from jax.typing import ArrayLike
 
-from dbc_jax.cluster.criteria import dbc, ecluster
-from dbc_jax.cluster.criteria.criterion import (
-  ClusterTerms,
-  Criterion,
-  pair_scores,
-)
+from dbc_jax.cluster.criteria.criterion import Criterion
 from dbc_jax.cluster.criteria.means import Means
-
-_BLOCK_SIZE = 64
+from dbc_jax.cluster.criteria.rule import Rule, Terms
+from dbc_jax.cluster.scores import pair_scores
 
 
 class Frontier(NamedTuple):
@@ -35,19 +29,19 @@ class Frontier(NamedTuple):
   the whole matrix, each time it grows.
   """
 
-  terms: ClusterTerms
+  terms: Terms
   means: Means
-  alive: jax.Array  # [C] bool
-  best_scores: jax.Array  # [C] float32, +inf where there is no pair
-  best_partners: jax.Array  # [C] int32
-  others: jax.Array  # [C] float32, lower bounds
-  stale: jax.Array  # [C] bool
-  pairs: jax.Array  # [C-1, 2] int32, slots (kept, absorbed)
-  scores: jax.Array  # [C-1] float32
+  alive: Array  # [C] bool
+  best_scores: Array  # [C] float32, +inf where there is no pair
+  best_partners: Array  # [C] int32
+  others: Array  # [C] float32, lower bounds
+  stale: Array  # [C] bool
+  pairs: Array  # [C-1, 2] int32, slots (kept, absorbed)
+  scores: Array  # [C-1] float32
 
 
 def start_frontier(
-  terms: ClusterTerms, means: Means, num_clusters: jax.typing.ArrayLike
+  terms: Terms, means: Means, num_clusters: ArrayLike
 ) -> Frontier:
   """Before the first merge; rows have to be searched."""
   capacity = len(terms.sizes)
@@ -64,7 +58,7 @@ def start_frontier(
   )
 
 
-def _two_best(scores: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+def _two_best(scores: Array) -> tuple[Array, Array, Array]:
   """Smallest of each row [R, C], where it is, and the smallest of the rest."""
   # argmin takes the first of equals: a tie goes to the lowest index.
   where = scores.argmin(axis=1).astype(jnp.int32)
@@ -75,10 +69,10 @@ def _two_best(scores: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
 
 def search(
   form: Criterion,
-  weight: jax.typing.ArrayLike,
+  weight: ArrayLike,
   frontier: Frontier,
-  rows: jax.Array,
-  links: jax.Array,
+  rows: Array,
+  links: Array,
 ) -> Frontier:
   """Finds the best of `rows` [R] to their right, from their linkage [R, C].
 
@@ -91,7 +85,7 @@ def search(
   pairs &= alive.at[rows].get(mode='clip')[:, None]
   score, partner, second = _two_best(jnp.where(pairs, scores, jnp.inf))
 
-  def put(old: jax.Array, new: jax.Array) -> jax.Array:
+  def put(old: Array, new: Array) -> Array:
     return old.at[rows].set(new, mode='drop')
 
   return frontier._replace(
@@ -102,50 +96,32 @@ def search(
   )
 
 
-def best_row(frontier: Frontier) -> tuple[jax.Array, jax.Array, jax.Array]:
+def best_row(frontier: Frontier) -> tuple[Array, Array, Array]:
   """The row of the smallest bound, its partner, and whether it is stale."""
   row = jnp.argmin(frontier.best_scores).astype(jnp.int32)
   return row, frontier.best_partners[row], frontier.stale[row]
 
 
 def _merged_terms(
-  criterion: Criterion,
-  terms: ClusterTerms,
-  means: Means,
-  a: jax.Array,
-  b: jax.Array,
-  inter_ab: jax.Array,
-) -> tuple[ClusterTerms, Means]:
+  rule: Rule, terms: Terms, means: Means, a: Array, b: Array, inter_ab: Array
+) -> tuple[Terms, Means]:
   """Terms and means after b joined a, in slot a."""
-  n_a, n_b = terms.sizes[a], terms.sizes[b]
-  n = n_a + n_b
-  within = (
-    n_a**2 * terms.within[a]
-    + n_b**2 * terms.within[b]
-    + 2 * n_a * n_b * inter_ab
-  ) / n**2
-  if criterion.update == 'eq7':
-    # DEVIATION(dbc Eq. 7): as printed it contradicts Eq. 3, so it is opt-in.
-    intra = dbc.merged_intra_eq7(
-      terms.intra[a], terms.intra[b], inter_ab, n_a, n_b
-    )
-  else:
-    intra = dbc.intra_dispersion(within, n, criterion.intra)
   mean_a, mean_b = means.of(jnp.stack([a, b]))
   gap = jnp.sum((mean_a - mean_b) ** 2)
-  ssd = ecluster.merged_deviations(terms.ssd[a], terms.ssd[b], n_a, n_b, gap)
-  merged = ClusterTerms(sizes=n, within=within, intra=intra, ssd=ssd)
+  of_a, of_b = (jax.tree.map(lambda x: x[slot], terms) for slot in (a, b))  # noqa: B023
+  merged = rule.merge(of_a, of_b, inter_ab, gap)
   terms = jax.tree.map(lambda x, value: x.at[a].set(value), terms, merged)
-  return terms, means.merged(a, b, (n_a * mean_a + n_b * mean_b) / n)
+  mean = (of_a.sizes * mean_a + of_b.sizes * mean_b) / merged.sizes
+  return terms, means.merged(a, b, mean)
 
 
 def merge_best(
   form: Criterion,
-  weight: jax.typing.ArrayLike,
-  step: jax.typing.ArrayLike,
+  weight: ArrayLike,
+  step: ArrayLike,
   frontier: Frontier,
-  links: jax.Array,
-) -> tuple[Frontier, jax.Array]:
+  links: Array,
+) -> tuple[Frontier, Array]:
   """Merges the best row, which is not stale, with its partner.
 
   Args:
@@ -162,13 +138,10 @@ def merge_best(
   a, b, _ = best_row(frontier)
   links = links.astype(jnp.float64)
   terms, means = _merged_terms(
-    form, frontier.terms, frontier.means, a, b, links[0, b]
+    form.rule, frontier.terms, frontier.means, a, b, links[0, b]
   )
-  if form.reduce == 'min':
-    row = links.min(axis=0)
-  else:
-    n_a, n_b = frontier.terms.sizes[a], frontier.terms.sizes[b]
-    row = (n_a * links[0] + n_b * links[1]) / (n_a + n_b)
+  n_a, n_b = frontier.terms.sizes[a], frontier.terms.sizes[b]
+  row = form.rule.linkage.merge(links[0], links[1], n_a, n_b)
   row = row.at[a].set(terms.within[a]).astype(jnp.float32)
   alive = frontier.alive.at[b].set(False)
 
@@ -204,75 +177,3 @@ def merge_best(
     pairs=frontier.pairs.at[step].set(jnp.stack([a, b])),
     scores=frontier.scores.at[step].set(frontier.best_scores[a]),
   ), row
-
-
-@functools.partial(
-  jax.jit, static_argnames='form', donate_argnames=('inter', 'means')
-)
-def merge_loop(
-  form: Criterion,
-  weight: jax.typing.ArrayLike,
-  inter: jax.Array,
-  terms: ClusterTerms,
-  means: Means,
-  features: jax.Array,
-  num_clusters: jax.typing.ArrayLike,
-  num_merges: jax.typing.ArrayLike,
-) -> tuple[jax.Array, jax.Array, tuple[jax.Array, Means]]:
-  """Slot pairs (kept, absorbed) [C-1, 2] and scores [C-1] of the best merges.
-
-  Only the first num_merges are filled, and only the first num_clusters slots
-  used, which compiles once for any number of either. Each merge costs O(C) for
-  itself and for each row searched. Uses up `inter` [C, C] and `means`, which
-  therefore come without their features, and returns them as the third, else XLA
-  would work on copies.
-  """
-  capacity = len(inter)
-  block = min(_BLOCK_SIZE, capacity)
-  # The last block starts early rather than run over; it repeats equal values.
-  starts = np.minimum(
-    np.arange(-(-capacity // block)) * block, capacity - block
-  )
-  starts = jnp.asarray(starts, jnp.int32)
-
-  def row_links(inter: jax.Array, rows: jax.Array) -> jax.Array:
-    # With M[i] or a dynamic slice XLA copies all of M in the loop; `take` none.
-    return jnp.take(inter, rows, axis=0)
-
-  def first_search(i: jax.Array, frontier: Frontier) -> Frontier:
-    rows = starts[i] + jnp.arange(block, dtype=jnp.int32)
-    return search(form, weight, frontier, rows, row_links(inter, rows))
-
-  def merge(step: jax.Array, state: tuple) -> tuple:
-    inter, frontier = state
-
-    terms, means = frontier.terms, frontier.means
-
-    def search_again(frontier: Frontier) -> Frontier:
-      rows = best_row(frontier)[0][None]
-      links = row_links(inter, rows)
-      frontier = search(
-        form, weight, frontier._replace(terms=terms), rows, links
-      )
-      return frontier._replace(terms=None)
-
-    # What a search does not change stays out of its loop, which would copy it.
-    frontier = lax.while_loop(
-      lambda frontier: best_row(frontier)[2],
-      search_again,
-      frontier._replace(terms=None, means=None),
-    )._replace(terms=terms, means=means)
-    a, b, _ = best_row(frontier)
-    links = row_links(inter, jnp.stack([a, b]))
-    frontier, row = merge_best(form, weight, step, frontier, links)
-    # Dead slots keep their last values.
-    inter = lax.dynamic_update_slice(inter, row[None], (a, jnp.int32(0)))
-    inter = lax.dynamic_update_slice(inter, row[:, None], (jnp.int32(0), a))
-    return inter, frontier
-
-  means = means._replace(features=features)
-  frontier = start_frontier(terms, means, num_clusters)
-  frontier = lax.fori_loop(0, len(starts), first_search, frontier)
-  inter, frontier = lax.fori_loop(0, num_merges, merge, (inter, frontier))
-  used_up = inter, frontier.means._replace(features=None)
-  return frontier.pairs, frontier.scores, used_up

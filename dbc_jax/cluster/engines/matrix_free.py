@@ -11,15 +11,17 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
+from jax import Array, lax
+from jax.typing import ArrayLike
 
-from dbc_jax.cluster.criteria import criterion as criteria
 from dbc_jax.cluster.criteria.criterion import Criterion
 from dbc_jax.cluster.distances import panels
 from dbc_jax.cluster.distances.panels import TILE, Layout
-from dbc_jax.cluster.distances.sources import FeatureSource
+from dbc_jax.cluster.distances.sources import Source
 from dbc_jax.cluster.engines import frontier as frontier_lib
-from dbc_jax.devices import mesh
+from dbc_jax.cluster.linkages import Linkage
+from dbc_jax.cluster.scores import cluster_terms
+from dbc_jax.devices.blocks import fold_blocks
 
 # Members of a cluster that one pass takes; the larger one for large clusters.
 _MEMBERS = (8, 256)
@@ -34,20 +36,18 @@ class _SearchPass:
   """
 
   form: Criterion
-  reduce: str
   block: int
 
-  def compute(self, shared: Any, start: jax.Array) -> jax.Array:
+  def compute(self, shared: Any, start: Array) -> Array:
     source, layout, *_ = shared
-    return panels.compute_panel(source, layout, start, self.reduce, self.block)
+    linkage = self.form.rule.linkage
+    return panels.compute_panel(source, layout, start, linkage, self.block)
 
-  def consume(
-    self, carry: Any, shared: Any, start: jax.Array, panel: jax.Array
-  ) -> Any:
+  def consume(self, carry: Any, shared: Any, start: Array, panel: Array) -> Any:
     _, layout, weight, terms = shared
     frontier, unfinished = carry
     clusters, rows, unfinished = panels.linkage_rows(
-      layout, start, panel, unfinished, self.reduce
+      layout, start, panel, unfinished, self.form.rule.linkage
     )
     frontier = frontier_lib.search(
       self.form, weight, frontier._replace(terms=terms), clusters, rows
@@ -57,39 +57,42 @@ class _SearchPass:
 
 @dataclasses.dataclass(frozen=True)
 class _WithinPass:
-  """Sums each sample's distances to its own cluster; shared (source, layout).
+  """Each sample's distances to its own cluster; shared (source, layout).
 
   An item is (start, first tile, tile behind the last) of the clusters met.
   """
 
+  linkage: Linkage
   block: int
 
-  def compute(self, shared: Any, item: Any) -> jax.Array:
+  def compute(self, shared: Any, item: Any) -> Array:
     source, layout = shared
     start, first, stop = item
     own = lax.dynamic_slice(layout.slots, (start,), (self.block,))
     order = lax.dynamic_slice(layout.order, (start,), (self.block,))
     rows = source.prepare(order)
 
-    def body(k: jax.Array, sums: jax.Array) -> jax.Array:
+    def body(k: Array, out: Array) -> Array:
       columns = lax.dynamic_slice(layout.order, (k * TILE,), (TILE,))
       slots = lax.dynamic_slice(layout.slots, (k * TILE,), (TILE,))
       values = source.tile(rows, columns).astype(jnp.float64)
-      return sums + jnp.where(slots[:, None] == own, values, 0).sum(axis=0)
+      values = jnp.where(slots[:, None] == own, values, self.linkage.none)
+      return self.linkage.combine(out, self.linkage.reduce(values, axis=0))
 
-    return lax.fori_loop(first, stop, body, jnp.zeros(self.block))
+    empty = jnp.full(self.block, self.linkage.none)
+    return lax.fori_loop(first, stop, body, empty)
 
   def consume(
-    self, sums: jax.Array, shared: Any, item: Any, result: jax.Array
-  ) -> jax.Array:
+    self, carry: Array, shared: Any, item: Any, result: Array
+  ) -> Array:
     del shared
-    return lax.dynamic_update_slice(sums, result, (item[0],))
+    return lax.dynamic_update_slice(carry, result, (item[0],))
 
 
 def _within(
-  source: FeatureSource, layout: Layout, labels: np.ndarray
-) -> jax.Array:
-  """M_cc [K] float32 of every cluster."""
+  source: Source, layout: Layout, labels: np.ndarray, linkage: Linkage
+) -> Array:
+  """Linkage [K] float32 of every cluster with itself."""
   sizes = np.bincount(labels)
   if sizes.max() == 1:
     return jnp.zeros(len(sizes), jnp.float32)
@@ -100,96 +103,82 @@ def _within(
   behind = np.cumsum(sizes)
   first = (behind - sizes)[slots[starts]] // TILE
   stop = (behind[slots[ends]] - 1) // TILE + 1
-  sums = mesh.fold_blocks(
-    _WithinPass(block),
+  values = fold_blocks(
+    _WithinPass(linkage, block),
     jnp.zeros(len(layout.order)),
     (source, layout),
     tuple(jnp.asarray(x, jnp.int32) for x in (starts, first, stop)),
   )
-  totals = np.bincount(slots, weights=np.asarray(sums)[: len(labels)])
-  return jnp.asarray(totals / np.square(sizes, dtype=np.float64), jnp.float32)
+  return _by_cluster(values, layout.slots, layout.sizes, layout.sizes, linkage)
 
 
 @dataclasses.dataclass(frozen=True)
 class _MemberPass:
-  """Distances of some samples to all, reduced over the former.
+  """Distances of some samples to all, combined over the former.
 
   Shared is (source, layout, samples [R], how many of them count); items are
   tiles; the carry is [P] float64, what other samples of the cluster gave.
   """
 
-  reduce: str
+  linkage: Linkage
 
-  def compute(self, shared: Any, tile: jax.Array) -> jax.Array:
+  def compute(self, shared: Any, tile: Array) -> Array:
     source, layout, members, count = shared
     columns = lax.dynamic_slice(layout.order, (tile * TILE,), (TILE,))
     values = source.tile(source.prepare(members), columns).astype(jnp.float64)
     counts = jnp.arange(len(members)) < count
-    if self.reduce == 'min':
-      return jnp.where(counts, values, jnp.inf).min(axis=1)
-    return jnp.where(counts, values, 0).sum(axis=1)
+    values = jnp.where(counts, values, self.linkage.none)
+    return self.linkage.reduce(values, axis=1)
 
   def consume(
-    self, carry: jax.Array, shared: Any, tile: jax.Array, result: jax.Array
-  ) -> jax.Array:
+    self, carry: Array, shared: Any, tile: Array, result: Array
+  ) -> Array:
     del shared
     old = lax.dynamic_slice(carry, (tile * TILE,), (TILE,))
-    new = jnp.minimum(old, result) if self.reduce == 'min' else old + result
+    new = self.linkage.combine(old, result)
     return lax.dynamic_update_slice(carry, new, (tile * TILE,))
 
 
-@functools.partial(jax.jit, static_argnames='reduce')
+@functools.partial(jax.jit, static_argnames='linkage')
 def _by_cluster(
-  values: jax.Array,
-  homes: jax.Array,
-  sizes: jax.Array,
-  size: jax.typing.ArrayLike,
-  reduce: str,
-) -> jax.Array:
+  values: Array, homes: Array, sizes: Array, size: ArrayLike, linkage: Linkage
+) -> Array:
   """From one cluster's distances to positions [P], its linkage [C] float32."""
-  if reduce == 'min':
-    row = jax.ops.segment_min(values, homes, len(sizes))
-  else:
-    row = jax.ops.segment_sum(values, homes, len(sizes)) / (size * sizes)
-  return row.astype(jnp.float32)
+  row = linkage.put(jnp.full(len(sizes), linkage.none), homes, values)
+  return linkage.finish(row, size * sizes).astype(jnp.float32)
 
 
 class _Clusters:
   """Which samples each cluster holds while it merges, and linkages of one."""
 
   def __init__(
-    self,
-    source: FeatureSource,
-    layout: Layout,
-    labels: np.ndarray,
-    reduce: str,
+    self, source: Source, layout: Layout, labels: np.ndarray, linkage: Linkage
   ):
-    self._source, self._layout, self._reduce = source, layout, reduce
+    self._source, self._layout, self._linkage = source, layout, linkage
     self._homes = np.array(layout.slots)
     self._order = np.array(layout.order)[: len(labels)]
     ends = np.cumsum(np.bincount(labels))
     self._positions = np.split(np.arange(len(labels)), ends[:-1])
 
-  def linkage(self, slot: int, sizes: jax.Array) -> jax.Array:
+  def linkage(self, slot: int, sizes: Array) -> Array:
     """Linkage [C] float32 of one cluster with all live ones."""
     members = self._order[self._positions[slot]]
     width = _MEMBERS[len(members) > _MEMBERS[0]]
-    none = np.inf if self._reduce == 'min' else 0.0
-    values = jnp.full(len(self._homes), none)
+    values = jnp.full(len(self._homes), self._linkage.none)
     tiles = jnp.arange(len(self._homes) // TILE, dtype=jnp.int32)
     for start in range(0, len(members), width):
       chosen = members[start : start + width]
       padded = jnp.asarray(np.pad(chosen, (0, width - len(chosen))))
-      values = mesh.fold_blocks(
-        _MemberPass(self._reduce),
+      values = fold_blocks(
+        _MemberPass(self._linkage),
         values,
         (self._source, self._layout, padded, jnp.int32(len(chosen))),
         tiles,
       )
-    return _by_cluster(values, self._homes, sizes, len(members), self._reduce)
+    return _by_cluster(values, self._homes, sizes, len(members), self._linkage)
 
   def merge(self, a: int, b: int) -> None:
-    """B joins a."""
+    """Moves the members of b to a."""
     self._homes[self._positions[b]] = a
     self._positions[a] = np.concatenate(
       [self._positions[a], self._positions[b]]
@@ -203,7 +192,7 @@ _best_row = jax.jit(frontier_lib.best_row)
 
 def merge(
   criterion: Criterion,
-  source: FeatureSource,
+  source: Source,
   features: np.ndarray,
   labels: np.ndarray,
   num_clusters: int,
@@ -215,7 +204,7 @@ def merge(
 
   Args:
     criterion: sequential.
-    source: of the distances of the features.
+    source: of the distances.
     features: [N, D], checked.
     labels: [N] int32, 0..K-1.
     num_clusters: K.
@@ -223,29 +212,28 @@ def merge(
   """
   form, weight = criterion.form, criterion.reg_weight
   layout = panels.make_layout(labels, num_clusters, num_clusters)
-  if form.reduce == 'min':
-    within = jnp.zeros(num_clusters, jnp.float32)
-  else:
-    within = _within(source, layout, labels)
-  terms, means = criteria.cluster_terms(
+  linkage = form.rule.linkage
+  within = jnp.zeros(num_clusters, jnp.float32)
+  if form.rule.uses_within:
+    within = _within(source, layout, labels, linkage)
+  terms, means = cluster_terms(
     criterion, source, features, labels, within, num_merges
   )
   frontier = frontier_lib.start_frontier(terms, means, num_clusters)
-  reduce = 'none' if num_clusters == len(labels) else form.reduce
   block = panels.block_size(len(labels))
   carry = (
     frontier._replace(terms=None, means=None),
-    panels.first_carry(num_clusters, reduce),
+    panels.first_carry(num_clusters, linkage),
   )
-  frontier, _ = mesh.fold_blocks(
-    _SearchPass(form, reduce, block),
+  frontier, _ = fold_blocks(
+    _SearchPass(form, block),
     carry,
     (source, layout, jnp.float64(weight), terms),
     panels.starts(len(labels), block),
   )
   frontier = frontier._replace(terms=terms, means=means)
 
-  clusters = _Clusters(source, layout, labels, form.reduce)
+  clusters = _Clusters(source, layout, labels, linkage)
   for step in range(num_merges):
     while True:
       a, b, stale = map(int, _best_row(frontier))

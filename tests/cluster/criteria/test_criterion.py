@@ -40,6 +40,10 @@ def test_given_distances(criterion):
   [
     ('ward', {}),
     ('DBC', {}),
+    ('means', {}),
+    ('rule', {}),
+    (3, {}),
+    (['dbc'], {}),
     ('dbc', {'intra': 'max'}),
     ('dbc', {'update': 'eq6'}),
     ('ecluster', {'ssd': 'one'}),

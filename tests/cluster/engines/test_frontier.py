@@ -10,9 +10,9 @@ import pytest
 from scipy.cluster import hierarchy
 
 from dbc_jax.cluster import Criterion, merge_clusters, pairwise_distances
-from dbc_jax.cluster.criteria.criterion import ClusterTerms
 from dbc_jax.cluster.criteria.means import start_means
-from dbc_jax.cluster.engines.frontier import merge_loop
+from dbc_jax.cluster.criteria.rule import Terms
+from dbc_jax.cluster.engines.dense import merge_loop
 
 
 def check_against_brute_force(criterion, x, dist, labels, num_merges, **given):
@@ -174,7 +174,7 @@ def test_the_loop_never_copies_what_is_large(name):
   x = oracles.unit_features(k, dim, seed=11)
   labels = np.arange(k, dtype=np.int32)
   with jax.enable_x64(True):
-    terms = ClusterTerms(*(jnp.ones(k) for _ in ClusterTerms._fields))
+    terms = Terms(*(jnp.ones(k) for _ in range(3)))
     means, _ = start_means(jnp.asarray(x), labels, k, num_merges=30)
     inter = jnp.ones((k, k), jnp.float32)
     form = Criterion(name, 0.1).form

@@ -10,7 +10,7 @@ from dbc_jax.cluster import Criterion, merge_clusters
 from dbc_jax.cluster.engines.ranked import rank_merges
 
 RANKED = [dataclasses.replace(c, merge='ranked') for c in oracles.CRITERIA]
-OTHERS = [c for c in RANKED if c.name != 'buc']
+OTHERS = [c for c in RANKED if not c.rule.follows]
 BUC = [c for c in RANKED if c.name == 'buc']
 
 
