@@ -49,7 +49,8 @@ def test_folder_run_by_its_default_workdir(tmp_path):
   # Programs that took long to compile, for the next run.
   assert any((tmp_path / 'cache' / 'dbc_jax' / 'jax').iterdir())
   # Not on a terminal: log lines and no bar.
-  assert '\r' not in result.stderr and '%|' not in result.stderr
+  assert '\r' not in result.stderr
+  assert '%|' not in result.stderr
 
 
 def test_a_bad_value_is_one_clear_line(tmp_path):
@@ -60,7 +61,8 @@ def test_a_bad_value_is_one_clear_line(tmp_path):
   )
   assert result.returncode == 1
   lines = result.stderr.strip().splitlines()
-  assert lines[-1].startswith('Error: ') and 'nowhere' in lines[-1]
+  assert lines[-1].startswith('Error: ')
+  assert 'nowhere' in lines[-1]
   assert 'Traceback' not in result.stderr
   assert not (tmp_path / 'runs').exists()
 

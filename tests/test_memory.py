@@ -63,7 +63,8 @@ def test_gradient_reaches_embeddings_and_not_the_memory(case):
 
   to_memory, to_embeddings = jax.grad(loss, argnums=(0, 1))(table, embeddings)
   assert not np.any(to_memory)
-  assert np.isfinite(to_embeddings).all() and np.any(to_embeddings)
+  assert np.isfinite(to_embeddings).all()
+  assert np.any(to_embeddings)
 
 
 def test_falling_cluster_count_compiles_once(case):

@@ -21,10 +21,13 @@ DBC = Criterion('dbc', 0.1)
 def test_result_types():
   x = oracles.unit_features(26, 5, seed=0)
   got = merge_clusters(jnp.asarray(x), jnp.arange(26), 6, DBC)
-  assert isinstance(got, MergeResult) and got.engine == 'dense'
-  assert isinstance(got.labels, np.ndarray) and got.labels.dtype == np.int32
+  assert isinstance(got, MergeResult)
+  assert got.engine == 'dense'
+  assert isinstance(got.labels, np.ndarray)
+  assert got.labels.dtype == np.int32
   assert set(got.labels) == set(range(20))
-  assert got.pairs.shape == (6, 2) and got.scores.shape == (6,)
+  assert got.pairs.shape == (6, 2)
+  assert got.scores.shape == (6,)
   assert (got.pairs[:, 0] < got.pairs[:, 1]).all()
 
 
@@ -51,7 +54,8 @@ def test_linkage_is_valid_and_cuts_where_merging_ended(
   got = merge_clusters(x, labels, num_merges, criterion)
   tree = to_scipy_linkage(got)
   assert hierarchy.is_valid_linkage(tree, throw=True)
-  assert tree.shape == (25, 4) and tree[-1, 3] == 26
+  assert tree.shape == (25, 4)
+  assert tree[-1, 3] == 26
   np.testing.assert_array_equal(tree[:num_merges, :2], got.pairs)
   cut = hierarchy.fcluster(tree, 26 - num_merges, 'maxclust')[labels]
   assert len(set(zip(cut, got.labels, strict=True))) == 26 - num_merges

@@ -44,7 +44,8 @@ def write_csv(crops: pathlib.Path, rows: list[str]) -> None:
 def test_reduced_market1501(tmp_path, out, capsys, recwarn) -> None:
   root = runs.write_market(tmp_path / 'market')
   status, text, _ = check(capsys, out, 'market1501', f'--root={root}')
-  assert status == 1 and not recwarn.list
+  assert status == 1
+  assert not recwarn.list
   lines = text.splitlines()
   assert lines[0] == f'market1501 in {root}'
   assert lines[1].startswith(f'Warning: {root} differs from the official')
@@ -78,8 +79,10 @@ def test_folders_as_tracklets(crops, out, capsys, flag: str) -> None:
   status, text, _ = check(capsys, out, 'folder', f'--root={crops}', flag)
   cells = [line.split() for line in text.splitlines()]
   assert status == 0
-  assert ['tracklets', '2'] in cells and ['frames', '8'] in cells
-  assert ['shortest', 'tracklet', '4'] in cells and ['longest', '4'] in cells
+  assert ['tracklets', '2'] in cells
+  assert ['frames', '8'] in cells
+  assert ['shortest', 'tracklet', '4'] in cells
+  assert ['longest', '4'] in cells
 
 
 def test_unreadable_files_are_all_counted(tmp_path, out, capsys) -> None:
@@ -91,7 +94,8 @@ def test_unreadable_files_are_all_counted(tmp_path, out, capsys) -> None:
   status, text, _ = check(capsys, out, 'folder', f'--root={crops}')
   assert status == 1
   assert '12 of 14 images cannot be read:\n  01.png: empty file\n' in text
-  assert '  10.png: empty file\n  ...\n' in text and '11.png' not in text
+  assert '  10.png: empty file\n  ...\n' in text
+  assert '11.png' not in text
   assert 'smallest 24 x 12, largest 30 x 20' in text
   assert text.endswith('\nWrong: unreadable images: 12\n')
   status, text, _ = check(
@@ -130,7 +134,8 @@ def test_queries_without_a_match(
   got, text, _ = check(
     capsys, out, 'folder', f'--root={crops}', '--csv=list.csv'
   )
-  assert got == status and expected in text
+  assert got == status
+  assert expected in text
   last = 'Wrong: no query has a match' if status else 'OK'
   assert text.endswith(f'\n{last}\n')
   cells = [line.split() for line in text.splitlines()]
@@ -144,7 +149,8 @@ def test_shared_identities_and_no_cameras(crops, out, capsys) -> None:
     capsys, out, 'folder', f'--root={crops}', '--csv=list.csv'
   )
   assert status == 1
-  assert 'Warning: ' in text and 'both in training and in query' in text
+  assert 'Warning: ' in text
+  assert 'both in training and in query' in text
   assert 'Identities both in training and in test: 1, pid 3\n' in text
   assert 'unknown: score with --config.camera_rule=False.\n' in text
 
@@ -153,7 +159,8 @@ def test_demo_video_is_fine(out, capsys, monkeypatch) -> None:
   small = video_lib.load(num_train_tracklets=10, num_test_identities=2)
   monkeypatch.setattr(check_data, 'load_dataset', lambda *_: small)
   status, text, _ = check(capsys, out, 'demo_video')
-  assert status == 0 and text.startswith('demo_video\n')
+  assert status == 0
+  assert text.startswith('demo_video\n')
   cells = [line.split() for line in text.splitlines()]
   assert ['junk', '(pid', '-1)', '0', '0', '15'] in cells
   assert ['distractors', '(pid', '0)', '0', '0', '40'] in cells
@@ -184,7 +191,8 @@ def test_bad_arguments_are_one_clear_line(
     status = error.code
   message = capsys.readouterr().err
   assert status == 2
-  assert message.startswith('Error: ') and expected in message
+  assert message.startswith('Error: ')
+  assert expected in message
   assert message.count('\n') == 1
 
 

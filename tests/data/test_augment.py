@@ -76,10 +76,14 @@ def test_crops_cover_the_stated_areas_and_shapes():
   area = np.abs(wide) * tall / (height * width)
   aspect = tall / np.abs(wide)
   slack = 0.03
-  assert area.min() > 0.64 - slack and area.max() < 1.0 + slack
-  assert aspect.min() > 2.0 - 0.1 and aspect.max() < 3.0 + 0.1
-  assert area.min() < 0.7 and area.max() > 0.9
-  assert out.min() > -1.0 and out[..., 1].max() < height
+  assert area.min() > 0.64 - slack
+  assert area.max() < 1.0 + slack
+  assert aspect.min() > 2.0 - 0.1
+  assert aspect.max() < 3.0 + 0.1
+  assert area.min() < 0.7
+  assert area.max() > 0.9
+  assert out.min() > -1.0
+  assert out[..., 1].max() < height
 
 
 # The strong augmentation: its colours, and what decides its draws.
@@ -140,21 +144,24 @@ def test_hue_turns_chroma_and_leaves_luma(images):
     turn = np.angle(b[clear] / a[clear]) / (2 * np.pi)
     assert np.ptp(turn) < 1e-2  # one turn for all pixels of an image
     turned.append(turn.mean())
-  assert np.abs(turned).max() <= 0.1 + 1e-3 and np.ptp(turned) > 0.02
+  assert np.abs(turned).max() <= 0.1 + 1e-3
+  assert np.ptp(turned) > 0.02
 
 
 def test_jitter_changes_levels_within_its_bounds():
   flat = np.full((64, 12, 6, 3), 100, np.uint8)
   # A grey image has neither contrast nor saturation: brightness is left.
   factors = _recolour(flat, jitter=0.4).mean(axis=(1, 2, 3)) / (100 / 255)
-  assert 0.6 <= factors.min() < 0.7 and 1.3 < factors.max() <= 1.4
+  assert 0.6 <= factors.min() < 0.7
+  assert 1.3 < factors.max() <= 1.4
 
 
 def test_values_stay_those_of_pixels():
   rng = np.random.default_rng(1)
   extremes = 255 * rng.integers(0, 2, (16, 12, 6, 3), dtype=np.uint8)
   values = _recolour(extremes, jitter=0.9, hue=0.5)
-  assert values.min() >= -1e-6 and values.max() <= 1.0 + 1e-6
+  assert values.min() >= -1e-6
+  assert values.max() <= 1.0 + 1e-6
   assert np.isfinite(values).all()
 
 

@@ -44,7 +44,7 @@ def test_channels_are_red_green_blue(kind):
 
 
 @pytest.mark.parametrize(
-  'kind, mode',
+  ('kind', 'mode'),
   [
     ('JPEG', 'L'),
     ('JPEG', 'CMYK'),
@@ -74,7 +74,8 @@ def test_cmyk_jpegs_are_inverted_as_adobe_writes_them(transform, marked):
   inks = Image.new('CMYK', (16, 16), (195, 127, 127, 0))
   inks.save(buffer, 'JPEG', quality=100)
   data = bytearray(buffer.getvalue())
-  assert data[2:4] == b'\xff\xee' and data[6:11] == b'Adobe'
+  assert data[2:4] == b'\xff\xee'
+  assert data[6:11] == b'Adobe'
   data[17] = transform  # 0: the inks themselves, 2: luminance and two chromas.
   if not marked:
     del data[2:18]
@@ -290,7 +291,7 @@ def test_jpeg_without_a_size_is_refused_at_once():
 
 
 @pytest.mark.parametrize(
-  'data, message',
+  ('data', 'message'),
   [
     (b'', '^empty file$'),
     (b'<html>404</html>', '^not an image in JPEG, PNG, WebP or BMP$'),

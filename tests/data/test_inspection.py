@@ -56,15 +56,18 @@ def test_persons_junk_and_distractors_are_told_apart() -> None:
     *make([5, 5, -1, 6, 5], [(7, 1), (7, 2)], gallery)
   )
   train, query, gallery = facts.splits.values()
-  assert train.persons == [5, 6] and query.persons == [7]
+  assert train.persons == [5, 6]
+  assert query.persons == [7]
   assert gallery.persons == [7, 8]
   assert (train.unknown, train.junk, train.distractors) == (1, 0, 0)
   assert (gallery.unknown, gallery.junk, gallery.distractors) == (0, 2, 1)
   assert gallery.unqueried == 3
-  assert train.cameras is None and gallery.cameras == {1: 6, 2: 1, 3: 1}
+  assert train.cameras is None
+  assert gallery.cameras == {1: 6, 2: 1, 3: 1}
   assert facts.per_person['training'].tolist() == [3, 1]
   assert facts.per_person['test'].tolist() == [4, 3]
-  assert facts.shared == [] and facts.unit == 'images'
+  assert facts.shared == []
+  assert facts.unit == 'images'
 
 
 @pytest.mark.parametrize('where', ['train', 'query'])
@@ -83,7 +86,8 @@ def test_without_identities() -> None:
   facts = inspection.inspect_lists(dataset, GroundTruth())
   assert list(facts.splits) == ['train']
   assert facts.splits['train'].persons is None
-  assert facts.queries is None and facts.per_person == {}
+  assert facts.queries is None
+  assert facts.per_person == {}
 
 
 def test_queries_without_a_match() -> None:
@@ -125,7 +129,8 @@ def test_pixels() -> None:
 
   samples = Samples(tuple('0123456'), read)
   facts = inspection.inspect_pixels(Dataset(samples, EMPTY, EMPTY))
-  assert facts.files == 7 and facts.unreadable == ['5: empty file']
+  assert facts.files == 7
+  assert facts.unreadable == ['5: empty file']
   assert facts.sizes == {(4, 2): 4, (2, 4): 1, (1, 3): 1}
   assert next(iter(facts.sizes)) == (4, 2)
   # Image 0 has the bytes of 1 and 3, but another shape.

@@ -119,7 +119,8 @@ def test_configs_start_no_device_and_import_no_jax():
 def test_every_reader_says_what_it_reads(name):
   reader = find_reader(name)
   release = reader.RELEASE
-  assert callable(reader.load) and release.title
+  assert callable(reader.load)
+  assert release.title
   unit = 'tracklets' if release.is_video else 'images'
   assert all(unit in what or 'identities' in what for what in release.sizes)
   config = common.base(name)
@@ -211,7 +212,8 @@ def test_identities_seed_draws_other_persons_on_both_sides(tmp_path):
   assert first[1] == first[2] == set(today.query_pids.tolist())
   fields.identities_seed = 3
   other = drawn()
-  assert other[0] != first[0] and other[1] != first[1]
+  assert other[0] != first[0]
+  assert other[1] != first[1]
   del fields['identities_seed']  # As in the workdirs of older versions.
   assert drawn() == first
 

@@ -112,7 +112,8 @@ def test_size_is_checked(size):
 
 
 @pytest.mark.parametrize(
-  'count, terminal, shown', [(2001, True, 1), (2000, True, 0), (2001, False, 0)]
+  ('count', 'terminal', 'shown'),
+  [(2001, True, 1), (2000, True, 0), (2001, False, 0)],
 )
 def test_progress_only_for_many_on_a_terminal(
   count, terminal, shown, capsys, monkeypatch

@@ -113,7 +113,8 @@ def test_kept_and_streamed_images_give_the_same_batches(
   assert len(a) == len(b) == 3
   for one, other in zip(a, b, strict=True):
     assert one.shape == (num_devices, 8 // num_devices, 20, 16, 3)
-    assert one.dtype == np.uint8 and one.sharding == other.sharding
+    assert one.dtype == np.uint8
+    assert one.sharding == other.sharding
     np.testing.assert_array_equal(one, other)
   assert a[0].sharding.device_set == set(devices)
   for name in ('train', 'query', 'gallery'):
@@ -128,7 +129,8 @@ def test_frames_of_tracklets():
   loaded = _load(samples, memory_budget_gb=1.0)
   split, names = loaded.train, loaded.names['train']
   streamed = _load(samples, memory_budget_gb=NOTHING).train
-  assert split.is_video and len(split) == 4
+  assert split.is_video
+  assert len(split) == 4
   tracklet_of = {image.tobytes(): i for i, image in enumerate(images)}
   order = np.array([[0, 1, 2, 3], [3, 2, 1, 0]])
   batches = [*split.batches(split.draw_frames(order, 8, (0, 1)))]
@@ -156,7 +158,8 @@ def test_a_long_tracklet_is_thinned_evenly():
   rows = np.concatenate([mesh.unshard(x) for x in rows])
   counts = np.bincount(np.concatenate(owners))
   long = names.index('t1')
-  assert counts[long] == 5 and counts[1 - long] == 3
+  assert counts[long] == 5
+  assert counts[1 - long] == 3
   expected = {0: [0, 1, 2], 1: [3, 5, 7, 9, 11]}
   chosen = np.concatenate([expected[int(name[1:])] for name in names])
   np.testing.assert_array_equal(rows[:8], images[chosen])
@@ -175,7 +178,8 @@ def test_unreadable_images_are_an_error_or_left_out(tmp_path):
   loaded = pipeline.load_splits(
     dataset, truth, size=SIZE, seed=0, skip_unreadable=True
   )
-  assert len(loaded.left_out) == 2 and '2.png' in loaded.left_out[0]
+  assert len(loaded.left_out) == 2
+  assert '2.png' in loaded.left_out[0]
   names = loaded.names['train']
   assert sorted(names) == ['0.png', '1.png', '3.png', '5.png']
   assert [f'{i}.png' for i in loaded.truth.train_camids] == names
@@ -234,14 +238,17 @@ def test_only_the_splits_that_are_named_are_decoded(budget):
   dataset, truth, images = _whole(log)
   options = {'size': SIZE, 'seed': 0, 'memory_budget_gb': budget}
   whole = pipeline.load_splits(dataset, truth, **options)
-  assert sorted(log) == sorted({*log}) and len(log) == 15
+  assert sorted(log) == sorted({*log})
+  assert len(log) == 15
   log.clear()
   part = pipeline.load_splits(
     dataset, truth, **options, splits=('gallery', 'query')
   )
-  assert {name for name, _ in log} == {'query', 'gallery'} and len(log) == 8
+  assert {name for name, _ in log} == {'query', 'gallery'}
+  assert len(log) == 8
   assert part.train is part.digest is part.truth.train_pids is None
-  assert part.truth.train_camids is None and part.truth.can_evaluate
+  assert part.truth.train_camids is None
+  assert part.truth.can_evaluate
   assert list(part.names) == ['query', 'gallery']
   assert part.decision.startswith('8 images, ')
   assert part.fingerprint() != whole.fingerprint()
@@ -251,11 +258,10 @@ def test_only_the_splits_that_are_named_are_decoded(budget):
   log.clear()
   train = pipeline.load_splits(dataset, truth, **options, splits=['train'])
   assert {name for name, _ in log} == {'train'}
-  assert train.query is None and not train.truth.can_evaluate
-  assert (
-    train.digest == whole.digest
-    and train.names['train'] == (whole.names['train'])
-  )
+  assert train.query is None
+  assert not train.truth.can_evaluate
+  assert train.digest == whole.digest
+  assert train.names['train'] == (whole.names['train'])
 
 
 def test_splits_that_are_not_there_are_named():
@@ -277,12 +283,15 @@ def test_one_split_alone_is_that_of_the_whole(budget):
   whole = pipeline.load_splits(dataset, truth, seed=4, **options)
   log.clear()
   train = pipeline.load_split(dataset.train, seed=4, **options)
-  assert {name for name, _ in log} == {'train'} and len(log) == 7
+  assert {name for name, _ in log} == {'train'}
+  assert len(log) == 7
   np.testing.assert_array_equal(_frames(train.split), _frames(whole.train))
   np.testing.assert_array_equal(train.kept, whole.truth.train_pids)
-  assert train.digest == whole.digest and train.unreadable == []
+  assert train.digest == whole.digest
+  assert train.unreadable == []
   query = pipeline.load_split(dataset.query, **options)
-  assert query.kept.tolist() == [0, 1, 2] and query.digest is None
+  assert query.kept.tolist() == [0, 1, 2]
+  assert query.digest is None
 
 
 def test_paths_and_arrays_become_a_split(tmp_path):
@@ -293,7 +302,8 @@ def test_paths_and_arrays_become_a_split(tmp_path):
   samples = samples_of(paths)
   assert samples.names == (str(paths[0]), str(paths[1]), '2', '3')
   loaded = pipeline.load_split(samples, size=SIZE)
-  assert not loaded.split.is_video and len(loaded.split) == 4
+  assert not loaded.split.is_video
+  assert len(loaded.split) == 4
   np.testing.assert_array_equal(_frames(loaded.split), images)
   np.testing.assert_array_equal(
     _frames(pipeline.load_split(samples_of(images), size=SIZE).split), images
@@ -305,7 +315,8 @@ def test_paths_and_arrays_become_a_split(tmp_path):
   assert tracklets.names == ('0', '1', '2')
   assert tracklets.starts.tolist() == [0, 1, 4, 6]
   split = pipeline.load_split(tracklets, size=SIZE).split
-  assert split.is_video and len(split) == 3
+  assert split.is_video
+  assert len(split) == 3
   np.testing.assert_array_equal(_frames(split), images[[0, 1, 2, 3, 1, 0]])
 
 
@@ -317,7 +328,8 @@ def test_paths_that_cannot_be_read(tmp_path):
   loaded = pipeline.load_split(
     samples_of(paths), size=SIZE, skip_unreadable=True
   )
-  assert loaded.kept.tolist() == [0] and 'none.png' in loaded.unreadable[0]
+  assert loaded.kept.tolist() == [0]
+  assert 'none.png' in loaded.unreadable[0]
   with pytest.raises(ValueError, match='none of its images can be read'):
     pipeline.load_split(samples_of(paths[1:]), size=SIZE, skip_unreadable=True)
 

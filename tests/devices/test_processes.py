@@ -185,7 +185,8 @@ def test_flags_that_do_not_go_together(given, message):
 
 def test_a_single_process_starts_nothing():
   processes.start(None, None, None, detect=False)
-  assert processes.count() == 1 and processes.is_first()
+  assert processes.count() == 1
+  assert processes.is_first()
 
 
 def test_nothing_to_detect(tmp_path):

@@ -97,7 +97,8 @@ def test_falls_with_distance_and_takes_a_prior():
   even = got.probability(grid)
   assert even.shape == grid.shape
   assert (np.diff(even.ravel()) < 0).all()
-  assert even.min() >= 0 and even.max() <= 1
+  assert even.min() >= 0
+  assert even.max() <= 1
   rare = got.probability(grid, prior=0.2)
   np.testing.assert_allclose(rare, even * 0.25 / (even * 0.25 + 1 - even))
   rates = [0.01, 0.02, 0.1, 0.5]
@@ -129,7 +130,8 @@ def test_clusters_that_do_not_overlap_stay_finite():
   got = calibrate_pairs(features, labels, **AT_THEIR_WORD)
   assert np.isfinite([got.offset, got.slope]).all()
   near, far = got.probability([0.0, got.different[0]])
-  assert near > 0.95 and far < 0.05
+  assert near > 0.95
+  assert far < 0.05
 
 
 def test_leeway_keeps_pairs_of_two_and_adds_the_widest_inside():

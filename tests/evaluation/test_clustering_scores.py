@@ -46,7 +46,9 @@ def expected_scores(labels, pids):
   }
 
 
-@pytest.mark.parametrize('clusters, people', [(3, 3), (40, 5), (5, 40), (1, 7)])
+@pytest.mark.parametrize(
+  ('clusters', 'people'), [(3, 3), (40, 5), (5, 40), (1, 7)]
+)
 @pytest.mark.parametrize('seed', range(4))
 def test_agrees_with_sklearn(seed, clusters, people):
   rng = np.random.default_rng(seed)
@@ -109,7 +111,8 @@ def test_one_cluster_of_everything_tells_nothing():
   scores = clustering_scores([0] * 6, [1, 1, 1, 2, 2, 2])
   assert scores['pair_recall'] == 1
   assert scores['ari'] == scores['nmi'] == scores['homogeneity'] == 0
-  assert scores['completeness'] == 1 and scores['purity'] == 1 / 2
+  assert scores['completeness'] == 1
+  assert scores['purity'] == 1 / 2
 
 
 def test_hundred_thousand_samples_do_not_overflow():
@@ -129,7 +132,7 @@ def test_hundred_thousand_samples_do_not_overflow():
 
 
 @pytest.mark.parametrize(
-  'labels, pids, message',
+  ('labels', 'pids', 'message'),
   [
     ([0, 1], [0], 'Got 2 labels, but 1 pids'),
     ([0.0, 1.0], [0, 1], r'labels: expected \[N\] integers, .* float64'),
@@ -154,7 +157,7 @@ def test_sizes_alone():
 
 
 @pytest.mark.parametrize(
-  'labels, message',
+  ('labels', 'message'),
   [
     (np.zeros(0, int), 'labels: there are none'),
     ([0, -1], 'labels: 1 are below 0'),

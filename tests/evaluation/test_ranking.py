@@ -215,7 +215,7 @@ def test_scale_of_features_plays_no_part_and_zero_rows_are_kept():
 
 
 @pytest.mark.parametrize(
-  'change, message',
+  ('change', 'message'),
   [
     ({0: np.zeros(3)}, r'distances: expected \[Q, G\]'),
     ({0: np.full((30, 60), np.nan)}, 'row 0 holds NaN'),

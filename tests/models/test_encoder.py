@@ -55,7 +55,8 @@ def test_resnet50_feature_map(last_stride, rows):
 def test_outputs_have_unit_length_and_stated_shapes(tiny):
   encoder, variables, images = tiny
   embedding, feature = encoder.apply(variables, images)
-  assert embedding.shape == (3, 16) and feature.shape == (3, 256)
+  assert embedding.shape == (3, 16)
+  assert feature.shape == (3, 256)
   for x in (embedding, feature):
     np.testing.assert_allclose(np.linalg.norm(x, axis=1), 1.0, rtol=1e-5)
 

@@ -105,7 +105,8 @@ def test_every_array_of_the_backbone_and_no_other_is_replaced(file):
     stats['stem_bn']['var'], state['bn1.running_var']
   )
   for leaf in jax.tree.leaves((params, stats)):
-    assert leaf.dtype == np.float32 and np.all(leaf != 7)
+    assert leaf.dtype == np.float32
+    assert np.all(leaf != 7)
   for collection in ('params', 'batch_stats'):
     jax.tree.map(
       np.testing.assert_array_equal,

@@ -26,7 +26,8 @@ def test_one_bar_for_each_number(drawn, tmp_path) -> None:
   train, test = (
     [bar.get_height() for bar in axes.patches] for axes in figure.axes
   )
-  assert train == [1, 3, 0, 0, 1] and test == [0, 0, 1, 0, 0]
+  assert train == [1, 3, 0, 0, 1]
+  assert test == [0, 0, 1, 0, 0]
   first, last = figure.axes
   assert first.get_title() == (
     'training: 5 identities, 12 images; median 2 (dotted)'
@@ -39,6 +40,8 @@ def test_wide_ranges_share_bars(drawn, tmp_path) -> None:
   identities.write_identities(tmp_path / 'a.png', 'mine', 'tracklets', counts)
   (axes,) = drawn[0].axes
   heights = [bar.get_height() for bar in axes.patches]
-  assert len(heights) <= 100 and sum(heights) == 4
-  assert heights[:2] == [3, 0] and heights[-1] == 1
+  assert len(heights) <= 100
+  assert sum(heights) == 4
+  assert heights[:2] == [3, 0]
+  assert heights[-1] == 1
   assert axes.get_xlabel() == 'tracklets per identity, 3 to a bar'

@@ -92,7 +92,8 @@ def test_the_page_is_well_formed_and_small(full):
 def test_the_page_needs_nothing_beside_it(full):
   page = Page(full)
   assert 'http' not in full
-  assert not page.find('script') and not page.find('link')
+  assert not page.find('script')
+  assert not page.find('link')
   assert all(a['src'].startswith('data:') for a in page.find('img'))
   assert '@import' not in full
   for reference in re.findall(r'(?:url\(|href=")(.)', full):
@@ -104,7 +105,8 @@ def test_ids_are_unique_and_references_resolve(full):
   ids = [attrs['id'] for _, attrs in page.tags if 'id' in attrs]
   assert len(ids) == len(set(ids))
   references = set(re.findall(r'(?:url\(|href=")#([^")]+)', full))
-  assert references and references <= set(ids)
+  assert references
+  assert references <= set(ids)
 
 
 def test_curves_take_the_colour_of_the_page(full):
@@ -112,7 +114,8 @@ def test_curves_take_the_colour_of_the_page(full):
   assert len(svgs) == 2
   for svg in svgs:
     assert 'currentColor' in svg
-    assert '#000000' not in svg and '#ffffff' not in svg
+    assert '#000000' not in svg
+    assert '#ffffff' not in svg
   for title in ('Retrieval (%)', 'Cluster quality', 'Training loss'):
     assert title in svgs[0]
 
@@ -122,7 +125,8 @@ def test_the_verdict_names_data_criterion_stage_and_scores(full):
   assert 'demo clustered by dbc' in text
   assert '26 training images were grouped, without labels, into 4' in text
   assert 'Stage 1 is kept (best mAP)' in text
-  assert 'rank-1 41.2 %' in text and 'mAP 22.5 %' in text
+  assert 'rank-1 41.2 %' in text
+  assert 'mAP 22.5 %' in text
   assert 'skipped' not in text
 
 
@@ -141,8 +145,10 @@ def test_names_and_settings_are_escaped(full):
   page = Page(full)
   assert {attrs['alt'] for attrs in page.find('img')} <= set(NAMES)
   assert '<0' not in full
-  assert 'data.root' in page.text and '<&>' in page.text
-  assert 'cluster.reg_weight' in page.text and '0.005' in page.text
+  assert 'data.root' in page.text
+  assert '<&>' in page.text
+  assert 'cluster.reg_weight' in page.text
+  assert '0.005' in page.text
 
 
 def test_captions_count_identities_and_frames_mark_the_others(full):

@@ -223,9 +223,11 @@ def test_papers_values_are_the_defaults():
     train.backbone_multiplier,
   )
   assert np.allclose(rates, (0.1, 15, 0.01, 0.01, 0.1))
-  assert config.memory.temperature == 0.1 and config.memory.momentum == 0.5
+  assert config.memory.temperature == 0.1
+  assert config.memory.momentum == 0.5
   assert config.data.image_size == (256, 128)
-  assert config.model.embedding_dim == 2048 and config.model.dropout == 0.5
+  assert config.model.embedding_dim == 2048
+  assert config.model.dropout == 0.5
 
 
 @pytest.mark.parametrize('dataset', ['marx', 'demo,tiny', 'demo,'])

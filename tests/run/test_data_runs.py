@@ -114,7 +114,8 @@ def test_a_table_with_some_identities(tmp_path):
   assert all('map' in r and 'pair_f' in r for r in _history(tmp_path / 'work'))
   with (tmp_path / 'work' / 'clusters.csv').open(newline='') as file:
     pids = {row['path']: row['pid'] for row in csv.DictReader(file)}
-  assert pids['3.png'] == '-1' and pids['13.png'] == '3'
+  assert pids['3.png'] == '-1'
+  assert pids['13.png'] == '3'
   # Queries 20 and 21 are seen again by the other camera alone, or not at all.
   config.camera_rule = True
   text = (root / 'list.csv').read_text().replace(',1,', ',0,')

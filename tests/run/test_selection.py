@@ -64,10 +64,13 @@ def test_of_a_single_cluster_it_is_the_last_stage():
 def test_measures_know_sizes_and_nothing_else():
   features = np.random.default_rng(0).standard_normal((6, 3))
   found = selection.measure(features, np.array([0, 0, 0, 1, 2, 2]))
-  assert found['num_clusters'] == 3 and found['singletons'] == 1
-  assert found['largest_share'] == 0.5 and -1 < found['silhouette'] < 1
+  assert found['num_clusters'] == 3
+  assert found['singletons'] == 1
+  assert found['largest_share'] == 0.5
+  assert -1 < found['silhouette'] < 1
   alone = selection.measure(features, np.zeros(6, np.int32))
-  assert alone['num_clusters'] == 1 and 'silhouette' not in alone
+  assert alone['num_clusters'] == 1
+  assert 'silhouette' not in alone
 
 
 def test_merges_tell_how_much_they_change_and_how_far_scores_jump():

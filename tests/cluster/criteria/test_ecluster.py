@@ -60,7 +60,8 @@ def test_deviations_equal_the_definition(clustered):
   got = np.asarray(sum_squared_deviations(x, labels, 8))
   np.testing.assert_allclose(got, expected, atol=1e-6)
   alone = np.bincount(labels) == 1
-  assert alone.any() and not got[alone].any()
+  assert alone.any()
+  assert not got[alone].any()
 
 
 def test_deviations_far_from_the_origin(clustered):

@@ -12,7 +12,8 @@ CAMIDS = np.random.default_rng(0).integers(1, 5, 40)
 def test_equals_the_definition():
   x = oracles.unit_features(40, 6, seed=1)
   got = center_cameras(x, CAMIDS)
-  assert isinstance(got, np.ndarray) and got.dtype == np.float32
+  assert isinstance(got, np.ndarray)
+  assert got.dtype == np.float32
   for i in range(40):
     own = [x[j].astype(np.float64) for j in range(40) if CAMIDS[j] == CAMIDS[i]]
     y = x[i] - sum(own) / len(own)

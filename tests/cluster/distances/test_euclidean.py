@@ -15,7 +15,8 @@ from dbc_jax.cluster import pairwise_distances
 def test_equals_the_definition(squared, block_size):
   x = oracles.unit_features(40, 16, seed=0)
   got = pairwise_distances(x, squared=squared, block_size=block_size)
-  assert got.shape == (40, 40) and got.dtype == jnp.float32
+  assert got.shape == (40, 40)
+  assert got.dtype == jnp.float32
   np.testing.assert_allclose(got, oracles.distances(x, squared), atol=1e-6)
 
 
@@ -55,7 +56,8 @@ def test_equal_rows_are_at_exactly_zero():
   x[120, 0] = -0.0
   got = np.asarray(pairwise_distances(x))
   equal = (x[:, None] == x).all(axis=2)
-  assert equal.sum() > len(x) and equal[120, 20]
+  assert equal.sum() > len(x)
+  assert equal[120, 20]
   assert not got[equal].any()
   assert (got[~equal] > 0).all()
 

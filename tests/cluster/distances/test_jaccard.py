@@ -40,7 +40,8 @@ def check_properties(got):
   got = np.asarray(got)
   np.testing.assert_array_equal(got, got.T)
   assert not np.diagonal(got).any()
-  assert got.min() == 0 and got.max() <= 1
+  assert got.min() == 0
+  assert got.max() <= 1
 
 
 @pytest.mark.parametrize(
@@ -62,7 +63,8 @@ def test_equals_the_definition(num, k1, k2):
   x = oracles.unit_features(num, 6, seed=num + k1)
   got = jaccard_distances(x, k1=k1, k2=k2)
   assert isinstance(got, jax.Array)
-  assert got.shape == (num, num) and got.dtype == jnp.float32
+  assert got.shape == (num, num)
+  assert got.dtype == jnp.float32
   if num > 1:
     np.testing.assert_allclose(got, jaccard_by_loops(x, k1, k2), atol=1e-6)
   check_properties(got)
@@ -103,7 +105,8 @@ def test_equal_samples(copies, k2):
   np.testing.assert_allclose(got, jaccard_by_loops(x, 6, k2), atol=1e-6)
   check_properties(got)
   equal = (x[:, None] == x).all(axis=2)
-  assert equal.sum() > len(x) and not got[equal].any()
+  assert equal.sum() > len(x)
+  assert not got[equal].any()
 
 
 def test_all_samples_equal():

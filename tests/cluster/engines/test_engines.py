@@ -113,9 +113,11 @@ def test_dense_wherever_it_fits():
   shape = (20000, 128)
   assert choose_engine(ESTAT, shape, 20000).name == 'dense'
   rich = choose_engine(ESTAT, shape, 20000, memory_budget_gb=3.0)
-  assert rich.name == 'dense' and 'of a budget of 3 GB' in rich.reason
+  assert rich.name == 'dense'
+  assert 'of a budget of 3 GB' in rich.reason
   poor = choose_engine(ESTAT, shape, 20000, memory_budget_gb=1.0)
-  assert poor.name == 'matrix_free' and 'dense engine needs' in poor.reason
+  assert poor.name == 'matrix_free'
+  assert 'dense engine needs' in poor.reason
   late = choose_engine(ESTAT, shape, 1000, memory_budget_gb=1.0)
   assert late.name == 'dense'
 
@@ -126,7 +128,8 @@ def test_slots(num_samples):
     capacity = slot_capacity(num_clusters, num_samples)
     assert num_clusters <= capacity <= num_samples
   sizes = {slot_capacity(k, num_samples) for k in range(1, num_samples + 1)}
-  assert len(sizes) <= 8 and num_samples in sizes
+  assert len(sizes) <= 8
+  assert num_samples in sizes
 
 
 def test_what_needs_the_dense_engine_says_so():

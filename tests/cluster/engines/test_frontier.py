@@ -181,7 +181,8 @@ def test_the_loop_never_copies_what_is_large(name):
     args = (inter, terms, means._replace(features=None), means.features, k, 30)
     compiled = merge_loop.lower(form, 0.1, *args).compile()
   text = compiled.as_text()
-  assert f'f32[{k},{k}]' in text and ' while(' in text
+  assert f'f32[{k},{k}]' in text
+  assert ' while(' in text
   assert name == 'buc' or f'f32[{k},{dim}]' in text
   assert not re.findall(rf'= f32\[{k},{k}\]\S* copy\S*\(.*', text)
   assert not re.findall(rf'= f32\[{k},{dim}\]\S* copy\S*\(.*', text)

@@ -56,7 +56,8 @@ def replay(result, labels):
   k = labels.max() + 1
   names = labels.copy()
   for t, (a, b) in enumerate(result.pairs):
-    assert a < b and {a, b} <= set(names)
+    assert a < b
+    assert {a, b} <= set(names)
     names[(names == a) | (names == b)] = k + t
   return names
 

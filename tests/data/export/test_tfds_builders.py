@@ -46,7 +46,8 @@ def test_all_readers_of_files_have_a_builder():
   assert set(BUILDERS) == set(WRITERS)
   assert all(tfds.builder_cls(name) is BUILDERS[name] for name in WRITERS)
   names = [builder.__name__ for builder in BUILDERS.values()]
-  assert 'Market1501' in names and 'DukemtmcVideoreid' in names
+  assert 'Market1501' in names
+  assert 'DukemtmcVideoreid' in names
   # By their names, as in the module of each.
   for builder in BUILDERS.values():
     assert pickle.loads(pickle.dumps(builder)) is builder

@@ -20,7 +20,8 @@ def test_shared_identities_are_named():
 
 
 @pytest.mark.parametrize(
-  'train, test', [([1, 2], [3, 4]), ([-1, 1], [-1, 2]), ([], [1]), ([1], [])]
+  ('train', 'test'),
+  [([1, 2], [3, 4]), ([-1, 1], [-1, 2]), ([], [1]), ([1], [])],
 )
 def test_no_person_on_both_sides_no_warning(train, test):
   with warnings.catch_warnings():
@@ -57,7 +58,7 @@ def test_official_sizes_give_no_warning(tmp_path):
 
 
 @pytest.mark.parametrize(
-  'count, expected',
+  ('count', 'expected'),
   [
     (0, 'nothing'),
     (1, '0'),

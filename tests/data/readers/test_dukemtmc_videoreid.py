@@ -184,6 +184,8 @@ def test_layouts_can_be_written_by_hand(tmp_path, name):
     sorted(path.relative_to(home) for path in home.rglob('*'))
     for home in (root, tmp_path / 'again')
   ]
-  assert files[0] == files[1] and files[0]
+  assert files[0] == files[1]
+  assert files[0]
   wrong = subprocess.run([*command[:2], 'x'], capture_output=True, text=True)
-  assert wrong.returncode == 1 and 'mars|dukemtmc_videoreid' in wrong.stderr
+  assert wrong.returncode == 1
+  assert 'mars|dukemtmc_videoreid' in wrong.stderr

@@ -215,7 +215,7 @@ def test_wrong_key(home):
 
 
 @pytest.mark.parametrize(
-  'name, key, edit, message',
+  ('name', 'key', 'edit', 'message'),
   [
     ('tracks_test', 'track_test', lambda m: m[:, :3], 'columns .*got 9 x 3'),
     ('tracks_train', 'track_train', lambda m: m[:0], 'columns .*got 0 x 4'),
@@ -239,7 +239,7 @@ def test_numbers_may_be_floating_point_and_queries_a_column(home):
     np.testing.assert_array_equal(getattr(found, field), values)
 
 
-@pytest.mark.parametrize('column, value', [(0, 0), (0, 9), (1, 24), (1, 4)])
+@pytest.mark.parametrize(('column', 'value'), [(0, 0), (0, 9), (1, 24), (1, 4)])
 def test_frames_outside_the_list(home, column, value):
   # Row 3 has frames 6 and 7 of 23.
   row = [6, 7]
@@ -257,7 +257,7 @@ def test_frames_outside_the_list(home, column, value):
 
 
 @pytest.mark.parametrize(
-  'edit, first_other',
+  ('edit', 'first_other'),
   [
     ([1, 10, 1, 1], '0001C2T0001F001.jpg'),  # Another camera.
     ([9, 12, 1, 2], '0007C3T0001F001.jpg'),  # Another person.

@@ -26,7 +26,7 @@ def append(path, text):
 
 
 @pytest.mark.parametrize(
-  'version, train, test',
+  ('version', 'train', 'test'),
   [(1, 'train', 'test'), (2, 'mask_train_v2', 'mask_test_v2')],
 )
 def test_names_pids_and_cameras(tmp_path, version, train, test):
@@ -195,7 +195,8 @@ def test_missing_files_are_counted_and_ten_are_named(root):
   message = str(caught.value)
   assert message.startswith(str(root / 'train'))
   assert layouts.MSMT17['list_train.txt'][0] in message
-  assert paths[8] in message and paths[9] not in message
+  assert paths[8] in message
+  assert paths[9] not in message
   assert ' and 3 more. ' in message
 
 

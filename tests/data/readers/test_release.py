@@ -73,7 +73,8 @@ def test_images_are_decoded_to_rgb(reader, tmp_path):
   for samples in (dataset.train, dataset.query, dataset.gallery):
     images = load_images(samples, (32, 16))
     top = images[:, :8]  # Red, as the pictures were drawn.
-    assert top[..., 0].min() > 240 and top[..., 1:].max() < 15
+    assert top[..., 0].min() > 240
+    assert top[..., 1:].max() < 15
 
 
 def test_samples_know_no_identities(reader, tmp_path):
@@ -190,7 +191,8 @@ def test_smaller_sets_are_nested_and_seeds_differ(folders, tmp_path):
     return set(truth.train_pids.tolist()), set(truth.query_pids.tolist())
 
   small, large = pids(num_identities=5), pids(num_identities=9)
-  assert small[0] < large[0] and small[1] < large[1]
+  assert small[0] < large[0]
+  assert small[1] < large[1]
   assert pids(num_identities=9) == large
   assert pids(num_identities=9, seed=1) != large
 

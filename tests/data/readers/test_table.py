@@ -120,7 +120,7 @@ def test_list_may_lie_elsewhere(root, tmp_path):
 
 
 @pytest.mark.parametrize(
-  'header, message',
+  ('header', 'message'),
   [
     ('', 'no column path'),
     ('camid,split', 'no column path'),
@@ -136,7 +136,7 @@ def test_header(root, header, message):
 
 
 @pytest.mark.parametrize(
-  'header, row, message',
+  ('header', 'row', 'message'),
   [
     ('path,pid', ',3', 'path is empty'),
     ('path', '/etc/passwd', "path: got '/etc/passwd', expected .* starts at"),
@@ -172,7 +172,7 @@ def test_faults_of_a_row(root, tmp_path, header, row, message):
 
 
 @pytest.mark.parametrize(
-  'row, message',
+  ('row', 'message'),
   [
     (
       '1.png,a,2,4',
@@ -196,7 +196,7 @@ def test_ten_faults_are_named(root):
 
 
 @pytest.mark.parametrize(
-  'rows, message',
+  ('rows', 'message'),
   [
     ('', 'lists no images'),
     ('0.png,1,query\n1.png,1,gallery', 'none of its 2 rows is for training'),
@@ -216,7 +216,7 @@ def test_identities_in_training_and_test_are_a_warning(root):
 
 
 @pytest.mark.parametrize(
-  'text, encoding, message',
+  ('text', 'encoding', 'message'),
   [
     ('path\n0.png\nä.png', 'latin-1', 'line 3: not UTF-8 text. Save it as'),
     ('path\n0.png', 'utf-16', 'line 1: not UTF-8 text'),

@@ -46,7 +46,8 @@ def test_counts_shapes_and_types(dataset, truth) -> None:
     assert images.std() > 20
     for field in (f'{split}_pids', f'{split}_camids'):
       values = getattr(truth, field)
-      assert values.shape == (len(images),) and values.dtype == np.int32
+      assert values.shape == (len(images),)
+      assert values.dtype == np.int32
 
 
 def test_same_seed_same_images_other_seed_other_images() -> None:
@@ -68,17 +69,16 @@ def test_test_identities_are_unseen_in_training(truth) -> None:
   train, query = set(truth.train_pids), set(truth.query_pids)
   gallery = set(truth.gallery_pids) - {-1, 0}
   assert not train & (query | gallery)
-  assert query == gallery and len(query) == 60
+  assert query == gallery
+  assert len(query) == 60
   assert min(train | query) > 0
 
 
 def test_numbers_tell_nothing_of_the_order(dataset, truth) -> None:
   for pids in (truth.train_pids, truth.query_pids):
     assert (np.diff(pids) >= 0).mean() < 0.6
-  assert (
-    truth.train_pids.min() < truth.query_pids.max()
-    and truth.query_pids.min() < truth.train_pids.max()
-  )
+  assert truth.train_pids.min() < truth.query_pids.max()
+  assert truth.query_pids.min() < truth.train_pids.max()
   for split in SPLITS:
     names = getattr(dataset, split).names
     assert names == tuple(f'{split}/{i:06d}.png' for i in range(len(names)))

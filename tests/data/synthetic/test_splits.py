@@ -19,5 +19,6 @@ def test_long_tail_sums_to_the_total(
   rng = np.random.default_rng(0)
   counts = splits_lib.long_tail(total, mean, fewest, most, 0.9, rng)
   assert sum(counts) == total
-  assert fewest <= min(counts) and max(counts) <= most
+  assert fewest <= min(counts)
+  assert max(counts) <= most
   assert abs(len(counts) * mean - total) <= mean

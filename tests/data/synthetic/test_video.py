@@ -49,13 +49,15 @@ def test_counts_shapes_and_types(dataset, truth) -> None:
     assert samples.starts.shape == (len(samples) + 1,)
     for field in (f'{split}_pids', f'{split}_camids'):
       values = getattr(truth, field)
-      assert values.shape == (len(samples),) and values.dtype == np.int32
+      assert values.shape == (len(samples),)
+      assert values.dtype == np.int32
 
 
 def test_tracklets_are_of_unequal_lengths(dataset) -> None:
   for split in SPLITS:
     lengths = np.diff(getattr(dataset, split).starts)
-    assert lengths.min() == 4 and 10 <= lengths.max() <= 12
+    assert lengths.min() == 4
+    assert 10 <= lengths.max() <= 12
     assert lengths.mean() > np.median(lengths)
 
 
@@ -97,7 +99,8 @@ def test_test_identities_are_unseen_in_training(truth) -> None:
   train, query = set(truth.train_pids), set(truth.query_pids)
   gallery = set(truth.gallery_pids) - {-1, 0}
   assert not train & (query | gallery)
-  assert query == gallery and len(query) == 30
+  assert query == gallery
+  assert len(query) == 30
   assert min(train | query) > 0
 
 

@@ -29,7 +29,8 @@ def test_views_that_agree_and_differ_from_the_rest_cost_least():
   loss, accuracy = contrastive.contrastive_loss(apart, apart, 0)
   # One other view at similarity 1, fourteen rows at 0.
   expected = np.log(np.exp(5.0) + 14.0) - 5.0
-  assert loss == pytest.approx(expected, rel=1e-5) and accuracy == 1.0
+  assert loss == pytest.approx(expected, rel=1e-5)
+  assert accuracy == 1.0
   alike = np.ones((16, 8), np.float32) / np.sqrt(8)
   assert contrastive.contrastive_loss(alike, alike, 0)[0] == pytest.approx(
     np.log(15), rel=1e-5
