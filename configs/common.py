@@ -4,6 +4,8 @@
 differs between papers.
 """
 
+from typing import Any
+
 import ml_collections
 
 from dbc_jax.data import find_reader, reader_names
@@ -15,7 +17,7 @@ VIDEO_DATASETS = tuple(
 IMAGE_DATASETS = tuple(name for name in DATASETS if name not in VIDEO_DATASETS)
 
 
-def base(dataset: str) -> ml_collections.ConfigDict:
+def base(dataset: str) -> Any:
   """The config of one data set, without a merging criterion.
 
   Args:
@@ -36,7 +38,7 @@ def base(dataset: str) -> ml_collections.ConfigDict:
       "own, or one of them with ',small' behind it"
     )
   release = find_reader(dataset).RELEASE
-  config = ml_collections.ConfigDict()
+  config: Any = ml_collections.ConfigDict()
   config.seed = 0
   config.camera_rule = True  # scores leave out a query's own camera
   config.profile = False  # a trace of some steps, in WORKDIR/profile
@@ -125,7 +127,7 @@ def base(dataset: str) -> ml_collections.ConfigDict:
   return config
 
 
-def _small_images(config: ml_collections.ConfigDict) -> None:
+def _small_images(config: Any) -> None:
   """What both small schedules share: 64 x 32, and nothing is pre-trained."""
   config.extract_batch_size = 128
   config.model.frozen_stages = 0
@@ -135,7 +137,7 @@ def _small_images(config: ml_collections.ConfigDict) -> None:
   config.train.stage_epochs = 4
 
 
-def _small_from_scratch(config: ml_collections.ConfigDict) -> None:
+def _small_from_scratch(config: Any) -> None:
   """A small network without pre-trained weights, for real crops on a CPU.
 
   docs/real_images.md has what it was chosen by.
@@ -148,7 +150,7 @@ def _small_from_scratch(config: ml_collections.ConfigDict) -> None:
   config.train.later_learning_rate = 0.03
 
 
-def _demo(config: ml_collections.ConfigDict) -> None:
+def _demo(config: Any) -> None:
   """Minutes on two cores; docs/demo.md says why so."""
   _small_images(config)
   config.data.crop_area = (0.9, 1.0)

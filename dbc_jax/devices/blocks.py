@@ -85,6 +85,6 @@ def _consume(
 
 @functools.cache
 def _compute_on(
-  block_pass: BlockPass, local: tuple[jax.Device, ...]
+  block_pass: BlockPass, local: tuple[mesh.Device, ...]
 ) -> Callable[..., Any]:
   return mesh.parallel_map(block_pass.compute, local)

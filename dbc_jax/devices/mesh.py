@@ -15,9 +15,10 @@ import numpy as np
 from dbc_jax.devices import processes
 
 AXIS_NAME = 'devices'
+Device = Any  # A `jax.Device`, which is no type to a type checker.
 
 
-def devices() -> list[jax.Device]:
+def devices() -> list[Device]:
   """Devices that a batch is split over, process after process."""
   return [
     device
@@ -26,7 +27,7 @@ def devices() -> list[jax.Device]:
   ]
 
 
-def local_devices() -> list[jax.Device]:
+def local_devices() -> list[Device]:
   """Those of them that belong to this process."""
   own = jax.process_index()
   return [device for device in devices() if device.process_index == own]

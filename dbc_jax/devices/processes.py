@@ -49,7 +49,7 @@ def start(
   if not detect and len(missing) == len(given):
     return
   if not detect:
-    if missing:
+    if coordinator is None or num_processes is None or process_id is None:
       raise ValueError(
         f'{", ".join(missing)}: got nothing, expected --coordinator, '
         '--num_processes and --process_id together; for one process leave '

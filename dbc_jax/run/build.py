@@ -9,18 +9,19 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import ml_collections
 import numpy as np
 
 from dbc_jax import data as data_lib
-from dbc_jax import evaluation, models
+from dbc_jax import models
 from dbc_jax.data import pipeline
 from dbc_jax.data.augment import augment, augment_strongly
 from dbc_jax.data.split import Split
 from dbc_jax.data.views import two_views
 from dbc_jax.devices import mesh
 from dbc_jax.run import config as config_lib
+from dbc_jax.run import record
 from dbc_jax.run import workdir as workdir_lib
+from dbc_jax.run.config import Config
 from dbc_jax.run.merger import Merger
 from dbc_jax.training import embed, optim, step
 from dbc_jax.training.fit import Trainer
@@ -49,7 +50,7 @@ class Parts:
     extract: features and embeddings of a split.
   """
 
-  def __init__(self, config: ml_collections.ConfigDict):
+  def __init__(self, config: Config):
     """Makes nothing yet, and checks nothing."""
     self.config = config
     self.image_size: tuple[int, int] = tuple(config.data.image_size)
@@ -76,7 +77,7 @@ class Parts:
     )
 
   @functools.cached_property
-  def _crops(self) -> dict[str, tuple[float, float]]:
+  def _crops(self) -> dict[str, Any]:
     data = self.config.data
     return {key: tuple(data[key]) for key in ('crop_area', 'crop_aspect')}
 
@@ -116,6 +117,11 @@ class Parts:
       momentum=train.momentum, weight_decay=train.weight_decay, **rates
     )
     return Trainer(step.Step(self.encoder, optimizer, objective, seen))
+
+  def check(self) -> None:
+    """Makes what is trained and merged by: a bad field raises ValueError."""
+    self.merger  # noqa: B018
+    self.trainer  # noqa: B018
 
   def init_variables(self) -> dict[str, Any]:
     """The network at random, from the config's seed."""
@@ -193,14 +199,14 @@ class Parts:
 
 
 def list_data(
-  config: ml_collections.ConfigDict,
+  config: Config,
 ) -> tuple[data_lib.Dataset, data_lib.GroundTruth]:
   """The samples of a config's data set, and the truth; decodes nothing."""
   return data_lib.load_configured(config.data)
 
 
 def load_data(
-  config: ml_collections.ConfigDict,
+  config: Config,
   dataset: data_lib.Dataset,
   truth: data_lib.GroundTruth,
   **options: Any,
@@ -219,18 +225,13 @@ def load_data(
 
 def check_matches(truth: data_lib.GroundTruth, camera_rule: bool) -> None:
   """Raises now, and not after stage 0, if no query can have a match."""
-  if not truth.can_evaluate:
+  if truth.query_pids is None or truth.gallery_pids is None:
     return
+  queries, gallery = (
+    np.ones((len(x), 1)) for x in (truth.query_pids, truth.gallery_pids)
+  )
   try:
-    evaluation.rank_features(
-      np.ones((len(truth.query_pids), 1)),
-      np.ones((len(truth.gallery_pids), 1)),
-      truth.query_pids,
-      truth.gallery_pids,
-      truth.query_camids,
-      truth.gallery_camids,
-      camera_rule=camera_rule,
-    )
+    record.rank(queries, gallery, truth, camera_rule)
   except ValueError as error:
     how = ' (--config.camera_rule=False)' if 'camera_rule' in str(error) else ''
     raise ValueError(f'{error}{how}') from error

@@ -1,10 +1,12 @@
 """The settings of a run: their values are checked before any work starts."""
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import ml_collections
+
+# An `ml_collections.ConfigDict`, the types of whose fields nothing knows.
+Config = Any
 
 # Values of train.init; any other is a file of weights.
 INITS = ('random', 'self_supervised')
@@ -13,7 +15,7 @@ INITS = ('random', 'self_supervised')
 ADDED_FIELDS = {'data.identities_seed': 0, 'train.objective': 'memory'}
 
 
-def with_added_fields(fields: Mapping[str, Any]) -> ml_collections.ConfigDict:
+def with_added_fields(fields: Any) -> Config:
   """A config as this build reads it, of what an earlier one wrote.
 
   Args:
@@ -22,8 +24,8 @@ def with_added_fields(fields: Mapping[str, Any]) -> ml_collections.ConfigDict:
   config = ml_collections.ConfigDict(fields).copy_and_resolve_references()
   for name, value in ADDED_FIELDS.items():
     group, _, field = name.rpartition('.')
-    own = config[group] if group in config else config
-    if group in (*config, '') and field not in own:
+    own: Any = config.get(group) if group else config
+    if own is not None and field not in own:
       with own.unlocked():
         own[field] = value
   return config
@@ -63,9 +65,7 @@ def num_merges_and_stages(
   return num_merges, math.ceil(num_samples / num_merges) - 1
 
 
-def check_num_samples(
-  config: ml_collections.ConfigDict, num_samples: int
-) -> None:
+def check_num_samples(config: Config, num_samples: int) -> None:
   """Raises ValueError if there are too few samples for a batch or a merge."""
   num_merges_and_stages(num_samples, config.cluster.merge_percent)
   if config.train.batch_size > num_samples:
@@ -75,7 +75,7 @@ def check_num_samples(
     )
 
 
-def check_config(config: ml_collections.ConfigDict) -> None:
+def check_config(config: Config) -> None:
   """Raises ValueError, naming the field, for a value outside its range.
 
   Fields of the network, the criterion and the data set are checked where they

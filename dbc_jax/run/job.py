@@ -9,7 +9,6 @@ import logging
 import pathlib
 from typing import Any
 
-import ml_collections
 import numpy as np
 
 from dbc_jax import reporting
@@ -19,12 +18,13 @@ from dbc_jax.run import build, selection
 from dbc_jax.run import config as config_lib
 from dbc_jax.run import workdir as workdir_lib
 from dbc_jax.run.checkpoint import CheckpointStore
+from dbc_jax.run.config import Config
 from dbc_jax.run.stage import RunState, StageRunner
 
 log = logging.getLogger('dbc_jax')
 
 
-def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
+def run(config: Config, workdir: pathlib.Path) -> None:
   """Runs or resumes the whole job of a config.
 
   Args:
@@ -42,8 +42,7 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
   processes.check_same('config', workdir_lib.as_json(config))
   mesh.check_batch_size(config.train.batch_size)
   parts = build.Parts(config)
-  # Made now, so that a bad field of any ends the run before work starts.
-  parts.merger, parts.trainer  # noqa: B018
+  parts.check()
   dataset, truth = build.list_data(config)
   if config.cluster.camera_centring and truth.train_camids is None:
     raise ValueError(
@@ -117,7 +116,7 @@ class _Job:
     self._outputs.write_config()
     self._store = CheckpointStore(self._workdir / workdir_lib.CHECKPOINTS)
     done = self._store.latest_stage()
-    if done == self._runner.num_stages - 1:
+    if done is not None and done == self._runner.num_stages - 1:
       log.info('this run was finished before; its summary:')
       self._write_result(self._read_record(self._store, done)['history'])
       return

@@ -7,7 +7,6 @@ engine; the mathematics is in `dbc_jax.cluster`.
 import logging
 from typing import Any
 
-import ml_collections
 import numpy as np
 
 from dbc_jax import cluster
@@ -16,7 +15,7 @@ from dbc_jax.devices import mesh, processes
 log = logging.getLogger('dbc_jax')
 
 
-def make_criterion(fields: ml_collections.ConfigDict) -> cluster.Criterion:
+def make_criterion(fields: Any) -> cluster.Criterion:
   """The criterion that a config's `cluster` fields describe.
 
   Raises:
@@ -41,7 +40,7 @@ def make_criterion(fields: ml_collections.ConfigDict) -> cluster.Criterion:
 class Merger:
   """What a config's `cluster` fields say about merging."""
 
-  def __init__(self, fields: ml_collections.ConfigDict):
+  def __init__(self, fields: Any):
     """Checks the criterion.
 
     Raises:
@@ -121,6 +120,7 @@ class Merger:
     chosen = self.chosen(features, embeddings)
     self.engine(chosen.shape, int(labels.max()) + 1)
     if fields.camera_centring:
+      assert camids is not None
       chosen = cluster.center_cameras(chosen, camids)
     distances = None
     if fields.distance == 'jaccard':

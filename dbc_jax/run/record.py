@@ -9,10 +9,31 @@ from typing import Any
 import numpy as np
 
 from dbc_jax import cluster, evaluation
+from dbc_jax.data import GroundTruth
 from dbc_jax.data.pipeline import LoadedDataset
 from dbc_jax.training.embed import Extractor
 
 _EPSILON = 1e-12
+
+
+def rank(
+  queries: np.ndarray,
+  gallery: np.ndarray,
+  truth: GroundTruth,
+  camera_rule: bool,
+) -> dict[str, Any]:
+  """`evaluation.rank_features` by the truth about queries and gallery."""
+  assert truth.query_pids is not None
+  assert truth.gallery_pids is not None
+  return evaluation.rank_features(
+    queries,
+    gallery,
+    truth.query_pids,
+    truth.gallery_pids,
+    truth.query_camids,
+    truth.gallery_camids,
+    camera_rule=camera_rule,
+  )
 
 
 def evaluate(
@@ -21,7 +42,7 @@ def evaluate(
   labels: np.ndarray,
   data: LoadedDataset,
   camera_rule: bool,
-) -> dict[str, float]:
+) -> dict[str, Any]:
   """Retrieval and clustering scores, as far as there are identities.
 
   Args:
@@ -34,18 +55,13 @@ def evaluate(
   Returns:
     What `evaluation.rank_features` and `evaluation.clustering_scores` tell.
   """
-  scores: dict[str, float] = {}
+  scores: dict[str, Any] = {}
   truth = data.truth
-  if truth.can_evaluate:
-    scores |= evaluation.rank_features(
-      extract(variables, data.query)[0],
-      extract(variables, data.gallery)[0],
-      truth.query_pids,
-      truth.gallery_pids,
-      truth.query_camids,
-      truth.gallery_camids,
-      camera_rule=camera_rule,
+  if data.query is not None and data.gallery is not None:
+    queries, gallery = (
+      extract(variables, split)[0] for split in (data.query, data.gallery)
     )
+    scores |= rank(queries, gallery, truth, camera_rule)
     # How many queries counted is the same in every stage.
     del scores['num_valid_queries']
   if truth.train_pids is not None:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import ml_collections
 import numpy as np
 from tqdm import tqdm
 
@@ -17,6 +16,7 @@ from dbc_jax.run import build, selection
 from dbc_jax.run import config as config_lib
 from dbc_jax.run import workdir as workdir_lib
 from dbc_jax.run.checkpoint import CheckpointStore
+from dbc_jax.run.config import Config
 
 # Fields of a config that are read here; of its `data` those that say which
 # images, and those that say how they reach the network, which are the run's.
@@ -56,7 +56,7 @@ class RestoredRun(NamedTuple):
   digest: str
 
   @property
-  def config(self) -> ml_collections.ConfigDict:
+  def config(self) -> Config:
     return self.parts.config
 
 
@@ -75,8 +75,8 @@ def restore_run(workdir: Path, stage: str = 'chosen') -> RestoredRun:
   folder = workdir / workdir_lib.CHECKPOINTS
   # A store makes its folder, so it is opened only where there is one.
   store = CheckpointStore(folder) if folder.is_dir() else None
-  latest = store.latest_stage() if store else None
-  if latest is None:
+  latest = store and store.latest_stage()
+  if store is None or latest is None:
     raise ValueError(
       f'workdir: {workdir} has no checkpoint; wait for the end of stage 0, or '
       'start its command again'
@@ -105,7 +105,7 @@ def restore_run(workdir: Path, stage: str = 'chosen') -> RestoredRun:
 
 def data_config(
   run: RestoredRun, path: str | None, changes: Mapping[str, Any]
-) -> ml_collections.ConfigDict:
+) -> Config:
   """The config of a run, with another data set in it.
 
   Args:
@@ -126,7 +126,7 @@ def data_config(
 
 
 def load_data(
-  config: ml_collections.ConfigDict,
+  config: Config,
   digest: str | None,
   *,
   identities: bool,
@@ -200,7 +200,7 @@ def extract_arrays(
   return arrays
 
 
-def _read_config(workdir: Path) -> ml_collections.ConfigDict:
+def _read_config(workdir: Path) -> Config:
   """What a run wrote of its settings, with all that is read here."""
   config = workdir_lib.read_config(workdir)
   missing = [field for field in _FIELDS if field not in config]
@@ -218,7 +218,7 @@ def _read_config(workdir: Path) -> ml_collections.ConfigDict:
   return config
 
 
-def _load_config(path: str) -> ml_collections.ConfigDict:
+def _load_config(path: str) -> Config:
   file, colon, dataset = path.partition(':')
   names = runpy.run_path(file)
   if 'get_config' not in names:
@@ -237,12 +237,13 @@ def _number(stage: str, history: list[dict[str, Any]]) -> int:
     raise ValueError(
       f'stage: got {stage!r}, expected a number or one of {[*choices]}'
     )
-  if choices[stage] is None:
+  number = choices[stage]
+  if number is None:
     raise ValueError(
       f'stage: got {stage}, but this run was not scored on test identities; '
       'choose chosen, last or a number'
     )
-  return choices[stage]
+  return number
 
 
 class FeatureExtractor:

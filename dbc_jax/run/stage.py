@@ -167,8 +167,8 @@ class StageRunner:
     clock = time.perf_counter()
     # Of some training images, the same in all stages and all runs.
     self._views = self._views or self.parts.views(data.train)
-    views = np.split(extract(variables, self._views)[0], 2)
-    record |= record_lib.measure(features, state.labels, views)
+    first, second = np.split(extract(variables, self._views)[0], 2)
+    record |= record_lib.measure(features, state.labels, (first, second))
     seconds['measure'] = time.perf_counter() - clock
 
     next_labels = state.labels

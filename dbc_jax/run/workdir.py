@@ -7,7 +7,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import ml_collections
 import numpy as np
 
 from dbc_jax import reporting
@@ -16,17 +15,18 @@ from dbc_jax.devices import processes
 from dbc_jax.run import config as config_lib
 from dbc_jax.run import selection
 from dbc_jax.run.checkpoint import CheckpointStore
+from dbc_jax.run.config import Config
 
 CONFIG = 'config.json'
 CHECKPOINTS, WARMUP = 'checkpoints', 'checkpoints/warmup'
 
 
-def as_json(config: ml_collections.ConfigDict) -> str:
+def as_json(config: Config) -> str:
   """What config.json holds."""
   return json.dumps(config.to_dict(), indent=2) + '\n'
 
 
-def read_config(workdir: Path) -> ml_collections.ConfigDict:
+def read_config(workdir: Path) -> Config:
   """The settings of the run in a workdir, as this build reads them.
 
   Raises:
@@ -64,7 +64,7 @@ def has_stage(folder: Path) -> bool:
   return folder.exists() and CheckpointStore(folder).latest_stage() is not None
 
 
-def check_workdir(workdir: Path, config: ml_collections.ConfigDict) -> None:
+def check_workdir(workdir: Path, config: Config) -> None:
   """Checks that the run in a workdir, if there is one, is one of this config.
 
   A workdir without a complete stage may be used by any config. The folder of
@@ -112,7 +112,7 @@ class Outputs:
 
   def __init__(
     self,
-    config: ml_collections.ConfigDict,
+    config: Config,
     workdir: Path,
     data: LoadedDataset,
   ):

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import jax
 import numpy as np
@@ -41,7 +41,7 @@ def make_extractor(
 
   def pool(variables: dict[str, Any], images: jax.Array) -> jax.Array:
     images = augment_lib.resize(images, image_size)
-    return encoder.apply(variables, images, method='pool')
+    return cast(jax.Array, encoder.apply(variables, images, method='pool'))
 
   mapped_pool = mesh.parallel_map(pool)
   mapped_finish = mesh.parallel_map(
@@ -49,11 +49,11 @@ def make_extractor(
   )
 
   def pooled_outputs(variables: dict[str, Any], split: Split) -> np.ndarray:
-    outputs = None
+    outputs = np.zeros((0, 0), np.float32)
     batches = split.frame_batches(batch_size, max_frames)
     for owners, weights, images in batches:
       rows = mesh.unshard(mapped_pool(variables, images))[: len(owners)]
-      if outputs is None:
+      if not len(outputs):
         outputs = np.zeros((len(split), rows.shape[1]), np.float32)
       samples, first = np.unique(owners, return_index=True)
       outputs[samples] += np.add.reduceat(rows * weights[:, None], first)

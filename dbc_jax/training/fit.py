@@ -152,7 +152,7 @@ class Trainer:
     So the device never waits for the host. On a CPU, where XLA gives
     convolutions inside a loop a single thread, and where images are streamed.
     """
-    before = None
+    before: Any = None
     for samples, images in zip(order, split.batches(frames), strict=True):
       batch = {'images': images, 'labels': mesh.shard(labels[samples])}
       state, metrics = self.compiled_step(state, batch)

@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any, NamedTuple, Protocol
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 
@@ -78,9 +79,7 @@ class _Sum:
     pairs = zip(self.parts, state, strict=True)
     found = [part.loss(own, outputs, labels) for part, own in pairs]
     losses = [loss for loss, _ in found]
-    total = sum(
-      weight * loss for weight, loss in zip(self.weights, losses, strict=True)
-    )
+    total = jnp.dot(jnp.asarray(self.weights), jnp.stack(losses))
     return total, found[0][1]
 
   def after(self, state: Any, outputs: Outputs, labels: jax.Array) -> Any:
