@@ -6,8 +6,11 @@ import pytest
 
 # Before JAX starts.
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
-_FLAG = '--xla_force_host_platform_device_count=8'
-os.environ['XLA_FLAGS'] = f'{os.environ.get("XLA_FLAGS", "")} {_FLAG}'.strip()
+# Programs run for moments here; most of the time would go into their code.
+_FLAGS = (
+  '--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0'
+)
+os.environ['XLA_FLAGS'] = f'{os.environ.get("XLA_FLAGS", "")} {_FLAGS}'.strip()
 
 
 @pytest.fixture(autouse=True, scope='session')

@@ -78,6 +78,12 @@ def climbs(own: str, target: str, order: tuple[tuple[str, ...], ...]) -> bool:
   return own != target and (mine is None or other is None or other <= mine)
 
 
+def layer_faults(path: str, own: str, target: str) -> Iterator[str]:
+  """An import inside `run/` that climbs."""
+  if climbs(own, target, LAYERS):
+    yield f'{path}: run/{own} may not import run/{target}'
+
+
 def edge_faults(path: str, tree: ast.Module) -> Iterator[str]:
   """Imports that climb."""
   own = parts_of(path)
@@ -96,9 +102,8 @@ def edge_faults(path: str, tree: ast.Module) -> Iterator[str]:
       yield f'{path}: imports {name}, which hides what it uses; name a room'
     elif climbs(own[0], inner[0], FLOORS):
       yield f'{path}: {own[0]} may not import {inner[0]} ({name})'
-    elif own[0] == inner[0] == 'run' and len(own) > 1 and len(inner) > 1:
-      if climbs(own[1], inner[1], LAYERS):
-        yield f'{path}: run/{own[1]} may not import run/{inner[1]}'
+    elif own[0] == inner[0] == 'run' and len(own) > 1 < len(inner):
+      yield from layer_faults(path, own[1], inner[1])
 
 
 def keeper_faults(path: str, tree: ast.Module) -> Iterator[str]:

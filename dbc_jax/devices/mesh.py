@@ -161,7 +161,7 @@ def parallel_epoch(
 
 def parallel_map(
   function: Callable[..., Any],
-  chosen: Sequence[jax.Device] | None = None,
+  chosen: Sequence[Device] | None = None,
 ) -> Callable[..., Any]:
   """Compiles `function(state, batch) -> outputs`, rows in and rows out.
 

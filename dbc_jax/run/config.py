@@ -101,6 +101,7 @@ def check_config(config: Config) -> None:
   at_least_zero = {
     'cluster.memory_budget_gb': cluster.memory_budget_gb,
     'data.num_identities': data.num_identities,
+    'data.identities_seed': data.identities_seed,
     'data.memory_budget_gb': data.memory_budget_gb,
     'train.weight_decay': train.weight_decay,
     'train.backbone_multiplier': train.backbone_multiplier,
