@@ -1,7 +1,7 @@
-"""Fields of every config, at the papers' values; imported by the configs.
+"""Fields that all configs share, at the papers' values.
 
-`base(dataset)` knows what differs between data sets, the config files what
-differs between papers.
+`base(dataset)` knows what differs between data sets. A config file adds what
+differs between papers: `cluster.criterion` and `cluster.reg_weight`.
 """
 
 from typing import Any
