@@ -29,9 +29,8 @@ import numpy as np
 from absl import app, flags, logging
 
 from dbc_jax import memory
-from dbc_jax.data import load_configured
 from dbc_jax.data.frames import ResidentFrames
-from dbc_jax.data.pipeline import LoadedDataset, load_splits
+from dbc_jax.data.pipeline import LoadedDataset
 from dbc_jax.data.split import Split
 from dbc_jax.run import build
 from dbc_jax.run import config as config_lib
@@ -99,8 +98,7 @@ def _run(
   config.seed = seed
   config.train.later_decay = False  # as in the runs of docs/leak.md
   config_lib.check_config(config)
-  size = tuple(config.data.stored_size)
-  data = load_splits(*load_configured(config.data), size=size, seed=seed)
+  data = build.load_data(config, *build.list_data(config))
   if order == 'sorted':
     data = sorted_by_identity(data)
   runner = StaleRunner(build.Parts(config), len(data.train))

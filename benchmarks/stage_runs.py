@@ -24,8 +24,7 @@ import ml_collections
 import numpy as np
 from absl import app, flags, logging
 
-from dbc_jax.data import load_configured
-from dbc_jax.data.pipeline import LoadedDataset, load_splits
+from dbc_jax.data.pipeline import LoadedDataset
 from dbc_jax.data.synthetic import images as images_lib
 from dbc_jax.data.synthetic import splits as splits_lib
 from dbc_jax.run import build
@@ -102,12 +101,10 @@ def _load(
     config = module.get_config(f'{name},small')
     config.data.root = _ROOT.value
     config.data.num_identities = 100
-    dataset, truth = load_configured(config.data)
+    dataset, truth = build.list_data(config)
   config.seed = seed
   config_lib.check_config(config)
-  return config, load_splits(
-    dataset, truth, size=tuple(config.data.stored_size), seed=seed
-  )
+  return config, build.load_data(config, dataset, truth)
 
 
 if __name__ == '__main__':

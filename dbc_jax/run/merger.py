@@ -118,7 +118,6 @@ class Merger:
   ) -> cluster.MergeResult:
     fields = self._fields
     chosen = self.chosen(features, embeddings)
-    self.engine(chosen.shape, int(labels.max()) + 1)
     if fields.camera_centring:
       assert camids is not None
       chosen = cluster.center_cameras(chosen, camids)
@@ -127,7 +126,7 @@ class Merger:
       distances = cluster.jaccard_distances(
         chosen, k1=fields.jaccard_k1, k2=fields.jaccard_k2
       )
-    return cluster.merge_clusters(
+    result = cluster.merge_clusters(
       chosen,
       labels,
       num_merges,
@@ -135,6 +134,9 @@ class Merger:
       distances=distances,
       memory_budget_gb=self._budget(),
     )
+    if result.engine != self._engine:
+      self.engine(chosen.shape, int(labels.max()) + 1)
+    return result
 
   def _budget(self) -> float | None:
     """In 1e9 bytes: the config's, else half of what the device has.

@@ -16,6 +16,8 @@ import importlib
 import pkgutil
 from types import ModuleType
 
+_PARTS = ('MEMBERS', 'create', 'groups', 'frozen', 'torch_name')
+
 
 @functools.cache
 def _families() -> dict[str, ModuleType]:
@@ -38,17 +40,20 @@ def find_family(name: str) -> tuple[ModuleType, str]:
   families = _families()
   if name in families:
     return families[name], name
-  path, colon, member = name.partition(':')
-  reason = ''
-  if colon:
-    try:
-      module = importlib.import_module(path)
-      if member in module.MEMBERS:
-        return module, member
-      reason = f' ({path} has {[*module.MEMBERS]})'
-    except (ImportError, AttributeError) as error:
-      reason = f' ({error})'
-  raise ValueError(
+  expected = (
     f'model.name: got {name!r}, expected one of {[*families]}, or '
-    f'package.module:NAME{reason}'
+    'package.module:NAME'
   )
+  path, colon, member = name.partition(':')
+  if not colon:
+    raise ValueError(expected)
+  try:
+    module = importlib.import_module(path)
+  except Exception as error:  # Whatever a module may do when it is imported.
+    raise ValueError(f'{expected} ({error})') from error
+  lacking = [part for part in _PARTS if not hasattr(module, part)]
+  if lacking:
+    raise ValueError(f'{expected}; {path} lacks {", ".join(lacking)}')
+  if member not in module.MEMBERS:
+    raise ValueError(f'{expected}; {path} has {[*module.MEMBERS]}')
+  return module, member

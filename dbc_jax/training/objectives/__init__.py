@@ -6,6 +6,7 @@ A file of this folder, or a module of another package, has a function
 
 import importlib
 import inspect
+import pkgutil
 from typing import Any
 
 from dbc_jax.training.objectives.objective import (
@@ -14,7 +15,19 @@ from dbc_jax.training.objectives.objective import (
   weighted_sum,
 )
 
-__all__ = ['Objective', 'Outputs', 'create_objective', 'weighted_sum']
+__all__ = [
+  'Objective',
+  'Outputs',
+  'create_objective',
+  'objective_names',
+  'weighted_sum',
+]
+
+
+def objective_names() -> list[str]:
+  """Names of the objectives of this folder, without importing them."""
+  files = [module.name for module in pkgutil.iter_modules(__path__)]
+  return [name for name in files if name != 'objective']
 
 
 def create_objective(name: str, **options: Any) -> Objective:
@@ -31,10 +44,10 @@ def create_objective(name: str, **options: Any) -> Objective:
   path = name if '.' in name else f'{__name__}.{name}'
   try:
     create = importlib.import_module(path).create
-  except (ImportError, AttributeError) as error:
+    taken = inspect.signature(create).parameters
+  except Exception as error:  # Whatever a module may do when it is imported.
     raise ValueError(
-      f'objective: got {name!r}, expected memory, contrastive or a '
+      f'objective: got {name!r}, expected one of {objective_names()}, or a '
       f'package.module with a function create ({error})'
     ) from error
-  taken = inspect.signature(create).parameters
   return create(**{key: options[key] for key in options if key in taken})
