@@ -13,6 +13,14 @@ _FLAGS = (
 os.environ['XLA_FLAGS'] = f'{os.environ.get("XLA_FLAGS", "")} {_FLAGS}'.strip()
 
 
+@pytest.fixture
+def one_device(monkeypatch):
+  """Runs are bit-identical on one device only."""
+  import runs
+
+  runs.one_device(monkeypatch)
+
+
 @pytest.fixture(autouse=True, scope='session')
 def compilation_cache(tmp_path_factory):
   """Runs of the same network compile once; the folder is this session's."""

@@ -5,7 +5,10 @@ import pathlib
 import subprocess
 import sys
 
+import pytest
 import runs
+
+pytestmark = pytest.mark.slow
 
 ROOT = pathlib.Path(__file__).parents[1]
 

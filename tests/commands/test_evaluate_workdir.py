@@ -16,13 +16,10 @@ from dbc_jax.data import load_dataset, load_images
 from dbc_jax.run import job, restore
 from dbc_jax.run import stage as stage_lib
 
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures('one_device')]
+
 CONFIG = pathlib.Path(__file__).parents[2] / 'configs' / 'ecluster.py'
 SIDES = ('query', 'gallery')
-
-
-@pytest.fixture(autouse=True)
-def _one_device(monkeypatch):
-  runs.one_device(monkeypatch)
 
 
 @pytest.fixture(scope='module')

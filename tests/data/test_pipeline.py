@@ -11,14 +11,11 @@ from dbc_jax.data import load_dataset, pipeline, samples_of
 from dbc_jax.data import samples as samples_lib
 from dbc_jax.devices import mesh
 
+pytestmark = pytest.mark.usefixtures('one_device')
+
 SIZE = (4, 2)
 # Less than any of these data sets: everything is streamed.
 NOTHING = 1e-9
-
-
-@pytest.fixture(autouse=True)
-def _one_device(monkeypatch):
-  runs.one_device(monkeypatch)
 
 
 def _images(count, seed=0):

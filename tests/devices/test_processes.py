@@ -17,6 +17,8 @@ import runs
 
 from dbc_jax.devices import mesh, processes
 
+pytestmark = pytest.mark.slow
+
 ROOT = pathlib.Path(__file__).parents[2]
 
 

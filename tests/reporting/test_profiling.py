@@ -4,9 +4,12 @@ import logging
 
 import jax
 import numpy as np
+import pytest
 import runs
 
 from dbc_jax.run import checkpoint, job
+
+pytestmark = pytest.mark.slow
 
 
 def test_a_run_with_and_without_a_profile(tmp_path, monkeypatch, caplog):

@@ -8,10 +8,7 @@ import runs
 from dbc_jax import models
 from dbc_jax.run import build, checkpoint, job
 
-
-@pytest.fixture(autouse=True)
-def _one_device(monkeypatch):
-  runs.one_device(monkeypatch)
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures('one_device')]
 
 
 def _saved(config, path):

@@ -18,13 +18,14 @@ from dbc_jax.commands import evaluate
 from dbc_jax.run import config as config_lib
 from dbc_jax.run import job, workdir
 
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures('one_device')]
+
 FIXTURE = runs.ROOT / 'tests' / 'fixtures' / 'workdir_0_1.tar.xz'
 
 
 @pytest.fixture
-def written(tmp_path, monkeypatch):
+def written(tmp_path):
   """The workdir and the crops of the run, in a folder of their own."""
-  runs.one_device(monkeypatch)
   with tarfile.open(FIXTURE) as archive:
     archive.extractall(tmp_path, filter='data')
   with np.load(tmp_path / 'images.npz') as saved:

@@ -13,10 +13,7 @@ from dbc_jax.run import build, checkpoint, job, selection
 from dbc_jax.run import stage as stage_lib
 from dbc_jax.training import optim
 
-
-@pytest.fixture(autouse=True)
-def _one_device(monkeypatch):
-  runs.one_device(monkeypatch)
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures('one_device')]
 
 
 @pytest.fixture(scope='module')

@@ -29,6 +29,8 @@ from dbc_jax.training import embed, fit, optim
 from dbc_jax.training import step as step_lib
 from dbc_jax.training.objectives import contrastive, memory
 
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures('one_device')]
+
 HOLDERS = {samples_lib.GroundTruth, samples_lib.Dataset, samples_lib.Samples}
 HOLDERS |= {pipeline.LoadedDataset}
 # Words in the names of parameters that would say who, or where, somebody is.
@@ -55,11 +57,6 @@ LOAD = pipeline.load_splits
 # a closure could itself be reached.
 SECRETS: dict[str, list] = {}
 CALLED: set[str] = set()
-
-
-@pytest.fixture(autouse=True)
-def _one_device(monkeypatch):
-  runs.one_device(monkeypatch)
 
 
 @pytest.fixture(scope='module')

@@ -8,12 +8,7 @@ import dbc_jax
 from dbc_jax import FeatureExtractor
 from dbc_jax.run import job, restore
 
-pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(autouse=True)
-def _one_device(monkeypatch):
-  runs.one_device(monkeypatch)
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures('one_device')]
 
 
 @pytest.fixture(scope='module')

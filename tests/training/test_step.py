@@ -22,6 +22,8 @@ from dbc_jax.training.objectives import (
 )
 from dbc_jax.training.step import Step
 
+pytestmark = pytest.mark.slow
+
 _SIZE = (24, 12)
 # Of all that are found; and a sum of two that see another number of views.
 _OBJECTIVES = {
