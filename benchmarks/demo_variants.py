@@ -27,6 +27,7 @@ import ml_collections
 from absl import app, flags, logging
 
 from configs import ecluster
+from dbc_jax.data import load_configured
 from dbc_jax.devices import mesh
 from dbc_jax.run import build
 from dbc_jax.run import config as config_lib
@@ -90,7 +91,7 @@ def _run(
   config: ml_collections.ConfigDict, stage0_alone: bool
 ) -> dict[str, Any]:
   """Scores at the start, and of every stage; seconds of the parts."""
-  data = build.load_data(config, *build.list_data(config))
+  data = build.load_data(config, *load_configured(config.data))
   runner = StageRunner(build.Parts(config), len(data.train))
   clock = time.perf_counter()
   variables = None

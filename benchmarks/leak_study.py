@@ -29,6 +29,7 @@ import numpy as np
 from absl import app, flags, logging
 
 from dbc_jax import memory
+from dbc_jax.data import load_configured
 from dbc_jax.data.frames import ResidentFrames
 from dbc_jax.data.pipeline import LoadedDataset
 from dbc_jax.data.split import Split
@@ -98,7 +99,7 @@ def _run(
   config.seed = seed
   config.train.later_decay = False  # as in the runs of docs/leak.md
   config_lib.check_config(config)
-  data = build.load_data(config, *build.list_data(config))
+  data = build.load_data(config, *load_configured(config.data))
   if order == 'sorted':
     data = sorted_by_identity(data)
   runner = StaleRunner(build.Parts(config), len(data.train))

@@ -31,7 +31,7 @@ import numpy as np
 from absl import app, flags, logging
 
 from dbc_jax import evaluation
-from dbc_jax.data import Dataset, GroundTruth, load_images
+from dbc_jax.data import Dataset, GroundTruth, load_configured, load_images
 from dbc_jax.data.pipeline import LoadedDataset
 from dbc_jax.devices import mesh
 from dbc_jax.run import build
@@ -72,7 +72,7 @@ def main(argv: list[str]) -> None:
 
 def _run_seed(seed: int, rows: list[str], out: pathlib.Path) -> None:
   config = _config('buc', seed)
-  dataset, truth = build.list_data(config)
+  dataset, truth = load_configured(config.data)
   data = build.load_data(config, dataset, truth)
 
   def record(row: str, history: list[dict[str, Any]], seconds: float) -> None:

@@ -24,6 +24,7 @@ import ml_collections
 import numpy as np
 from absl import app, flags, logging
 
+from dbc_jax.data import load_configured
 from dbc_jax.data.pipeline import LoadedDataset
 from dbc_jax.data.synthetic import images as images_lib
 from dbc_jax.data.synthetic import splits as splits_lib
@@ -101,7 +102,7 @@ def _load(
     config = module.get_config(f'{name},small')
     config.data.root = _ROOT.value
     config.data.num_identities = 100
-    dataset, truth = build.list_data(config)
+    dataset, truth = load_configured(config.data)
   config.seed = seed
   config_lib.check_config(config)
   return config, build.load_data(config, dataset, truth)

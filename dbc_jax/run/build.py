@@ -198,13 +198,6 @@ class Parts:
     return [*itertools.pairwise(rates)]
 
 
-def list_data(
-  config: Config,
-) -> tuple[data_lib.Dataset, data_lib.GroundTruth]:
-  """The samples of a config's data set, and the truth; decodes nothing."""
-  return data_lib.load_configured(config.data)
-
-
 def load_data(
   config: Config,
   dataset: data_lib.Dataset,

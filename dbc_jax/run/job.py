@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from dbc_jax import reporting
-from dbc_jax.data import pipeline
+from dbc_jax.data import load_configured, pipeline
 from dbc_jax.devices import mesh, processes
 from dbc_jax.run import build, selection
 from dbc_jax.run import config as config_lib
@@ -43,7 +43,7 @@ def run(config: Config, workdir: pathlib.Path) -> None:
   mesh.check_batch_size(config.train.batch_size)
   parts = build.Parts(config)
   parts.check()
-  dataset, truth = build.list_data(config)
+  dataset, truth = load_configured(config.data)
   if config.cluster.camera_centring and truth.train_camids is None:
     raise ValueError(
       f'cluster.camera_centring: got True, but {config.data.name} has no '

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from dbc_jax.data import pipeline, samples_of
+from dbc_jax.data import load_configured, pipeline, samples_of
 from dbc_jax.run import build, selection
 from dbc_jax.run import config as config_lib
 from dbc_jax.run import workdir as workdir_lib
@@ -146,7 +146,7 @@ def load_data(
       that cannot be read.
   """
   data = config.data
-  dataset, truth = build.list_data(config)
+  dataset, truth = load_configured(config.data)
   if identities and not truth.can_evaluate:
     raise ValueError(
       f'{data.name}: no identities of queries and gallery, nothing can be '

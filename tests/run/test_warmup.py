@@ -12,6 +12,8 @@ from dbc_jax.run import config as config_lib
 from dbc_jax.run import stage as stage_lib
 from dbc_jax.training.objectives import contrastive
 
+pytestmark = pytest.mark.slow
+
 
 def _warm_up(**fields):
   """The variables before and after, of a small network on 32 images."""
