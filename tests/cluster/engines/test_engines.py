@@ -72,7 +72,8 @@ def test_matrix_free_without_ties_broken_otherwise():
 def test_a_merge_changes_no_array_that_a_pass_may_still_read():
   # JAX runs behind Python, and on CPUs it may read NumPy arrays in place.
   labels = np.array([0, 1, 1, 2])
-  layout = panels.make_layout(labels, 3, 3)
+  with jax.enable_x64(True):
+    layout = panels.make_layout(labels, 3, 3)
   clusters = matrix_free._Clusters(None, layout, labels, MEAN)
   before = clusters._homes
   kept = before.copy()
