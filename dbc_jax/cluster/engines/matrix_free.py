@@ -179,6 +179,8 @@ class _Clusters:
 
   def merge(self, a: int, b: int) -> None:
     """Moves the members of b to a."""
+    # A pass that still runs may read the old array, which must not change.
+    self._homes = self._homes.copy()
     self._homes[self._positions[b]] = a
     self._positions[a] = np.concatenate(
       [self._positions[a], self._positions[b]]

@@ -13,7 +13,10 @@ from dbc_jax.cluster import (
   merge_clusters,
   pairwise_distances,
 )
+from dbc_jax.cluster.distances import panels
+from dbc_jax.cluster.engines import matrix_free
 from dbc_jax.cluster.engines.choice import slot_capacity
+from dbc_jax.cluster.linkages import MEAN
 from dbc_jax.devices import mesh
 
 ESTAT = Criterion('estat', 0.1)
@@ -64,6 +67,19 @@ def test_matrix_free_without_ties_broken_otherwise():
   # Equal samples: all at distance 0, the lowest pair first.
   x = np.repeat(oracles.unit_features(20, 5, seed=4), 2, axis=0)
   check_engines_agree(x, np.arange(40), 30, Criterion('dbc', 0.1))
+
+
+def test_a_merge_changes_no_array_that_a_pass_may_still_read():
+  # JAX runs behind Python, and on CPUs it may read NumPy arrays in place.
+  labels = np.array([0, 1, 1, 2])
+  with jax.enable_x64(True):
+    layout = panels.make_layout(labels, 3, 3)
+  clusters = matrix_free._Clusters(None, layout, labels, MEAN)
+  before = clusters._homes
+  kept = before.copy()
+  clusters.merge(0, 1)
+  np.testing.assert_array_equal(before, kept)
+  assert clusters._homes[:4].tolist() == [0, 0, 0, 2]
 
 
 def on_devices(count, monkeypatch, call):
