@@ -1,4 +1,4 @@
-"""The memory (lookup table) and its loss: pure functions, called by train.
+"""The memory (lookup table) and its loss: pure functions.
 
 Source: Xiao et al. 2017 (OIM) as used by E-cluster, Eq. 2, and DBC, Eq. 2.
 """

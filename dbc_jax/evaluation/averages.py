@@ -1,7 +1,4 @@
-"""Means of features: of one person's queries, and of a query and its nearest.
-
-Called by the evaluation command, before ranking.
-"""
+"""Means of features: of a person's queries, and of a query and its nearest."""
 
 import operator
 

@@ -1,7 +1,4 @@
-"""Same person or not: what a distance says, calibrated on clusters alone.
-
-Called by those who compare images, and by benchmarks.calibration_study.
-"""
+"""Same person or not: what a distance says, calibrated on clusters alone."""
 
 import dataclasses
 import math

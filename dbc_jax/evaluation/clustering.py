@@ -1,7 +1,4 @@
-"""How well clusters agree with identities, and how large they are.
-
-Called by the driver after each stage and by the evaluation command.
-"""
+"""How well clusters agree with identities, and how large they are."""
 
 from typing import NamedTuple
 

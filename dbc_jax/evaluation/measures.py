@@ -1,7 +1,4 @@
-"""From the places of a query's matches to CMC, mAP and mINP.
-
-Called by ranking, once for each query.
-"""
+"""From the places of a query's matches to CMC, mAP and mINP."""
 
 from collections.abc import Sequence
 

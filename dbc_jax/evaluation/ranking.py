@@ -1,7 +1,4 @@
-"""CMC, both mean average precisions and mINP of re-ID protocols.
-
-Called by the driver after each stage and by the evaluation command.
-"""
+"""CMC, both mean average precisions and mINP of re-ID protocols."""
 
 from collections.abc import Iterable, Iterator, Sequence
 

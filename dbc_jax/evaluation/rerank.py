@@ -1,7 +1,4 @@
-"""Re-ranking by k-reciprocal neighbours: distances for `evaluate_ranking`.
-
-Called by the evaluation command.
-"""
+"""Re-ranking by k-reciprocal neighbours: distances for `evaluate_ranking`."""
 
 import operator
 

@@ -1,7 +1,4 @@
-"""Cosine similarities: float32 products, and float64 where they must be exact.
-
-Called by ranking, re-ranking and query expansion, on features from outside.
-"""
+"""Cosine similarities: float32 products, and float64 where it must be exact."""
 
 import dataclasses
 

@@ -1,7 +1,4 @@
-"""The checked inputs of an evaluation: identities, cameras and settings.
-
-Called by the other files of this package.
-"""
+"""The checked inputs of an evaluation: identities, cameras and settings."""
 
 import dataclasses
 import operator

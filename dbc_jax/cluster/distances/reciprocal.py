@@ -1,7 +1,6 @@
 """Sets of reciprocal neighbours and their overlap, sparse, in SciPy.
 
-Called by the Jaccard distance here and by the re-ranking of the evaluation:
-given the nearest of each sample, the rest has some k1 entries a row.
+Given the nearest of each sample, the rest has some k1 entries a row.
 """
 
 import numpy as np

@@ -1,8 +1,4 @@
-"""Reader of DukeMTMC-VideoReID in its official folder layout.
-
-Only names of folders and files are read here; a frame is decoded when it is
-read.
-"""
+"""Reader of DukeMTMC-VideoReID in its official folder layout."""
 
 import os
 import re
