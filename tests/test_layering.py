@@ -96,9 +96,13 @@ def edge_faults(path: str, tree: ast.Module) -> Iterator[str]:
       yield f'{path}: imports {name}, which hides what it uses; name a room'
     elif climbs(own[0], inner[0], FLOORS):
       yield f'{path}: {own[0]} may not import {inner[0]} ({name})'
-    elif own[0] == inner[0] == 'run' and len(own) > 1 and len(inner) > 1:
-      if climbs(own[1], inner[1], LAYERS):
-        yield f'{path}: run/{own[1]} may not import run/{inner[1]}'
+    elif (
+      own[0] == inner[0] == 'run'
+      and len(own) > 1
+      and len(inner) > 1
+      and climbs(own[1], inner[1], LAYERS)
+    ):
+      yield f'{path}: run/{own[1]} may not import run/{inner[1]}'
 
 
 def keeper_faults(path: str, tree: ast.Module) -> Iterator[str]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from dbc_jax.data import find_reader, loading, reader_names
+from dbc_jax.data import loading
 from dbc_jax.data.readers.release import WORDS
 from dbc_jax.data.samples import (
   DISTRACTOR_PID,
@@ -18,13 +18,6 @@ from dbc_jax.data.samples import (
   GroundTruth,
   Samples,
 )
-
-# By the name of each data set that has been published.
-OFFICIAL_SIZES = {
-  name: sizes
-  for name in reader_names()
-  if (sizes := find_reader(name).RELEASE.sizes)
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -200,18 +193,21 @@ def compare_sizes(
   """Sets what was found beside what was published.
 
   Args:
-    facts: of a data set that has all three splits.
-    official: its entry in `OFFICIAL_SIZES`.
+    facts: of a data set.
+    official: the `sizes` of its `Release`.
 
   Returns:
-    Each key of `official` to (found, official).
+    Each key of `official` to (found, official); 0 were found of what is not
+    counted here.
   """
   found = {}
   for name, split in facts.splits.items():
     found[f'{WORDS[name]} {facts.unit}'] = split.samples
     found[f'{WORDS[name]} identities'] = len(split.persons or ())
     found[f'junk {facts.unit} in the {name}'] = split.junk
-  return {what: (found[what], number) for what, number in official.items()}
+  return {
+    what: (found.get(what, 0), number) for what, number in official.items()
+  }
 
 
 def _count(column: np.ndarray | None, values: set[int]) -> int:

@@ -5,7 +5,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from dbc_jax.evaluation.truth import JUNK_PID
+from dbc_jax.data.samples import JUNK_PID
+from dbc_jax.evaluation.truth import check_labels
 
 
 def clustering_scores(labels: ArrayLike, pids: ArrayLike) -> dict[str, float]:
@@ -108,11 +109,8 @@ def _checked(ids: ArrayLike, name: str) -> np.ndarray:
     raise ValueError(
       f'{name}: expected [N] integers, got {ids.shape} {ids.dtype}.'
     )
-  if name == 'labels' and (ids < 0).any():
-    raise ValueError(
-      f'labels: {(ids < 0).sum()} are below 0. A sample that belongs to no '
-      'cluster needs a label of its own.'
-    )
+  if name == 'labels':
+    check_labels(ids)
   return ids
 
 

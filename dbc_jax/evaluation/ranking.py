@@ -164,9 +164,7 @@ def rank_features(
       differ in dimension.
   """
   check_protocol(protocol)
-  queries = similarity.checked_features(query_features, 'query_features')
-  gallery = similarity.checked_features(gallery_features, 'gallery_features')
-  similarity.check_dimensions(queries, gallery)
+  queries, gallery = similarity.checked_sides(query_features, gallery_features)
   truth = checked_truth(
     (len(queries), len(gallery)),
     (query_pids, gallery_pids),

@@ -64,14 +64,19 @@ def checked_features(features: ArrayLike, name: str) -> Features:
   return Features(features, norms, unit)
 
 
-def check_dimensions(queries: Features, gallery: Features) -> None:
-  """Raises a ValueError unless both have the same."""
+def checked_sides(
+  query_features: ArrayLike, gallery_features: ArrayLike
+) -> tuple[Features, Features]:
+  """Both, checked; raises a ValueError, too, unless their dimensions agree."""
+  queries = checked_features(query_features, 'query_features')
+  gallery = checked_features(gallery_features, 'gallery_features')
   dimensions = [side.given.shape[1] for side in (queries, gallery)]
   if dimensions[0] != dimensions[1]:
     raise ValueError(
       f'query_features have {dimensions[0]} dimensions, '
       f'gallery_features {dimensions[1]}; they must agree.'
     )
+  return queries, gallery
 
 
 def tolerance(features: Features) -> np.float32:

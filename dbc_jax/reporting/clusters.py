@@ -116,9 +116,8 @@ def contact_sheets(
     if chosen:
       yield f'<h3>{heading}</h3>'
     for cluster in chosen:
-      members = sorted(
-        np.flatnonzero(labels == cluster), key=lambda i: names[i]
-      )
+      members: list[int] = np.flatnonzero(labels == cluster).tolist()
+      members.sort(key=lambda i: names[i])
       shown = [members[i] for i in spread(len(members), _NUM_IMAGES)]
       caption = f'Cluster {cluster}: {len(members)} images'
       if len(shown) < len(members):

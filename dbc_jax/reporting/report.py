@@ -11,6 +11,7 @@ import matplotlib
 import matplotlib.figure
 import matplotlib.ticker
 import numpy as np
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from dbc_jax.reporting import clusters, metrics, record
 
@@ -173,8 +174,8 @@ def _curves(history: Sequence[record.Record], kept_stage: int) -> str:
   panels = {title: keys for title, keys in panels.items() if keys}
   num_rows = (len(panels) + 1) // 2
   with matplotlib.rc_context(_style('curves')):
-    figure = matplotlib.figure.Figure((9, 2.9 * num_rows), layout='constrained')
-    figure.get_layout_engine().set(h_pad=0.12)
+    layout = ConstrainedLayoutEngine(h_pad=0.12)
+    figure = matplotlib.figure.Figure((9, 2.9 * num_rows), layout=layout)
     for i, (title, keys) in enumerate(panels.items()):
       axes = figure.add_subplot(num_rows, 2, i + 1)
       for key, hue in zip(keys, _HUES, strict=False):
@@ -236,7 +237,7 @@ def _histogram(sizes: np.ndarray) -> str:
     return _svg(figure, 'sizes')
 
 
-def _style(salt: str) -> dict[str, Any]:
+def _style(salt: str) -> dict[Any, Any]:
   ink = ('text.color', 'axes.edgecolor', 'axes.labelcolor', 'grid.color')
   return dict.fromkeys((*ink, 'xtick.color', 'ytick.color'), _INK) | {
     'axes.grid': True,

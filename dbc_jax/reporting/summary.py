@@ -1,7 +1,7 @@
 """What a finished run prints: its stages, the kept one, and its files."""
 
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from dbc_jax.reporting import record
 
@@ -44,10 +44,11 @@ def format_summary(
     [first if first.endswith('*') else f'{first} ', *rest]
     for first, *rest in rows
   ]
-  lines = _aligned(headings, rows)
+  lines = aligned([headings, *rows])
   # Without an oracle one stage is worth no table.
   if len(stages) > 2 or len(set(stages.values())) > 1:
-    lines += ['', *_aligned(*record.compare_stages(history, stages))]
+    headings, rows = record.compare_stages(history, stages)
+    lines += ['', *aligned([headings, *rows])]
   lines += [
     '',
     f'kept stage {kept_stage} ({reason}): {record.describe(kept)}',
@@ -63,13 +64,11 @@ def format_summary(
   return '\n'.join(lines)
 
 
-def _aligned(headings: list[str], rows: list[list[str]]) -> list[str]:
-  """Lines of a table whose columns end below each other."""
-  table = [headings, *rows]
-  widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-  return [
-    '  '.join(
-      cell.rjust(width) for cell, width in zip(row, widths, strict=True)
-    )
-    for row in table
-  ]
+def aligned(rows: Iterable[Sequence[str]], num_left: int = 0) -> list[str]:
+  """Lines of a table: cells end, the first `num_left` begin, in line."""
+  columns = []
+  for place, column in enumerate(zip(*rows, strict=True)):
+    width = max(map(len, column))
+    adjust = str.ljust if place < num_left else str.rjust
+    columns.append([adjust(cell, width) for cell in column])
+  return ['  '.join(cells).rstrip() for cells in zip(*columns, strict=True)]

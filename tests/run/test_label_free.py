@@ -155,9 +155,10 @@ def _leaks(roots, *, cameras=False, stop=()):
       leaks.add(type(found).__name__)
     elif isinstance(found, str):
       leaks |= {name for name in SECRETS['names'] if name in found}
-    elif isinstance(found, np.ndarray):
-      if any(np.may_share_memory(found, column) for column in columns):
-        leaks.add('a column of the truth')
+    elif isinstance(found, np.ndarray) and any(
+      np.may_share_memory(found, column) for column in columns
+    ):
+      leaks.add('a column of the truth')
     ids = _as_ids(found)
     if len(ids) == count and _groups(ids) in groups:
       leaks.add('groups of the truth')
