@@ -53,7 +53,8 @@ def checked_features(features: ArrayLike, name: str) -> Features:
     rows = features[block].astype(np.float64)
     norms[block] = np.linalg.norm(rows, axis=1)
     norms[block][norms[block] == 0] = 1
-    unit[block] = rows / norms[block, None]
+    with np.errstate(invalid='ignore'):  # These are refused below.
+      unit[block] = rows / norms[block, None]
   # A norm is finite only if all of its row is.
   bad = np.flatnonzero(~np.isfinite(norms))
   if len(bad):

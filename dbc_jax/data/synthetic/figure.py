@@ -28,25 +28,17 @@ _ROWS, _COLS = np.mgrid[: HEIGHT * _ZOOM, : WIDTH * _ZOOM].astype(np.float32)
 
 @dataclasses.dataclass(frozen=True)
 class Pose:
-  """How a person stands in one image.
+  """How a person stands in one image; angles are in radians."""
 
-  Attributes:
-    yaw: heading in radians; 0 faces the camera, pi / 2 walks to the right.
-    phase: of the gait, in radians.
-    swing: size of the steps, in radians.
-    centre, foot: where the feet are, in pixels of the image.
-    scale: body height in pixels of an identity of height 1.
-    shear, taper: slant of the camera; widening of the head over the feet.
-  """
-
-  yaw: float
-  phase: float
-  swing: float
+  yaw: float  # Heading; 0 faces the camera, pi / 2 walks to the right.
+  phase: float  # Of the gait.
+  swing: float  # Size of the steps.
+  # Where the feet are, in pixels of the image.
   centre: float
   foot: float
-  scale: float
-  shear: float
-  taper: float
+  scale: float  # Body height in pixels of an identity of height 1.
+  shear: float  # Slant of the camera.
+  taper: float  # Widening of the head over the feet.
 
 
 def draw(identity: Identity, pose: Pose) -> np.ndarray:

@@ -17,42 +17,31 @@ from dbc_jax.data.synthetic import camera
 from dbc_jax.data.synthetic.world import PIDS, TEST, TRAIN, Sighting, World
 
 _MAX_PID = 1500
+# Standard deviation of the logarithm of the samples of a training identity,
+# before the limits; real sets are skewed (Market-1501: 2 to 72, mean 17).
+_SKEW = 0.9
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-  """What tells one synthetic set from another; a sample is what it is made of.
+  """What tells one synthetic set, made of samples, from another."""
 
-  Attributes:
-    unit: 'images' or 'tracklets': the options are named by it.
-    train_mean: mean number of samples per training identity.
-    train_limits: fewest and most of one identity.
-    train_skew: standard deviation of the logarithm of their number, before the
-      limits; real sets are skewed (Market-1501: 2 to 72 images, mean 17).
-    test_limits: fewest and most per test identity; at least 4.
-    num_distractors: persons without a query.
-    distractor_samples: samples of each of them.
-    num_junk: samples of bad crops.
-    cut: from the number of samples that one camera takes of a person, the
-      fewest that may be cut off first, and a generator, to the number of
-      consecutive images of each sighting.
-    develop: from the images of one sighting, in order of time, to samples.
-    spoil: from a world, a person, a camera and the number of the junk sample
-      to that sample.
-    collect: from names and samples to what a reader gives.
-  """
-
-  unit: str
-  train_mean: int
-  train_limits: tuple[int, int]
-  train_skew: float
-  test_limits: tuple[int, int]
-  num_distractors: int
-  distractor_samples: int
-  num_junk: int
+  unit: str  # 'images' or 'tracklets': the options are named by it.
+  train_mean: int  # Samples per training identity.
+  train_limits: tuple[int, int]  # Fewest and most of one.
+  test_limits: tuple[int, int]  # Those of a test identity; at least 4.
+  num_distractors: int  # Persons without a query.
+  distractor_samples: int  # Of each of them.
+  num_junk: int  # Samples of bad crops.
+  # From the number of samples that one camera takes of a person, the fewest
+  # that may be cut off first, and a generator, to the number of consecutive
+  # images of each sighting.
   cut: Callable[[int, int, np.random.Generator], list[int]]
+  # From the images of one sighting, in order of time, to samples.
   develop: Callable[[list[np.ndarray]], list[np.ndarray]]
+  # From a world, a person, a camera and a number to a sample of junk.
   spoil: Callable[[World, int, int, int], np.ndarray]
+  # From names and samples to what a reader gives.
   collect: Callable[[Sequence[str], Sequence[np.ndarray]], Samples]
 
 
@@ -64,18 +53,8 @@ def draw(
   Of each test identity one sample a camera is a query, and the rest, with at
   least one of the same camera, is in the gallery.
 
-  Args:
-    plan: which.
-    seed: not negative; the same seed gives the same pixels.
-    num_train: samples of the training set.
-    num_test_identities: identities with queries, none of them in training.
-
-  Returns:
-    Images are uint8 RGB [128, 64, 3]; camids 0 to 4. In the gallery pid -1
-    marks junk and 0 distractors.
-
-  Raises:
-    ValueError: an option out of its range, by the name that it has in `load`.
+  Args, Returns, Raises: as `load` of `images`, whose options have the plan's
+  unit in their names.
   """
   for name, value, least in (
     ('seed', seed, 0),
@@ -86,11 +65,7 @@ def draw(
       raise ValueError(f'{name} is {value}; give at least {least}')
   world = World(seed)
   counts = long_tail(
-    num_train,
-    plan.train_mean,
-    *plan.train_limits,
-    plan.train_skew,
-    world.rng(TRAIN),
+    num_train, plan.train_mean, *plan.train_limits, _SKEW, world.rng(TRAIN)
   )
   num_train_identities = len(counts)
   if num_train_identities + num_test_identities > _MAX_PID:
@@ -149,15 +124,7 @@ def long_tail(
   skew: float,
   rng: np.random.Generator,
 ) -> list[int]:
-  """Samples of each identity: skewed, summing to `total`.
-
-  Args:
-    total: at least 2 `mean`.
-    mean: samples per identity.
-    fewest, most: samples of one identity.
-    skew: standard deviation of the logarithm of their number.
-    rng: for their draw.
-  """
+  """Samples of each identity: skewed, summing to `total`, at least 2 `mean`."""
   num_identities = max(round(total / mean), 2)
   weights = np.exp(skew * rng.standard_normal(num_identities))
   spare = total - fewest * num_identities
@@ -174,12 +141,7 @@ def _visits(
 ) -> list[Sighting]:
   """Splits a person's samples into sightings by two to five cameras.
 
-  Args:
-    plan: of the data set.
-    person: whose.
-    count: how many samples; at least 2, and 2 `least`.
-    rng: for the split.
-    least: fewest samples of a camera.
+  Each camera has `least` or more of them; `count` is at least 2, and 2 `least`.
   """
   most = min(len(camera.CAMERAS), count // max(least, 2))
   num_cameras = int(rng.integers(2, most + 1)) if most > 2 else 2

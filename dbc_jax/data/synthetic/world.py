@@ -12,18 +12,11 @@ _PERSON, _SCENE, _SIGHTING, _FRAME, TRAIN, TEST, _JUNK, PIDS = range(8)
 
 @dataclasses.dataclass(frozen=True)
 class Sighting:
-  """A person passing a camera: `count` consecutive images.
-
-  Attributes:
-    person: whose, by number.
-    camid: which camera.
-    visit: tells apart the sightings of one person by one camera.
-    count: how many images.
-  """
+  """A person passing a camera: `count` consecutive images."""
 
   person: int
   camid: int
-  visit: int
+  visit: int  # Tells apart the sightings of one person by one camera.
   count: int
 
 
@@ -112,15 +105,9 @@ class World:
     return full[y : y + figure.HEIGHT, x : x + figure.WIDTH]
 
   def bad_crop(self, person: int, camid: int, index: int) -> np.ndarray:
-    """A box that a detector should not have given: a part, or no person.
+    """A box that a detector should not have given, [128, 64, 3] uint8.
 
-    Args:
-      person: of whom; every fourth crop is of nobody.
-      camid: which camera.
-      index: of the crop, different for each.
-
-    Returns:
-      [128, 64, 3] uint8.
+    It shows a part of the person; every fourth `index` shows nobody.
     """
     rng = self.rng(_JUNK, index)
     view = camera.CAMERAS[camid]
