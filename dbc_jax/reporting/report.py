@@ -77,7 +77,7 @@ def write_report(
     names: N paths of the training images.
     labels: [N] int, clusters in the kept stage.
     read_image: from i to image i, [H, W, 3] uint8; called for those on show.
-    pids: [N] int, true identities, where the data set has them.
+    pids: [N] int, true identities, -1 where not known; None without any.
 
   Raises:
     ValueError: no record of the kept stage, or lengths that differ.

@@ -25,10 +25,7 @@ def format_summary(
   """Tables of all stages and of those compared, the kept one, and the files.
 
   Args:
-    history: one record per stage.
-    kept_stage: the stage whose network is the result of the run.
-    reason: why that one, in a few words.
-    stages: to compare, from a heading to a stage.
+    history, kept_stage, reason, stages: as in `write_report`.
     workdir: of the run.
 
   Returns:
