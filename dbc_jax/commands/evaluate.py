@@ -193,9 +193,7 @@ def _from_workdir(
   return str(args.workdir), arrays
 
 
-def _from_file(
-  args: argparse.Namespace,
-) -> tuple[str, dict[str, np.ndarray]]:
+def _from_file(args: argparse.Namespace) -> tuple[str, dict[str, np.ndarray]]:
   """A title and the arrays; cameras that are not needed may be missing."""
   if args.camera_rule is None:
     args.camera_rule = True

@@ -116,17 +116,10 @@ def exact_block(
 def nearest(
   queries: Features, gallery: Features, count: int, chunk_values: int = 2**23
 ) -> tuple[np.ndarray, np.ndarray]:
-  """The most similar of the gallery, and the least similar one.
+  """The most similar `count` of the gallery, and the least similarity.
 
-  Args:
-    queries: [Q, D].
-    gallery: [G, D].
-    count: how many, 1..G.
-    chunk_values: float32 similarities held at once.
-
-  Returns:
-    [Q, count] int32, the nearest first, ties by gallery index; and [Q]
-    float32, the smallest similarity of each query.
+  [Q, count] int32, the nearest first, ties by gallery index; and [Q] float32.
+  `chunk_values` similarities in float32 are held at once.
   """
   found = np.empty((len(queries), count), np.int32)
   least = np.empty(len(queries), np.float32)

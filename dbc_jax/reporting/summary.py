@@ -46,10 +46,7 @@ def format_summary(
   if len(stages) > 2 or len(set(stages.values())) > 1:
     headings, rows = record.compare_stages(history, stages)
     lines += ['', *aligned([headings, *rows])]
-  lines += [
-    '',
-    f'kept stage {kept_stage} ({reason}): {record.describe(kept)}',
-  ]
+  lines += ['', f'kept stage {kept_stage} ({reason}): {record.describe(kept)}']
   if not record.was_evaluated(history):
     lines.append('not evaluated: the data set has no identities')
   paths = {name: f'{workdir}/{name}' for name in _OUTPUTS}

@@ -248,14 +248,12 @@ class _Figure:
       for x in (-0.018, 0.018):
         self.disc((x, 0.078, 0.05), 0.006, 0.007, EYE)
     if identity.hat != 'none':
-      self.pen.pieslice(self.dome(), 180, 360, fill=HAT)
+      x, y = self.project(0, 0.055, -0.005)
+      rx, ry = round(0.058 * self.scale), round(0.064 * self.scale)
+      dome = (x - rx, y - ry, x + rx, y + ry)
+      self.pen.pieslice(dome, 180, 360, fill=HAT)
       if identity.hat == 'cap':
         self.limb((0, 0.05, 0.03), (0, 0.054, 0.085), 0.02, HAT)
-
-  def dome(self) -> tuple[int, int, int, int]:
-    x, y = self.project(0, 0.055, -0.005)
-    rx, ry = round(0.058 * self.scale), round(0.064 * self.scale)
-    return x - rx, y - ry, x + rx, y + ry
 
   def straps(self) -> None:
     girth, side = self.identity.girth, self.identity.bag_side

@@ -16,20 +16,15 @@ ModuleDef = Any
 
 
 class ResNetSpec(NamedTuple):
-  """Shape of one member of the family.
+  """Shape of one member of the family."""
 
-  Attributes:
-    block: 'bottleneck' or 'basic'.
-    stage_sizes: blocks in each stage.
-    width: of the stem and of the first stage's blocks; doubles with every
-      stage. A bottleneck puts out four times its width.
-    stem: 'imagenet' is the 7x7 stride-2 convolution and the 3x3 stride-2
-      max-pool; 'small' is one 3x3 stride-2 convolution, for small crops.
-  """
-
-  block: str
-  stage_sizes: tuple[int, ...]
+  block: str  # 'bottleneck' or 'basic'.
+  stage_sizes: tuple[int, ...]  # Blocks in each stage.
+  # Of the stem and of the first stage's blocks; doubles with every stage. A
+  # bottleneck puts out four times its width.
   width: int
+  # 'imagenet' is the 7x7 stride-2 convolution and the 3x3 stride-2 max-pool;
+  # 'small' is one 3x3 stride-2 convolution, for small crops.
   stem: str
 
 
