@@ -37,10 +37,8 @@ def write_clusters(
   Raises:
     ValueError: the arrays differ in length.
   """
-  columns = {'path': names, 'cluster': labels, 'camid': camids, 'pid': pids}
-  columns = {
-    key: column for key, column in columns.items() if column is not None
-  }
+  given = {'path': names, 'cluster': labels, 'camid': camids, 'pid': pids}
+  columns = {key: got for key, got in given.items() if got is not None}
   for key, column in columns.items():
     if len(column) != len(names):
       raise ValueError(

@@ -192,13 +192,8 @@ def _curves(history: Sequence[record.Record], kept_stage: int) -> str:
           markersize=3,
           label=record.FIELDS[key].heading,
         )
-      axes.axvline(
-        kept_stage,
-        ymax=0.85 if len(keys) > 1 else 1,
-        color=_INK,
-        linestyle=':',
-        linewidth=1,
-      )
+      top = 0.85 if len(keys) > 1 else 1
+      axes.axvline(kept_stage, 0, top, color=_INK, linestyle=':', linewidth=1)
       axes.set_title(f'{title} (%)' if title == 'Retrieval' else title)
       axes.set_xlabel('stage')
       axes.xaxis.set_major_locator(

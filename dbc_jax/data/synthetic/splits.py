@@ -1,7 +1,7 @@
 """Who of a synthetic data set is seen where, and in which split."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from dbc_jax.data.samples import (
   assemble,
 )
 from dbc_jax.data.synthetic import camera
-from dbc_jax.data.synthetic.world import PIDS, TEST, TRAIN, Sighting, World
+from dbc_jax.data.synthetic.world import PIDS, TEST, TRAIN, World
 
 _MAX_PID = 1500
 # Standard deviation of the logarithm of the samples of a training identity,
@@ -78,9 +78,9 @@ def draw(
   # Samples with their pids and camids.
   drawn = {name: [] for name in SPLITS}
   for person, count in enumerate(counts):
-    for sighting in _visits(plan, person, count, world.rng(TRAIN, person), 1):
-      for sample in plan.develop(world.film(sighting)):
-        drawn['train'].append((sample, pids[person], sighting.camid))
+    rng = world.rng(TRAIN, person)
+    for sample, camid in _visits(plan, world, person, count, rng, 1):
+      drawn['train'].append((sample, pids[person], camid))
 
   num_known = num_train_identities + num_test_identities
   fewest, most = plan.test_limits
@@ -88,16 +88,14 @@ def draw(
     rng = world.rng(TEST, person)
     count = int(rng.integers(fewest, most + 1))
     queried = set()
-    for sighting in _visits(plan, person, count, rng, 2):
-      for sample in plan.develop(world.film(sighting)):
-        split = 'gallery' if sighting.camid in queried else 'query'
-        queried.add(sighting.camid)
-        drawn[split].append((sample, pids[person], sighting.camid))
+    for sample, camid in _visits(plan, world, person, count, rng, 2):
+      split = 'gallery' if camid in queried else 'query'
+      queried.add(camid)
+      drawn[split].append((sample, pids[person], camid))
   for person in range(num_known, num_known + plan.num_distractors):
-    rng = world.rng(TEST, person)
-    for sighting in _visits(plan, person, plan.distractor_samples, rng, 1):
-      for sample in plan.develop(world.film(sighting)):
-        drawn['gallery'].append((sample, DISTRACTOR_PID, sighting.camid))
+    rng, count = world.rng(TEST, person), plan.distractor_samples
+    for sample, camid in _visits(plan, world, person, count, rng, 1):
+      drawn['gallery'].append((sample, DISTRACTOR_PID, camid))
   for index in range(plan.num_junk):
     person = num_train_identities + index % num_test_identities
     camid = index % len(camera.CAMERAS)
@@ -137,9 +135,14 @@ def long_tail(
 
 
 def _visits(
-  plan: Plan, person: int, count: int, rng: np.random.Generator, least: int
-) -> list[Sighting]:
-  """Splits a person's samples into sightings by two to five cameras.
+  plan: Plan,
+  world: World,
+  person: int,
+  count: int,
+  rng: np.random.Generator,
+  least: int,
+) -> Iterator[tuple[np.ndarray, int]]:
+  """A person's samples and their camids, in sightings by two to five cameras.
 
   Each camera has `least` or more of them; `count` is at least 2, and 2 `least`.
   """
@@ -149,8 +152,7 @@ def _visits(
   shares = np.full(num_cameras, least)
   extra = rng.integers(0, num_cameras, count - shares.sum())
   shares = shares + np.bincount(extra, minlength=num_cameras)
-  return [
-    Sighting(person, camid, visit, length)
-    for camid, share in zip(camids.tolist(), shares.tolist(), strict=True)
-    for visit, length in enumerate(plan.cut(share, least, rng))
-  ]
+  for camid, share in zip(camids.tolist(), shares.tolist(), strict=True):
+    for visit, length in enumerate(plan.cut(share, least, rng)):
+      for sample in plan.develop(world.film(person, camid, visit, length)):
+        yield sample, camid
