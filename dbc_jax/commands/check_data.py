@@ -97,7 +97,13 @@ def _check(args: argparse.Namespace) -> int:
   _print_table(_split_rows(facts))
   official = find_reader(args.dataset).RELEASE.sizes
   if official:
-    _print_table(_size_rows(inspection.compare_sizes(facts, official)))
+    rows = [['', 'here', 'official', '']]
+    for what, (here, there) in inspection.compare_sizes(
+      facts, official
+    ).items():
+      mark = '' if here == there else 'differs'
+      rows.append([what, f'{here:,}', f'{there:,}', mark])
+    _print_table(rows)
   _print_identities(facts)
   if facts.per_person:
     path = args.out / f'{args.dataset}_identities.png'
@@ -168,13 +174,6 @@ def _print_identities(facts: inspection.ListFacts) -> None:
       'Identities both in training and in test: '
       f'{shared if facts.shared else "none"}'
     )
-
-
-def _size_rows(sizes: dict[str, tuple[int, int]]) -> Iterator[list[str]]:
-  yield ['', 'here', 'official', '']
-  for what, (found, official) in sizes.items():
-    mark = '' if found == official else 'differs'
-    yield [what, f'{found:,}', f'{official:,}', mark]
 
 
 def _describe_queries(facts: inspection.QueryFacts) -> str:

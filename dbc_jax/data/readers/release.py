@@ -123,6 +123,15 @@ def has_folders(home: Path, names: Sequence[str]) -> bool:
   return all((home / name).is_dir() for name in names)
 
 
+def image_names(folder: Path) -> list[str]:
+  """Names of the images in a folder that are not hidden, sorted."""
+  return sorted(
+    name
+    for name in os.listdir(folder)
+    if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith('.')
+  )
+
+
 def load_folders(
   root: Path,
   release: Release,
@@ -217,12 +226,7 @@ def _read_folder(
   home: Path, folder: str, release: Release, pattern: re.Pattern, example: str
 ) -> Listing:
   """The images of one folder, sorted by name, by what their names say."""
-  files = sorted(
-    entry.name
-    for entry in os.scandir(home / folder)
-    if entry.name.lower().endswith(IMAGE_SUFFIXES)
-    and not entry.name.startswith('.')
-  )
+  files = image_names(home / folder)
   if not files:
     raise ValueError(f'{home / folder} holds no images.')
   matches = [pattern.fullmatch(name) for name in files]
