@@ -49,12 +49,8 @@ def format_summary(
   lines += ['', f'kept stage {kept_stage} ({reason}): {record.describe(kept)}']
   if not record.was_evaluated(history):
     lines.append('not evaluated: the data set has no identities')
-  paths = {name: f'{workdir}/{name}' for name in _OUTPUTS}
-  width = max(len(path) for path in paths.values())
-  lines.append('')
-  lines += [
-    f'{path.ljust(width)}  {_OUTPUTS[name]}' for name, path in paths.items()
-  ]
+  files = [(f'{workdir}/{name}', what) for name, what in _OUTPUTS.items()]
+  lines += ['', *aligned(files, num_left=2)]
   return '\n'.join(lines)
 
 

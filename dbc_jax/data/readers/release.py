@@ -48,19 +48,12 @@ class Release:
 
 @dataclasses.dataclass(frozen=True)
 class Listing:
-  """N images or tracklets of one split.
+  """N images or tracklets of one split."""
 
-  Attributes:
-    names: N paths, from the home of the copy.
-    pids: int32 [N].
-    camids: int32 [N].
-    frames: N sequences of paths, the frames of each tracklet in order of time;
-      None for images.
-  """
-
-  names: Sequence[str]
-  pids: np.ndarray
-  camids: np.ndarray
+  names: Sequence[str]  # N paths, from the home of the copy.
+  pids: np.ndarray  # Int32 [N].
+  camids: np.ndarray  # Int32 [N].
+  # N sequences of paths, each tracklet's frames in order of time; None: images.
   frames: Sequence[Sequence[str]] | None = None
 
   def take(self, samples: np.ndarray) -> 'Listing':

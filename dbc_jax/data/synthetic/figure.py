@@ -134,12 +134,9 @@ class _Figure:
   def draw(self) -> None:
     identity = self.identity
     far = 1 if self.sin > 0 else -1  # the side whose limbs lie behind
-    bag_behind = {
-      'none': False,
-      'backpack': self.cos > 0,
-      'shoulder': identity.bag_side == far,
-      'hand': identity.bag_side == far,
-    }[identity.bag]
+    bag_behind = {'none': False, 'backpack': self.cos > 0}.get(
+      identity.bag, identity.bag_side == far
+    )
     self.arm(far, FAR)
     if bag_behind:
       self.bag()

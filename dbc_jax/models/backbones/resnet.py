@@ -34,8 +34,6 @@ RESNETS: dict[str, ResNetSpec] = {
   # The 6n + 2 family of He et al. (sec. 4.2), with a stem of stride 2.
   'resnet8': ResNetSpec('basic', (1, 1, 1), 16, 'small'),
 }
-
-
 MEMBERS = RESNETS
 
 _TORCH_NAMES = {
