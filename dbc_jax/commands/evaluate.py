@@ -200,10 +200,11 @@ def _from_file(args: argparse.Namespace) -> tuple[str, dict[str, np.ndarray]]:
   path = args.features
   names = [f'{side}_{what}' for side in _SIDES for what in _ARRAYS]
   try:
-    loaded = np.load(path)
-    if not isinstance(loaded, np.lib.npyio.NpzFile):
-      raise ValueError('a single array')
-    with loaded:
+    # Opened here: of a damaged file NumPy would leave it open.
+    with path.open('rb') as file:
+      loaded = np.load(file)
+      if not isinstance(loaded, np.lib.npyio.NpzFile):
+        raise ValueError('a single array')
       files = loaded.files
       arrays = {name: loaded[name] for name in names if name in files}
   except (ValueError, EOFError, zipfile.BadZipFile) as error:
