@@ -4,6 +4,7 @@ By hand: `python tests/layouts.py NAME DIR`.
 """
 
 import argparse
+import sys
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -165,4 +166,4 @@ if __name__ == '__main__':
   parser.add_argument('name', choices=_WRITERS)
   parser.add_argument('dir', type=Path, help='is made if need be')
   arguments = parser.parse_args()
-  print(_WRITERS[arguments.name](arguments.dir))
+  sys.stdout.write(f'{_WRITERS[arguments.name](arguments.dir)}\n')

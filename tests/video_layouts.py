@@ -107,4 +107,4 @@ WRITERS = {
 if __name__ == '__main__':
   if len(sys.argv) != 3 or sys.argv[1] not in WRITERS:
     sys.exit(f'usage: {sys.argv[0]} {"|".join(WRITERS)} DIR')
-  print(WRITERS[sys.argv[1]](Path(sys.argv[2])))
+  sys.stdout.write(f'{WRITERS[sys.argv[1]](Path(sys.argv[2]))}\n')

@@ -132,12 +132,14 @@ def check_distances(
   return distances
 
 
+def is_whole(value: object) -> bool:
+  """Whether it is an integer; True and False are none."""
+  return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
 def check_num_merges(num_merges: int, num_clusters: int) -> int:
   """The number of merges, if that many clusters allow it."""
-  whole = isinstance(num_merges, int | np.integer) and not isinstance(
-    num_merges, bool
-  )
-  if not whole or not 1 <= num_merges < num_clusters:
+  if not is_whole(num_merges) or not 1 <= num_merges < num_clusters:
     raise ValueError(
       f'num_merges: got {num_merges!r}, expected an integer in '
       f'1..{num_clusters - 1} for {num_clusters} clusters; every merge takes '

@@ -14,20 +14,15 @@ class Linkage:
   """The smallest, or the largest, distance between members of two clusters.
 
   Engines combine distances in any order, then finish.
-
-  Attributes:
-    combine: of two arrays, element by element, the value that counts.
-    reduce: the same along an axis.
-    scatter: the same as a method of `x.at[...]`.
-    none: the value before any distance.
-    dtype: what panels are combined in.
   """
 
+  # Of two arrays, element by element, the value that counts; the same along an
+  # axis; and the same as a method of `x.at[...]`.
   combine: Callable[..., Array]
   reduce: Callable[..., Array]
   scatter: str
-  none: float
-  dtype: Any = jnp.float32
+  none: float  # The value before any distance.
+  dtype: Any = jnp.float32  # What panels are combined in.
 
   def count(self, values: Array, twice: Array) -> Array:
     """Distances as they are combined; some stand for two equal ones."""

@@ -9,9 +9,11 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from dbc_jax.data import inspection, load_dataset, loading
+from dbc_jax.commands import arguments
+from dbc_jax.data import find_reader, inspection, load_dataset, loading
 from dbc_jax.data.readers.checks import listed
 from dbc_jax.reporting.identities import write_identities
+from dbc_jax.reporting.summary import aligned
 
 # Of images with equal pixels: groups, and names of each.
 _GROUPS_SHOWN = 5
@@ -34,13 +36,8 @@ def main(argv: list[str] | None = None) -> int:
     checked: bad arguments, or files that its reader does not know.
   """
   args = _parse(argv)
-  options = {
-    name: value
-    for name, value in (('csv', args.csv), ('tracklets', args.tracklets))
-    if value
-  }
   try:
-    return _check(args, options)
+    return _check(args)
   except (ValueError, OSError) as error:
     print(f'Error: {error}', file=sys.stderr)
     return 2
@@ -61,7 +58,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
   parser.add_argument('--csv', help='folder: list of its images')
   parser.add_argument(
     '--tracklets',
-    type=_boolean,
+    type=arguments.boolean,
     nargs='?',
     const=True,
     default=False,
@@ -69,33 +66,22 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
   )
   parser.add_argument(
     '--out',
-    type=_folder,
+    type=arguments.folder,
     default=Path(),
     help='folder of the figure DATASET_identities.png; default: this one',
   )
   parser.add_argument(
     '--decode',
-    type=_boolean,
+    type=arguments.boolean,
     default=True,
     help='whether all images are read; default: True',
   )
   return parser.parse_args(argv)
 
 
-def _folder(text: str) -> Path:
-  path = Path(text).expanduser()
-  if path.exists() and not path.is_dir():
-    raise argparse.ArgumentTypeError(f'expected a folder, {text} is a file')
-  return path
-
-
-def _boolean(text: str) -> bool:
-  if text not in ('True', 'False'):
-    raise argparse.ArgumentTypeError(f'expected True or False, got {text!r}')
-  return text == 'True'
-
-
-def _check(args: argparse.Namespace, options: dict[str, Any]) -> int:
+def _check(args: argparse.Namespace) -> int:
+  given = {'csv': args.csv, 'tracklets': args.tracklets}
+  options: dict[str, Any] = {key: got for key, got in given.items() if got}
   with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter('always', UserWarning)
     dataset, truth = load_dataset(args.dataset, args.root, **options)
@@ -109,11 +95,15 @@ def _check(args: argparse.Namespace, options: dict[str, Any]) -> int:
   facts = inspection.inspect_lists(dataset, truth)
   print()
   _print_table(_split_rows(facts))
-  print()
-  if args.dataset in inspection.OFFICIAL_SIZES:
-    official = inspection.OFFICIAL_SIZES[args.dataset]
-    _print_table(_size_rows(inspection.compare_sizes(facts, official)))
-    print()
+  official = find_reader(args.dataset).RELEASE.sizes
+  if official:
+    rows = [['', 'here', 'official', '']]
+    for what, (here, there) in inspection.compare_sizes(
+      facts, official
+    ).items():
+      mark = '' if here == there else 'differs'
+      rows.append([what, f'{here:,}', f'{there:,}', mark])
+    _print_table(rows)
   _print_identities(facts)
   if facts.per_person:
     path = args.out / f'{args.dataset}_identities.png'
@@ -152,8 +142,8 @@ def _split_rows(facts: inspection.ListFacts) -> Iterator[list[str]]:
       yield _row(f'  {name}', counts)
   persons = [split.persons for split in splits]
   yield _row('identities', [None if p is None else len(p) for p in persons])
-  if facts.unit == 'tracklets':
-    lengths = [split.lengths for split in splits]
+  lengths = [s.lengths for s in splits if s.lengths is not None]
+  if lengths:
     yield _row('frames', [each.sum() for each in lengths])
     yield _row('  shortest tracklet', [each.min() for each in lengths])
     yield _row('  median', [np.median(each) for each in lengths])
@@ -161,7 +151,8 @@ def _split_rows(facts: inspection.ListFacts) -> Iterator[list[str]]:
   cameras = [split.cameras for split in splits]
   yield _row('cameras', [None if c is None else len(c) for c in cameras])
   for camid in sorted(set().union(*(c or () for c in cameras))):
-    yield _row(f'  camera {camid}', [c.get(camid, 0) for c in cameras])
+    counts = [None if c is None else c.get(camid, 0) for c in cameras]
+    yield _row(f'  camera {camid}', counts)
 
 
 def _row(name: str, numbers: Iterable[float | None]) -> list[str]:
@@ -183,13 +174,6 @@ def _print_identities(facts: inspection.ListFacts) -> None:
       'Identities both in training and in test: '
       f'{shared if facts.shared else "none"}'
     )
-
-
-def _size_rows(sizes: dict[str, tuple[int, int]]) -> Iterator[list[str]]:
-  yield ['', 'here', 'official', '']
-  for what, (found, official) in sizes.items():
-    mark = '' if found == official else 'differs'
-    yield [what, f'{found:,}', f'{official:,}', mark]
 
 
 def _describe_queries(facts: inspection.QueryFacts) -> str:
@@ -246,15 +230,8 @@ def _describe_sizes(sizes: dict[tuple[int, int], int]) -> str:
   )
 
 
-def _print_table(rows: Iterator[list[str]]) -> None:
-  """First column to the left, the others to the right."""
-  rows = list(rows)
-  widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-  for first, *others in rows:
-    cells = [
-      cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True)
-    ]
-    print('  '.join([first.ljust(widths[0]), *cells]).rstrip())
+def _print_table(rows: Iterable[list[str]]) -> None:
+  print(*aligned(rows, num_left=1), '', sep='\n')
 
 
 if __name__ == '__main__':

@@ -4,12 +4,13 @@ import argparse
 import csv
 import sys
 import zipfile
-from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from dbc_jax import evaluation
+from dbc_jax.commands import arguments
 from dbc_jax.evaluation.truth import DEFAULT_RANKS, PROTOCOLS
 
 _ARRAYS = ('features', 'pids', 'camids')
@@ -17,8 +18,14 @@ _SIDES = ('query', 'gallery')
 _NAMES = {'map': 'mAP', 'map_trapz': 'mAP trapz', 'minp': 'mINP'}
 _COLUMNS = ('query_index', 'pid', 'first_rank', 'ap', 'inp')
 # Fields of a config that say which images are read.
-_SWITCHES = ('tracklets', 'drop_queries', 'skip_unreadable')
-_DATA_FIELDS = ('root', 'csv', 'num_identities', *_SWITCHES)
+_DATA_FIELDS = {
+  'csv': str,
+  'num_identities': int,
+  'identities_seed': int,
+  'tracklets': arguments.boolean,
+  'drop_queries': arguments.boolean,
+  'skip_unreadable': arguments.boolean,
+}
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -53,7 +60,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
   parser.add_argument('--protocol', choices=PROTOCOLS, default=PROTOCOLS[0])
   parser.add_argument(
     '--camera_rule',
-    type=_boolean,
+    type=arguments.boolean,
     help='leaves out what shows the person of a query in its own camera; '
     'False needs no camids; default: True, or as the run was scored',
   )
@@ -111,12 +118,8 @@ def _add_workdir_arguments(parser: argparse.ArgumentParser) -> None:
   group.add_argument(
     '--root', '--config.data.root', help='where the files of the data set are'
   )
-  group.add_argument('--config.data.csv', dest='csv')
-  group.add_argument(
-    '--config.data.num_identities', dest='num_identities', type=int
-  )
-  for field in _SWITCHES:
-    group.add_argument(f'--config.data.{field}', dest=field, type=_boolean)
+  for field, kind in _DATA_FIELDS.items():
+    group.add_argument(f'--config.data.{field}', dest=field, type=kind)
   group.add_argument(
     '--save',
     type=Path,
@@ -124,12 +127,6 @@ def _add_workdir_arguments(parser: argparse.ArgumentParser) -> None:
     help='features of all images, as --features reads them, and the clusters '
     'of the training images',
   )
-
-
-def _boolean(text: str) -> bool:
-  if text not in ('True', 'False'):
-    raise argparse.ArgumentTypeError(f'expected True or False, got {text!r}')
-  return text == 'True'
 
 
 def _ranks(text: str) -> tuple[int, ...]:
@@ -148,7 +145,7 @@ def _check(args: argparse.Namespace) -> None:
     path = getattr(args, option)
     if path and not path.parent.is_dir():
       raise ValueError(f'--{option}: no folder {path.parent}')
-  for option in ('stage', 'config', 'save', *_DATA_FIELDS):
+  for option in ('stage', 'config', 'save', 'root', *_DATA_FIELDS):
     if args.features and getattr(args, option) is not None:
       raise ValueError(f'{option} is read with --workdir only')
 
@@ -162,15 +159,16 @@ def _from_workdir(
   from dbc_jax.run import restore
 
   run = restore.restore_run(args.workdir, args.stage or 'chosen')
+  trained: Any = run.config
   print(
-    f'stage {run.stage} of {args.workdir}: {run.config.model.name}, '
+    f'stage {run.stage} of {args.workdir}: {trained.model.name}, '
     f'{run.labels.max() + 1:,} clusters of {len(run.labels):,} images',
     flush=True,
   )
   if args.camera_rule is None:
-    args.camera_rule = run.config.camera_rule
-  changes = {field: getattr(args, field) for field in _DATA_FIELDS}
-  config = restore.data_config(run, args.config, changes)
+    args.camera_rule = trained.camera_rule
+  changes = {field: getattr(args, field) for field in ('root', *_DATA_FIELDS)}
+  config: Any = restore.data_config(run, args.config, changes)
   data = restore.load_data(
     config,
     None if args.config else run.digest,
@@ -184,7 +182,7 @@ def _from_workdir(
   wanted = _SIDES if data.truth.can_evaluate else ()
   if args.save:
     wanted = 'train', *wanted
-  arrays = restore.extract_arrays(run, data, wanted)
+  arrays: dict[str, Any] = restore.extract_arrays(run, data, wanted)
   if args.save:
     with args.save.open('wb') as file:
       np.savez(file, **arrays)
@@ -195,19 +193,18 @@ def _from_workdir(
   return str(args.workdir), arrays
 
 
-def _from_file(
-  args: argparse.Namespace,
-) -> tuple[str, dict[str, np.ndarray]]:
+def _from_file(args: argparse.Namespace) -> tuple[str, dict[str, np.ndarray]]:
   """A title and the arrays; cameras that are not needed may be missing."""
   if args.camera_rule is None:
     args.camera_rule = True
   path = args.features
   names = [f'{side}_{what}' for side in _SIDES for what in _ARRAYS]
   try:
-    loaded = np.load(path)
-    if not isinstance(loaded, np.lib.npyio.NpzFile):
-      raise ValueError('a single array')
-    with loaded:
+    # Opened here: of a damaged file NumPy would leave it open.
+    with path.open('rb') as file:
+      loaded = np.load(file)
+      if not isinstance(loaded, np.lib.npyio.NpzFile):
+        raise ValueError('a single array')
       files = loaded.files
       arrays = {name: loaded[name] for name in names if name in files}
   except (ValueError, EOFError, zipfile.BadZipFile) as error:
@@ -237,7 +234,7 @@ def _evaluate(
   query_pids, query_camids = arrays['query_pids'], arrays.get('query_camids')
   if args.multi_query:
     queries, query_pids, query_camids = evaluation.pool_queries(
-      queries, query_pids, query_camids
+      queries, query_pids, arrays['query_camids']
     )
   if args.query_expansion is not None:
     queries = evaluation.expand_queries(
@@ -268,17 +265,14 @@ def _evaluate(
       name = _NAMES[key] if key in _NAMES else f'rank-{key[4:]}'
       print(f'{name:<10}{100 * value:6.2f} %')
   if args.per_query:
-    index = scores['query_index']
+    index = np.asarray(scores['query_index'])
     scores['pid'] = query_pids[index]
-    _write(args.per_query, zip(*(scores[key] for key in _COLUMNS), strict=True))
+    with args.per_query.open('w', newline='', encoding='utf-8') as file:
+      writer = csv.writer(file)
+      writer.writerow(_COLUMNS)
+      columns = [np.asarray(scores[key]) for key in _COLUMNS]
+      writer.writerows(zip(*columns, strict=True))
     print(f'\nEach query: {args.per_query}')
-
-
-def _write(path: Path, rows: Iterable[tuple[float, ...]]) -> None:
-  with path.open('w', newline='', encoding='utf-8') as file:
-    writer = csv.writer(file)
-    writer.writerow(_COLUMNS)
-    writer.writerows(rows)
 
 
 if __name__ == '__main__':

@@ -200,9 +200,6 @@ def check_header(data: bytes) -> None:
   What else OpenCV and Pillow can decode depends on how they were built, and
   so do their own limits on the size.
 
-  Args:
-    data: the content of a file.
-
   Raises:
     ValueError: empty, no JPEG, PNG, WebP or BMP, cut short in its header, or
       of more than MAX_PIXELS.

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from dbc_jax.data import find_reader, loading, reader_names
+from dbc_jax.data import loading
 from dbc_jax.data.readers.release import WORDS
 from dbc_jax.data.samples import (
   DISTRACTOR_PID,
@@ -19,55 +19,33 @@ from dbc_jax.data.samples import (
   Samples,
 )
 
-# By the name of each data set that has been published.
-OFFICIAL_SIZES = {
-  name: sizes
-  for name in reader_names()
-  if (sizes := find_reader(name).RELEASE.sizes)
-}
-
 
 @dataclasses.dataclass(frozen=True)
 class SplitFacts:
-  """What the lists say of one split.
-
-  Attributes:
-    samples: number of images or tracklets.
-    lengths: [samples] int, frames of each tracklet; None for images.
-    persons: pids that name somebody, in order; None without identities.
-    unknown: training samples with pid -1.
-    junk: samples with pid -1 of query and gallery.
-    distractors: samples with pid 0, where only the gallery has that pid.
-    unqueried: samples of persons who are no query's; 0 but in the gallery.
-    cameras: samples of each camera, by camid; None without cameras.
-  """
+  """What the lists say of one split; numbers are of images or tracklets."""
 
   samples: int
-  lengths: np.ndarray | None
-  persons: list[int] | None
-  unknown: int
-  junk: int
-  distractors: int
-  unqueried: int
-  cameras: dict[int, int] | None
+  lengths: np.ndarray | None  # [samples] frames of tracklets; None for images.
+  persons: (
+    list[int] | None
+  )  # Pids of somebody, in order; None if none is known.
+  unknown: int  # In training, of pid -1.
+  junk: int  # In query and gallery, of pid -1.
+  distractors: int  # Of pid 0, where only the gallery has that pid.
+  unqueried: int  # In the gallery, of persons who are no query's.
+  cameras: dict[int, int] | None  # Of each camera, by camid; None without.
 
 
 @dataclasses.dataclass(frozen=True)
 class QueryFacts:
-  """Which queries can be scored.
-
-  Attributes:
-    queries: how many there are.
-    absent: those whose person is not in the gallery.
-    same_camera: those whose person is there from their own camera alone; the
-      camera rule leaves nothing of them. 0 without cameras.
-    has_cameras: whether the camera rule can be applied at all.
-  """
+  """Which queries can be scored."""
 
   queries: int
-  absent: int
+  absent: int  # Those whose person is not in the gallery.
+  # Those whose person is there from their own camera alone; the camera rule
+  # leaves nothing of them. 0 without cameras.
   same_camera: int
-  has_cameras: bool
+  has_cameras: bool  # Whether the camera rule can be applied at all.
 
   @property
   def matched(self) -> int:
@@ -76,22 +54,16 @@ class QueryFacts:
 
 @dataclasses.dataclass(frozen=True)
 class ListFacts:
-  """What is known before anything is decoded.
+  """What is known before anything is decoded."""
 
-  Attributes:
-    splits: by name, 'train' first; empty ones are left out.
-    shared: pids of persons both in training and in query or gallery.
-    per_person: 'training' and 'test' (query and gallery) to the number of
-      samples of each of their persons, in order of pid; only where there are
-      identities. Junk and distractors are no persons, and a sample that is
-      both a query and in the gallery counts once.
-    queries: None where there is nothing to score.
-  """
-
-  splits: dict[str, SplitFacts]
-  shared: list[int]
+  splits: dict[str, SplitFacts]  # 'train' first; empty ones are left out.
+  shared: list[int]  # Pids both in training and in query or gallery.
+  # 'training' and 'test' (query and gallery) to the number of samples of each
+  # of their persons, in order of pid; only where there are identities. Junk
+  # and distractors are no persons, and a sample that is both a query and in the
+  # gallery counts once.
   per_person: dict[str, np.ndarray]
-  queries: QueryFacts | None
+  queries: QueryFacts | None  # None where there is nothing to score.
 
   @property
   def unit(self) -> str:
@@ -101,27 +73,16 @@ class ListFacts:
 
 @dataclasses.dataclass(frozen=True)
 class PixelFacts:
-  """What is known after everything is decoded.
+  """What is known after everything is decoded."""
 
-  Attributes:
-    files: how many were decoded; one that is in two splits counts once.
-    unreadable: what is wrong with each file that cannot be read.
-    sizes: number of files by (height, width), the most frequent first.
-    duplicates: names of files with equal pixels, group by group.
-  """
-
-  files: int
-  unreadable: list[str]
-  sizes: dict[tuple[int, int], int]
-  duplicates: list[list[str]]
+  files: int  # Decoded; one that is in two splits counts once.
+  unreadable: list[str]  # What is wrong with each file that cannot be read.
+  sizes: dict[tuple[int, int], int]  # Files by (height, width), most first.
+  duplicates: list[list[str]]  # Names with equal pixels, group by group.
 
 
 def inspect_lists(dataset: Dataset, truth: GroundTruth) -> ListFacts:
-  """Counts samples, persons and cameras; decodes nothing.
-
-  Args:
-    dataset, truth: from `load_dataset`.
-  """
+  """Counts samples, persons and cameras; decodes nothing."""
   given = {name: samples for name in SPLITS if len(samples := dataset.of(name))}
   pids = {name: truth.of(name)[0] for name in given}
   known = {name: set(p.tolist()) for name, p in pids.items() if p is not None}
@@ -146,20 +107,18 @@ def inspect_lists(dataset: Dataset, truth: GroundTruth) -> ListFacts:
       unqueried=_count(column, strangers),
       cameras=None if camids is None else collections.Counter(camids.tolist()),
     )
+  persons = {name: set(facts.persons or ()) for name, facts in splits.items()}
+  train = persons.pop('train', set())
   return ListFacts(
     splits=splits,
-    shared=_shared(splits),
+    shared=sorted(train & set().union(*persons.values())),
     per_person=_per_person(given, pids, not_persons),
     queries=_inspect_queries(truth) if truth.can_evaluate else None,
   )
 
 
 def inspect_pixels(dataset: Dataset) -> PixelFacts:
-  """Decodes every file once, on several threads, with one progress bar.
-
-  Args:
-    dataset: from `load_dataset`.
-  """
+  """Decodes every file once, on several threads, with one progress bar."""
   places: dict[str, tuple[Samples, int]] = {}
   for name in SPLITS:
     samples = dataset.of(name)
@@ -197,32 +156,23 @@ def inspect_pixels(dataset: Dataset) -> PixelFacts:
 def compare_sizes(
   facts: ListFacts, official: Mapping[str, int]
 ) -> dict[str, tuple[int, int]]:
-  """Sets what was found beside what was published.
+  """Each key of a release's sizes to (found, official).
 
-  Args:
-    facts: of a data set that has all three splits.
-    official: its entry in `OFFICIAL_SIZES`.
-
-  Returns:
-    Each key of `official` to (found, official).
+  0 were found of what is not counted here.
   """
   found = {}
   for name, split in facts.splits.items():
     found[f'{WORDS[name]} {facts.unit}'] = split.samples
     found[f'{WORDS[name]} identities'] = len(split.persons or ())
     found[f'junk {facts.unit} in the {name}'] = split.junk
-  return {what: (found[what], number) for what, number in official.items()}
+  return {
+    what: (found.get(what, 0), number) for what, number in official.items()
+  }
 
 
 def _count(column: np.ndarray | None, values: set[int]) -> int:
   """How many entries are one of the values."""
   return 0 if column is None else int(np.isin(column, [*values]).sum())
-
-
-def _shared(splits: dict[str, SplitFacts]) -> list[int]:
-  persons = {name: set(facts.persons or ()) for name, facts in splits.items()}
-  train = persons.pop('train', set())
-  return sorted(train & set().union(*persons.values()))
 
 
 def _per_person(

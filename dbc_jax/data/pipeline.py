@@ -17,46 +17,33 @@ from dbc_jax.devices import mesh, processes
 
 @dataclasses.dataclass(frozen=True)
 class LoadedSplit:
-  """One split, decoded once.
+  """One split, decoded once."""
 
-  Attributes:
-    split: N samples, without the frames that cannot be read.
-    kept: [N] int64, which of the given samples these are.
-    digest: of size and pixels of all samples, whatever order they came in;
-      None where they keep the given order.
-    unreadable: of each frame that was left out, what is wrong with it.
-  """
-
-  split: Split
-  kept: np.ndarray
+  split: Split  # N samples, without the frames that cannot be read.
+  kept: np.ndarray  # [N] int64, which of the given samples these are.
+  # Of size and pixels of all samples, whatever order they came in; None where
+  # they keep the given order.
   digest: str | None
-  unreadable: list[str]
+  unreadable: list[str]  # Of each frame left out, what is wrong with it.
 
 
 @dataclasses.dataclass(frozen=True)
 class LoadedDataset:
-  """A data set ready for training. What was not loaded is None.
+  """A data set ready for training. What was not loaded is None."""
 
-  Attributes:
-    train: in its hashed order. All that training is ever given, apart from
-      cluster labels. A run always has it, and so its type leaves None out.
-    query, gallery: as given, or None without identities.
-    names: paths of the samples of each split, by its name; for reports.
-    truth: its train_pids and train_camids are in the order of `train`; for
-      evaluation and reports, and the cameras for `cluster.camera_centring`.
-    digest: of the training images, whatever order they came in.
-    decision: where images are kept and why, in one line.
-    left_out: of each image that was left out, what is wrong with it.
-  """
-
+  # In its hashed order. All that training is ever given, apart from cluster
+  # labels. A run always has it, and so its type leaves None out.
   train: Split
+  # As given, or None without identities.
   query: Split | None
   gallery: Split | None
-  names: dict[str, list[str]]
+  names: dict[str, list[str]]  # Paths of samples, by split; for reports.
+  # Its train_pids and train_camids are in the order of `train`; for evaluation
+  # and reports, and the cameras for `cluster.camera_centring`.
   truth: GroundTruth
-  digest: str | None
-  decision: str
-  left_out: list[str]
+  digest: str | None  # Of the training images, whatever order they came in.
+  decision: str  # Where images are kept and why, in one line.
+  left_out: list[str]  # Of each image left out, what is wrong with it.
 
   def fingerprint(self) -> str:
     """What processes have to agree on to go through it together."""

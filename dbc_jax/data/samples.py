@@ -117,12 +117,9 @@ def in_memory(names: Sequence[str], images: Sequence[np.ndarray]) -> Samples:
 def in_memory_tracklets(
   names: Sequence[str], tracklets: Sequence[np.ndarray]
 ) -> Samples:
-  """Samples of tracklets that are already decoded.
+  """Samples of tracklets uint8 [T, H, W, 3] that are already decoded.
 
-  Args:
-    names: N, one a tracklet; its frames are named NAME/00.png and so on.
-    tracklets: N arrays uint8 [T, H, W, 3], T frames in order of time; T may
-      differ, H and W may not.
+  T may differ, H and W may not. Frames are named NAME/00.png and so on.
   """
   starts = np.cumsum([0, *map(len, tracklets)])
   frame_names = tuple(

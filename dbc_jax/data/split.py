@@ -16,10 +16,7 @@ class Split:
   """
 
   def __init__(
-    self,
-    frames: Frames,
-    order: np.ndarray,
-    starts: np.ndarray | None = None,
+    self, frames: Frames, order: np.ndarray, starts: np.ndarray | None = None
   ):
     """Arranges the frames of a data set.
 
@@ -68,11 +65,7 @@ class Split:
     return self._order[chosen]
 
   def batches(self, frames: np.ndarray) -> Iterator[jax.Array]:
-    """The images of frames from `draw_frames`, on the devices.
-
-    Yields:
-      S times uint8 [n, B/n, H, W, 3], or [n, B/n, T, H, W, 3] of tracklets.
-    """
+    """The images of frames from `draw_frames`, as `Frames.batches` has them."""
     return self._frames.batches(frames)
 
   def resident_images(self) -> jax.Array | None:

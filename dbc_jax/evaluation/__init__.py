@@ -1,7 +1,4 @@
-"""How good features and clusters are, given identities: NumPy and SciPy.
-
-Called by the driver and the commands, never by training code.
-"""
+"""How good features and clusters are, given identities: NumPy and SciPy."""
 
 from dbc_jax.evaluation.averages import expand_queries, pool_queries
 from dbc_jax.evaluation.calibration import PairCalibration, calibrate_pairs

@@ -1,7 +1,4 @@
-"""Means of features: of one person's queries, and of a query and its nearest.
-
-Called by the evaluation command, before ranking.
-"""
+"""Means of features: of a person's queries, and of a query and its nearest."""
 
 import operator
 
@@ -76,9 +73,7 @@ def expand_queries(
   Source: Chum et al., Total Recall (ICCV 2007), for the average; Radenovic et
     al., Fine-tuning CNN Image Retrieval (TPAMI 2018), for alpha.
   """
-  queries = similarity.checked_features(query_features, 'query_features')
-  gallery = similarity.checked_features(gallery_features, 'gallery_features')
-  similarity.check_dimensions(queries, gallery)
+  queries, gallery = similarity.checked_sides(query_features, gallery_features)
   k = operator.index(k)
   if not 1 <= k <= len(gallery):
     raise ValueError(

@@ -1,7 +1,4 @@
-"""Same person or not: what a distance says, calibrated on clusters alone.
-
-Called by those who compare images, and by benchmarks.calibration_study.
-"""
+"""Same person or not: what a distance says, calibrated on clusters alone."""
 
 import dataclasses
 import math
@@ -12,7 +9,7 @@ from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.optimize import minimize
 
 from dbc_jax.evaluation import similarity
-from dbc_jax.evaluation.truth import checked_ids
+from dbc_jax.evaluation.truth import check_labels, checked_ids
 
 # Pairs that must lie below a threshold, for it to mean anything.
 _FEWEST = 10
@@ -168,11 +165,7 @@ def calibrate_pairs(
 def _checked_labels(labels: ArrayLike, size: int) -> np.ndarray:
   """Labels as [N], contiguous from 0."""
   labels = checked_ids(labels, size, 'labels')
-  if labels.min() < 0:
-    raise ValueError(
-      f'labels: {(labels < 0).sum()} are below 0. A sample that belongs to no '
-      'cluster needs a label of its own.'
-    )
+  check_labels(labels)
   found, labels = np.unique(labels, return_inverse=True)
   if len(found) == size:
     raise ValueError(

@@ -1,14 +1,12 @@
-"""How well clusters agree with identities, and how large they are.
-
-Called by the driver after each stage and by the evaluation command.
-"""
+"""How well clusters agree with identities, and how large they are."""
 
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from dbc_jax.evaluation.truth import JUNK_PID
+from dbc_jax.data.samples import JUNK_PID
+from dbc_jax.evaluation.truth import check_labels
 
 
 def clustering_scores(labels: ArrayLike, pids: ArrayLike) -> dict[str, float]:
@@ -111,11 +109,8 @@ def _checked(ids: ArrayLike, name: str) -> np.ndarray:
     raise ValueError(
       f'{name}: expected [N] integers, got {ids.shape} {ids.dtype}.'
     )
-  if name == 'labels' and (ids < 0).any():
-    raise ValueError(
-      f'labels: {(ids < 0).sum()} are below 0. A sample that belongs to no '
-      'cluster needs a label of its own.'
-    )
+  if name == 'labels':
+    check_labels(ids)
   return ids
 
 

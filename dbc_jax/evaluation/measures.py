@@ -1,7 +1,4 @@
-"""From the places of a query's matches to CMC, mAP and mINP.
-
-Called by ranking, once for each query.
-"""
+"""From the places of a query's matches to CMC, mAP and mINP."""
 
 from collections.abc import Sequence
 
@@ -83,15 +80,9 @@ class Collector:
     self._cmc += (hits[:, None] < self._ranks).mean(axis=0)
     precision = (found + 1) / (position + 1)
     before = np.where(position, found / np.maximum(position, 1), 1.0)
-    self._queries.append(
-      (
-        query,
-        int(position[0]) + 1,
-        precision.mean(),
-        (precision + before).mean() / 2,
-        precision[-1],
-      )
-    )
+    step, trapezoid = precision.mean(), (precision + before).mean() / 2
+    first_rank, inp = int(position[0]) + 1, precision[-1]
+    self._queries.append((query, first_rank, step, trapezoid, inp))
 
   def scores(self, truth: Truth, per_query: bool) -> Scores:
     """All scores of a protocol; raises a ValueError if nothing was added."""

@@ -1,8 +1,6 @@
-"""CMC, both mean average precisions and mINP of re-ID protocols.
+"""CMC, both mean average precisions and mINP of re-ID protocols."""
 
-Called by the driver after each stage and by the evaluation command.
-"""
-
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
@@ -167,9 +165,7 @@ def rank_features(
       differ in dimension.
   """
   check_protocol(protocol)
-  queries = similarity.checked_features(query_features, 'query_features')
-  gallery = similarity.checked_features(gallery_features, 'gallery_features')
-  similarity.check_dimensions(queries, gallery)
+  queries, gallery = similarity.checked_sides(query_features, gallery_features)
   truth = checked_truth(
     (len(queries), len(gallery)),
     (query_pids, gallery_pids),
@@ -183,7 +179,10 @@ def rank_features(
     raise ValueError(f'chunk_size: expected at least 1, got {chunk_size}.')
   collector = Collector(protocol, ranks)
   if protocol == 'cuhk03':
-    rows = _exact_rows(queries, gallery, chunk_size)
+    rows = itertools.chain.from_iterable(
+      -similarity.exact_block(queries, slice(i, i + chunk_size), gallery)
+      for i in range(0, len(queries), chunk_size)
+    )
     _collect_rows(collector, rows, truth, protocol, seed)
   else:
     _collect_products(collector, queries, gallery, truth, chunk_size)
@@ -205,14 +204,6 @@ def _collect_rows(
       continue
     hits = draws.hits(query, row, own[~removed]) if draws else None
     collector.add(query, places_without(places(row, own), removed), hits)
-
-
-def _exact_rows(
-  queries: Features, gallery: Features, chunk_size: int
-) -> Iterator[np.ndarray]:
-  for start in range(0, len(queries), chunk_size):
-    block = slice(start, start + chunk_size)
-    yield from -similarity.exact_block(queries, block, gallery)
 
 
 def _collect_products(

@@ -1,7 +1,4 @@
-"""Re-ranking by k-reciprocal neighbours: distances for `evaluate_ranking`.
-
-Called by the evaluation command.
-"""
+"""Re-ranking by k-reciprocal neighbours: distances for `evaluate_ranking`."""
 
 import operator
 
@@ -95,20 +92,13 @@ def _joined(
   query_features: ArrayLike, gallery_features: ArrayLike
 ) -> tuple[similarity.Features, int]:
   """Queries and gallery as one, checked; and how many queries there are."""
-  names = ('query_features', 'gallery_features')
-  queries, gallery = (
-    similarity.checked_features(features, name)
-    for features, name in zip(
-      (query_features, gallery_features), names, strict=True
-    )
-  )
-  similarity.check_dimensions(queries, gallery)
-  for name, side in zip(names, (queries, gallery), strict=True):
+  queries, gallery = similarity.checked_sides(query_features, gallery_features)
+  for name, side in (('query', queries), ('gallery', gallery)):
     zeros = np.flatnonzero(~side.unit.any(axis=1))
     if len(zeros):
       raise ValueError(
-        f'{name}: row {zeros[0]} is all zeros, so it has no neighbours; leave '
-        f'out such rows ({len(zeros)}).'
+        f'{name}_features: row {zeros[0]} is all zeros, so it has no '
+        f'neighbours; leave out such rows ({len(zeros)}).'
       )
   joined = similarity.Features(
     np.concatenate([queries.given, gallery.given]),

@@ -1,7 +1,4 @@
-"""Cosine similarities: float32 products, and float64 where they must be exact.
-
-Called by ranking, re-ranking and query expansion, on features from outside.
-"""
+"""Cosine similarities: float32 products, and float64 where it must be exact."""
 
 import dataclasses
 
@@ -56,7 +53,8 @@ def checked_features(features: ArrayLike, name: str) -> Features:
     rows = features[block].astype(np.float64)
     norms[block] = np.linalg.norm(rows, axis=1)
     norms[block][norms[block] == 0] = 1
-    unit[block] = rows / norms[block, None]
+    with np.errstate(invalid='ignore'):  # These are refused below.
+      unit[block] = rows / norms[block, None]
   # A norm is finite only if all of its row is.
   bad = np.flatnonzero(~np.isfinite(norms))
   if len(bad):
@@ -67,14 +65,19 @@ def checked_features(features: ArrayLike, name: str) -> Features:
   return Features(features, norms, unit)
 
 
-def check_dimensions(queries: Features, gallery: Features) -> None:
-  """Raises a ValueError unless both have the same."""
+def checked_sides(
+  query_features: ArrayLike, gallery_features: ArrayLike
+) -> tuple[Features, Features]:
+  """Both, checked; raises a ValueError, too, unless their dimensions agree."""
+  queries = checked_features(query_features, 'query_features')
+  gallery = checked_features(gallery_features, 'gallery_features')
   dimensions = [side.given.shape[1] for side in (queries, gallery)]
   if dimensions[0] != dimensions[1]:
     raise ValueError(
       f'query_features have {dimensions[0]} dimensions, '
       f'gallery_features {dimensions[1]}; they must agree.'
     )
+  return queries, gallery
 
 
 def tolerance(features: Features) -> np.float32:
@@ -113,17 +116,10 @@ def exact_block(
 def nearest(
   queries: Features, gallery: Features, count: int, chunk_values: int = 2**23
 ) -> tuple[np.ndarray, np.ndarray]:
-  """The most similar of the gallery, and the least similar one.
+  """The most similar `count` of the gallery, and the least similarity.
 
-  Args:
-    queries: [Q, D].
-    gallery: [G, D].
-    count: how many, 1..G.
-    chunk_values: float32 similarities held at once.
-
-  Returns:
-    [Q, count] int32, the nearest first, ties by gallery index; and [Q]
-    float32, the smallest similarity of each query.
+  [Q, count] int32, the nearest first, ties by gallery index; and [Q] float32.
+  `chunk_values` similarities in float32 are held at once.
   """
   found = np.empty((len(queries), count), np.int32)
   least = np.empty(len(queries), np.float32)

@@ -1,7 +1,4 @@
-"""The checked inputs of an evaluation: identities, cameras and settings.
-
-Called by the other files of this package.
-"""
+"""The checked inputs of an evaluation: identities, cameras and settings."""
 
 import dataclasses
 import operator
@@ -10,9 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
+from dbc_jax.data.samples import JUNK_PID
+
 PROTOCOLS = ('market1501', 'cuhk03', 'allshots')
 DEFAULT_RANKS = (1, 5, 10, 20)
-JUNK_PID = -1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,8 +19,8 @@ class Truth:
 
   query_pids: np.ndarray
   gallery_pids: np.ndarray
-  query_camids: np.ndarray | None  # None: the camera rule is off.
-  gallery_camids: np.ndarray | None
+  # Of queries and gallery; None: the camera rule is off.
+  camids: tuple[np.ndarray, np.ndarray] | None
   kept: np.ndarray  # Positions in the gallery as given that are not junk.
   by_pid: np.ndarray  # The gallery sorted by pid, ties by index,
   starts: np.ndarray  # and where in it the pid of each query begins
@@ -34,9 +32,10 @@ class Truth:
     Returns [M] indices, ascending, and [M] bool.
     """
     entries = self.by_pid[self.starts[query] : self.ends[query]]
-    if self.query_camids is None:
+    if self.camids is None:
       return entries, np.zeros(len(entries), bool)
-    return entries, self.gallery_camids[entries] == self.query_camids[query]
+    of_queries, of_gallery = self.camids
+    return entries, of_gallery[entries] == of_queries[query]
 
 
 def checked_ranks(
@@ -60,6 +59,7 @@ def checked_ranks(
 
 
 def check_protocol(protocol: str) -> None:
+  """Raises a ValueError unless it is one of those known."""
   if protocol not in PROTOCOLS:
     raise ValueError(
       f'protocol: got {protocol!r}, known are: {", ".join(PROTOCOLS)}.'
@@ -71,42 +71,34 @@ def checked_truth(
   pids: tuple[ArrayLike, ArrayLike],
   camids: tuple[ArrayLike | None, ArrayLike | None] | None,
 ) -> Truth:
+  """Identities, and cameras unless None, of (queries, gallery) as `shape`.
+
+  Raises:
+    ValueError: nothing on one side, nothing but junk in the gallery, or ids of
+      another length or no integers.
+  """
   if 0 in shape:
     raise ValueError(f'There are {shape[0]} queries and {shape[1]} in gallery.')
-  sides = tuple(zip(('query', 'gallery'), shape, strict=True))
-  query_pids, gallery_pids = (
-    checked_ids(ids, size, f'{side}_pids')
-    for ids, (side, size) in zip(pids, sides, strict=True)
-  )
+  query_pids = checked_ids(pids[0], shape[0], 'query_pids')
+  gallery_pids = checked_ids(pids[1], shape[1], 'gallery_pids')
   kept = np.flatnonzero(gallery_pids != JUNK_PID)
   if not len(kept):
     raise ValueError('gallery_pids: every entry is junk (pid -1).')
-  query_camids = gallery_camids = None
   if camids is not None:
-    query_camids, gallery_camids = (
-      checked_ids(ids, size, f'{side}_camids')
-      for ids, (side, size) in zip(camids, sides, strict=True)
-    )
-    gallery_camids = gallery_camids[kept]
+    of_queries = checked_ids(camids[0], shape[0], 'query_camids')
+    of_gallery = checked_ids(camids[1], shape[1], 'gallery_camids')
+    camids = of_queries, of_gallery[kept]
   gallery_pids = gallery_pids[kept]
   by_pid = np.argsort(gallery_pids, kind='stable')
   starts, ends = (
     np.searchsorted(gallery_pids[by_pid], query_pids, side)
     for side in ('left', 'right')
   )
-  return Truth(
-    query_pids,
-    gallery_pids,
-    query_camids,
-    gallery_camids,
-    kept,
-    by_pid,
-    starts,
-    ends,
-  )
+  return Truth(query_pids, gallery_pids, camids, kept, by_pid, starts, ends)
 
 
 def checked_ids(ids: ArrayLike | None, size: int, name: str) -> np.ndarray:
+  """Raises a ValueError unless they are [size] integers."""
   if ids is None:
     raise ValueError(
       f'{name}: got None; without cameras, pass camera_rule=False.'
@@ -121,7 +113,17 @@ def checked_ids(ids: ArrayLike | None, size: int, name: str) -> np.ndarray:
   return ids
 
 
+def check_labels(labels: np.ndarray) -> None:
+  """Raises a ValueError if one stands for no cluster."""
+  if (labels < 0).any():
+    raise ValueError(
+      f'labels: {(labels < 0).sum()} are below 0. A sample that belongs to no '
+      'cluster needs a label of its own.'
+    )
+
+
 def why_no_match(truth: Truth) -> str:
+  """What to tell where no query counts."""
   shared = truth.ends > truth.starts
   queries = len(truth.query_pids)
   if not shared.any():

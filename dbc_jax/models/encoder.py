@@ -94,10 +94,7 @@ class Encoder(nn.Module):
   head: Head
 
   def __call__(
-    self,
-    images: jax.Array,
-    *,
-    train: bool = False,
+    self, images: jax.Array, *, train: bool = False
   ) -> tuple[jax.Array, jax.Array]:
     """Runs the network.
 

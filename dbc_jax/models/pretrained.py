@@ -22,7 +22,7 @@ _LEFT_OVER = re.compile(
   r'((fc|classifier|head\.fc)\.|(.*\.)?num_batches_tracked$)'
 )
 
-_DEPTHS = {
+_DEPTHS: dict[tuple[str, tuple[int, ...]], int] = {
   ('basic', (2, 2, 2, 2)): 18,
   ('basic', (3, 4, 6, 3)): 34,
   ('bottleneck', (3, 4, 6, 3)): 50,

@@ -18,7 +18,7 @@ _HUB_FILES = ('model.safetensors', 'pytorch_model.bin')
 
 # Before it, a manipulated file could run code in spite of weights_only:
 # CVE-2025-32434 (mended in 2.6) and CVE-2026-24747 (in 2.10).
-_SAFE_TORCH = (2, 10)
+_SAFE_TORCH = '2.10'
 
 _CONVERT = """
   import torch, safetensors.torch
@@ -108,7 +108,7 @@ def _read_torch(file: Path) -> dict[str, np.ndarray]:
   if torch.__version__ < _SAFE_TORCH:
     raise ValueError(
       f'{file}: got torch {torch.__version__}, with which a manipulated file '
-      f'could run code; expected {_SAFE_TORCH[0]}.{_SAFE_TORCH[1]} or newer. '
+      f'could run code; expected {_SAFE_TORCH} or newer. '
       f'Upgrade it, or convert the file elsewhere:{convert}'
     )
   try:

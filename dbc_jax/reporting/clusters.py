@@ -37,10 +37,8 @@ def write_clusters(
   Raises:
     ValueError: the arrays differ in length.
   """
-  columns = {'path': names, 'cluster': labels, 'camid': camids, 'pid': pids}
-  columns = {
-    key: column for key, column in columns.items() if column is not None
-  }
+  given = {'path': names, 'cluster': labels, 'camid': camids, 'pid': pids}
+  columns = {key: got for key, got in given.items() if got is not None}
   for key, column in columns.items():
     if len(column) != len(names):
       raise ValueError(
@@ -62,16 +60,10 @@ def write_clusters(
 def choose_clusters(
   labels: np.ndarray, num_largest: int, num_middle: int
 ) -> tuple[list[int], list[int]]:
-  """Clusters to show: the largest, and some of every size below.
+  """Clusters to show: at most so many of the largest, and of the others.
 
-  Args:
-    labels: [N] int, >= 0.
-    num_largest: how many of the largest, at most.
-    num_middle: how many of the others that have two members or more, spread
-      evenly over their ranks, at most.
-
-  Returns:
-    Two lists of clusters, each by falling size, equal sizes by number.
+  The others have two members or more and are spread evenly over their ranks.
+  Both lists are by falling size, equal sizes by number.
   """
   sizes = np.bincount(labels)
   ranked = [int(k) for k in np.argsort(-sizes, kind='stable') if sizes[k] > 1]
@@ -93,16 +85,9 @@ def contact_sheets(
   read_image: Callable[[int], np.ndarray],
   pids: np.ndarray | None,
 ) -> Iterator[str]:
-  """Images of the largest clusters and of a sample of the others.
+  """Images of the largest clusters and of a sample of the others, as HTML.
 
-  Args:
-    names: N paths of images.
-    labels: [N] int, >= 0.
-    read_image: from i to image i, [H, W, 3] uint8; called for those shown.
-    pids: [N] int, true identities, -1 where not known, or None.
-
-  Yields:
-    HTML, for the style sheet of the report: `.sheet`, `.other`, `.flag`.
+  Arguments as of `write_report`, whose style sheet has the classes.
   """
   largest, middle = choose_clusters(labels, _NUM_LARGEST, _NUM_MIDDLE)
   if not largest:
@@ -116,9 +101,8 @@ def contact_sheets(
     if chosen:
       yield f'<h3>{heading}</h3>'
     for cluster in chosen:
-      members = sorted(
-        np.flatnonzero(labels == cluster), key=lambda i: names[i]
-      )
+      members: list[int] = np.flatnonzero(labels == cluster).tolist()
+      members.sort(key=lambda i: names[i])
       shown = [members[i] for i in spread(len(members), _NUM_IMAGES)]
       caption = f'Cluster {cluster}: {len(members)} images'
       if len(shown) < len(members):

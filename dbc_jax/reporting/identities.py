@@ -34,8 +34,9 @@ def write_identities(
   most = max(int(counts.max()) for counts in per_person.values())
   width = -(-most // _MAX_BARS)
   edges = np.arange(1, most + width + 1, width) - 0.5
-  style = {'axes.spines.top': False, 'axes.spines.right': False}
-  with matplotlib.rc_context(style):
+  with matplotlib.rc_context(
+    {'axes.spines.top': False, 'axes.spines.right': False}
+  ):
     figure = matplotlib.figure.Figure(
       (8, 0.5 + 2.8 * len(per_person)), layout='constrained'
     )

@@ -2,7 +2,6 @@
 
 import sys
 import time
-from types import TracebackType
 from typing import Self
 
 import tqdm
@@ -30,13 +29,9 @@ class StageProgress:
   ) -> None:
     """Shows nothing yet.
 
-    Args:
-      stage: 0 for the first.
-      num_stages: in the whole run.
-      num_epochs: in this stage.
-      steps_per_epoch: updates in one epoch.
-      batch_size: images in one step, over all devices.
-      enabled: whether to draw; None asks whether stderr is a terminal.
+    `num_stages` are of the whole run, counted from 0, `num_epochs` of this
+    stage, `batch_size` images of a step, over all devices. `enabled` is whether
+    to draw; None asks whether stderr is a terminal.
     """
     # Over the number of the last stage, since log lines count from 0 as well.
     self._stage = stage
@@ -67,22 +62,12 @@ class StageProgress:
       )
     return self
 
-  def __exit__(
-    self,
-    exc_type: type[BaseException] | None,
-    exc: BaseException | None,
-    traceback: TracebackType | None,
-  ) -> None:
+  def __exit__(self, *error: object) -> None:
     if self._bar is not None:
       self._bar.close()
 
   def update(self, epoch: int, loss: float, accuracy: float) -> None:
-    """Counts one step.
-
-    Args:
-      epoch: within the stage, from 0.
-      loss, accuracy: of the step.
-    """
+    """Counts one step, of an epoch within the stage, from 0."""
     if epoch != self._epoch:
       self._epoch, self._epoch_steps, self._sums = epoch, 0, [0.0, 0.0]
     self._steps += 1

@@ -7,19 +7,13 @@ Record = Mapping[str, Any]
 
 
 class Field(NamedTuple):
-  """One key of a record.
+  """One key of a record."""
 
-  Attributes:
-    heading: of its column.
-    group: 'retrieval' needs identities of queries and gallery, 'quality' those
-      of the training samples; 'clusters' needs none; 'training', 'seconds'.
-    unit: '%' for a share shown as percent, 'count' for a whole number, 's' for
-      seconds, '' for what has none.
-  """
-
-  heading: str
+  heading: str  # Of its column.
+  # 'retrieval' needs identities of queries and gallery, 'quality' those of the
+  # training samples; 'clusters' needs none; 'training', 'seconds'.
   group: str
-  unit: str = ''
+  unit: str = ''  # '%' for a share, 'count' for a whole number, 's', or none.
 
 
 FIELDS: dict[str, Field] = {
@@ -155,15 +149,10 @@ def was_evaluated(history: Sequence[Record]) -> bool:
 def compare_stages(
   history: Sequence[Record], stages: Mapping[str, int]
 ) -> tuple[list[str], list[list[str]]]:
-  """Headings and cells of a table with one column for each stage named.
+  """Headings and cells of a table; `stages` is from a heading to a stage.
 
-  Args:
-    history: one record per stage.
-    stages: from a heading to a stage.
-
-  Returns:
-    The headings, the first of them empty, and a row for the stage's number and
-    for each headline number that all of them have, its name first.
+  The first heading is empty. There is a row for the stage's number and for each
+  headline number that all of them have, its name first.
 
   Raises:
     ValueError: the history lacks one of the stages.
@@ -180,15 +169,9 @@ def compare_stages(
 def stage_table(
   history: Sequence[Record], kept_stage: int
 ) -> tuple[list[str], list[list[str]]]:
-  """Headings and cells of the table over stages.
+  """Headings, and per stage as many cells; '*' marks the kept one.
 
-  Args:
-    history: one record per stage.
-    kept_stage: marked by '*' after its number.
-
-  Returns:
-    The headings, and per stage as many cells. A column that no record has is
-    left out; a value that one record lacks is '-'.
+  A column that no record has is left out; a value that one record lacks is '-'.
   """
   keys = [key for key in STAGE_COLUMNS if has_any(history, [key])]
   rows = []

@@ -11,6 +11,7 @@ import matplotlib
 import matplotlib.figure
 import matplotlib.ticker
 import numpy as np
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from dbc_jax.reporting import clusters, metrics, record
 
@@ -76,7 +77,7 @@ def write_report(
     names: N paths of the training images.
     labels: [N] int, clusters in the kept stage.
     read_image: from i to image i, [H, W, 3] uint8; called for those on show.
-    pids: [N] int, true identities, where the data set has them.
+    pids: [N] int, true identities, -1 where not known; None without any.
 
   Raises:
     ValueError: no record of the kept stage, or lengths that differ.
@@ -173,8 +174,8 @@ def _curves(history: Sequence[record.Record], kept_stage: int) -> str:
   panels = {title: keys for title, keys in panels.items() if keys}
   num_rows = (len(panels) + 1) // 2
   with matplotlib.rc_context(_style('curves')):
-    figure = matplotlib.figure.Figure((9, 2.9 * num_rows), layout='constrained')
-    figure.get_layout_engine().set(h_pad=0.12)
+    layout = ConstrainedLayoutEngine(h_pad=0.12)
+    figure = matplotlib.figure.Figure((9, 2.9 * num_rows), layout=layout)
     for i, (title, keys) in enumerate(panels.items()):
       axes = figure.add_subplot(num_rows, 2, i + 1)
       for key, hue in zip(keys, _HUES, strict=False):
@@ -191,13 +192,8 @@ def _curves(history: Sequence[record.Record], kept_stage: int) -> str:
           markersize=3,
           label=record.FIELDS[key].heading,
         )
-      axes.axvline(
-        kept_stage,
-        ymax=0.85 if len(keys) > 1 else 1,
-        color=_INK,
-        linestyle=':',
-        linewidth=1,
-      )
+      top = 0.85 if len(keys) > 1 else 1
+      axes.axvline(kept_stage, 0, top, color=_INK, linestyle=':', linewidth=1)
       axes.set_title(f'{title} (%)' if title == 'Retrieval' else title)
       axes.set_xlabel('stage')
       axes.xaxis.set_major_locator(
@@ -236,7 +232,7 @@ def _histogram(sizes: np.ndarray) -> str:
     return _svg(figure, 'sizes')
 
 
-def _style(salt: str) -> dict[str, Any]:
+def _style(salt: str) -> dict[Any, Any]:
   ink = ('text.color', 'axes.edgecolor', 'axes.labelcolor', 'grid.color')
   return dict.fromkeys((*ink, 'xtick.color', 'ytick.color'), _INK) | {
     'axes.grid': True,

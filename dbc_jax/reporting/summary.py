@@ -1,7 +1,7 @@
 """What a finished run prints: its stages, the kept one, and its files."""
 
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from dbc_jax.reporting import record
 
@@ -25,10 +25,7 @@ def format_summary(
   """Tables of all stages and of those compared, the kept one, and the files.
 
   Args:
-    history: one record per stage.
-    kept_stage: the stage whose network is the result of the run.
-    reason: why that one, in a few words.
-    stages: to compare, from a heading to a stage.
+    history, kept_stage, reason, stages: as in `write_report`.
     workdir: of the run.
 
   Returns:
@@ -44,32 +41,24 @@ def format_summary(
     [first if first.endswith('*') else f'{first} ', *rest]
     for first, *rest in rows
   ]
-  lines = _aligned(headings, rows)
+  lines = aligned([headings, *rows])
   # Without an oracle one stage is worth no table.
   if len(stages) > 2 or len(set(stages.values())) > 1:
-    lines += ['', *_aligned(*record.compare_stages(history, stages))]
-  lines += [
-    '',
-    f'kept stage {kept_stage} ({reason}): {record.describe(kept)}',
-  ]
+    headings, rows = record.compare_stages(history, stages)
+    lines += ['', *aligned([headings, *rows])]
+  lines += ['', f'kept stage {kept_stage} ({reason}): {record.describe(kept)}']
   if not record.was_evaluated(history):
     lines.append('not evaluated: the data set has no identities')
-  paths = {name: f'{workdir}/{name}' for name in _OUTPUTS}
-  width = max(len(path) for path in paths.values())
-  lines.append('')
-  lines += [
-    f'{path.ljust(width)}  {_OUTPUTS[name]}' for name, path in paths.items()
-  ]
+  files = [(f'{workdir}/{name}', what) for name, what in _OUTPUTS.items()]
+  lines += ['', *aligned(files, num_left=2)]
   return '\n'.join(lines)
 
 
-def _aligned(headings: list[str], rows: list[list[str]]) -> list[str]:
-  """Lines of a table whose columns end below each other."""
-  table = [headings, *rows]
-  widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-  return [
-    '  '.join(
-      cell.rjust(width) for cell, width in zip(row, widths, strict=True)
-    )
-    for row in table
-  ]
+def aligned(rows: Iterable[Sequence[str]], num_left: int = 0) -> list[str]:
+  """Lines of a table: cells end, the first `num_left` begin, in line."""
+  columns = []
+  for place, column in enumerate(zip(*rows, strict=True)):
+    width = max(map(len, column))
+    adjust = str.ljust if place < num_left else str.rjust
+    columns.append([adjust(cell, width) for cell in column])
+  return ['  '.join(cells).rstrip() for cells in zip(*columns, strict=True)]

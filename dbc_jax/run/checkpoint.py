@@ -1,4 +1,4 @@
-"""One checkpoint a stage: the only orbax import; called by the driver."""
+"""One checkpoint a stage: the only orbax import."""
 
 import pathlib
 from typing import Any

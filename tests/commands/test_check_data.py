@@ -65,6 +65,25 @@ def test_reduced_market1501(tmp_path, out, capsys, recwarn) -> None:
   assert (pixels == 255).all(-1).mean() > 0.5
 
 
+def test_sizes_of_a_reader_elsewhere_are_shown(
+  tmp_path, crops, out, capsys, monkeypatch
+) -> None:
+  (tmp_path / 'elsewhere').mkdir()
+  (tmp_path / 'elsewhere' / 'mine.py').write_text("""
+from dbc_jax.data.readers import folder
+from dbc_jax.data.readers.release import Release
+
+RELEASE = Release(title='Mine', sizes={'training images': 9, 'cats': 2})
+load = folder.load
+""")
+  monkeypatch.syspath_prepend(tmp_path)
+  status, text, _ = check(capsys, out, 'elsewhere.mine', f'--root={crops}')
+  assert status == 0
+  cells = [line.split() for line in text.splitlines()]
+  assert ['training', 'images', '8', '9', 'differs'] in cells
+  assert ['cats', '0', '2', 'differs'] in cells
+
+
 def test_folder_without_identities_is_fine(crops, out, capsys) -> None:
   status, text, _ = check(capsys, out, 'folder', f'--root={crops}')
   assert status == 0

@@ -271,6 +271,7 @@ def test_folders_that_are_no_run(text, message, tmp_path):
     ([f'--config={CONFIG}:market'], "got 'market' after the colon"),
     ([f'--config={CONFIG}:market1501'], 'needs the folder of its files'),
     ([f'--config={runs.__file__}'], 'runs.py has no get_config'),
+    (['--config.data.identities_seed=1'], 'with data.num_identities=0'),
   ],
 )
 def test_bad_options(options, message, finished):

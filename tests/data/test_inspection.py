@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import video_layouts
 
-from dbc_jax.data import inspection, load_dataset
+from dbc_jax.data import find_reader, inspection, load_dataset, reader_names
 from dbc_jax.data import samples as samples_lib
 from dbc_jax.data.samples import EMPTY, Dataset, GroundTruth, Samples
 
@@ -144,13 +144,15 @@ def test_equal_images_of_two_splits_are_found() -> None:
   assert facts.duplicates == [['a', 'b']]
 
 
-@pytest.mark.parametrize('name', inspection.OFFICIAL_SIZES)
+@pytest.mark.parametrize(
+  'name', [name for name in reader_names() if find_reader(name).RELEASE.sizes]
+)
 def test_sizes_are_those_that_the_reader_warns_of(name: str, tmp_path) -> None:
   with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter('always')
     dataset, truth = load_dataset(name, WRITERS[name](tmp_path))
   sizes = inspection.compare_sizes(
-    inspection.inspect_lists(dataset, truth), inspection.OFFICIAL_SIZES[name]
+    inspection.inspect_lists(dataset, truth), find_reader(name).RELEASE.sizes
   )
   differences = ', '.join(
     f'{found:,} {what} (official: {official:,})'

@@ -32,7 +32,8 @@ def rerank_by_loops(queries, gallery, k1, k2, distance_weight):
         expanded |= candidate
     for j in expanded:
       vectors[i, j] = np.exp(-scaled[i, j])
-    vectors[i] /= vectors[i].sum()
+    if expanded:  # Else, of equals, so many lie before it that none is its.
+      vectors[i] /= vectors[i].sum()
   vectors = np.stack([vectors[ranks[i, :k2]].mean(axis=0) for i in range(n)])
   num_queries = len(queries)
   out = np.empty((num_queries, len(gallery)))

@@ -69,7 +69,7 @@ def _variables():
 
 
 def _message(path):
-  with pytest.raises(ValueError) as caught:
+  with pytest.raises(ValueError, match=r'^hf:|(safetensors|bin): ') as caught:
     models.load_pretrained(path, _variables())
   return str(caught.value)
 

@@ -26,8 +26,7 @@ _BLOCK_SIZE = 128  # rows
 
 
 def _check_count(field: str, value: int, most: float, expected: str) -> int:
-  whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-  if not whole or not 1 <= value <= most:
+  if not checks.is_whole(value) or not 1 <= value <= most:
     raise ValueError(
       f'{field}: got {value!r}, expected an integer {expected}; leave it out '
       'for the default, 30 for k1 and 6 for k2.'

@@ -41,21 +41,13 @@ def block_size(num_samples: int) -> int:
 )
 @dataclasses.dataclass(frozen=True)
 class Layout:
-  """Samples in the order of their clusters, padded to whole tiles.
+  """Samples in the order of their clusters, padded to whole tiles."""
 
-  Attributes:
-    order: [P] int32, the sample at each position; 0 where there is none.
-    slots: [P] int32, its cluster; `capacity` where there is none.
-    sizes: [capacity] float64, members of each cluster; 1 where there is none.
-    tile: columns of a tile.
-    single: whether each sample is a cluster, which leaves nothing to combine.
-  """
-
-  order: Array
-  slots: Array
-  sizes: Array
-  tile: int
-  single: bool
+  order: Array  # [P] int32, the sample at each position; 0 where none is.
+  slots: Array  # [P] int32, its cluster; `capacity` where none is.
+  sizes: Array  # [capacity] float64, members of each cluster; 1 where none is.
+  tile: int  # Columns of a tile.
+  single: bool  # Each sample is a cluster, which leaves nothing to combine.
 
 
 def make_layout(

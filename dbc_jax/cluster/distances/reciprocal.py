@@ -1,7 +1,6 @@
 """Sets of reciprocal neighbours and their overlap, sparse, in SciPy.
 
-Called by the Jaccard distance here and by the re-ranking of the evaluation:
-given the nearest of each sample, the rest has some k1 entries a row.
+Given the nearest of each sample, the rest has some k1 entries a row.
 """
 
 import numpy as np
@@ -61,16 +60,10 @@ def neighbourhoods(
   k1: int,
   k2: int,
 ) -> sparse.csr_array:
-  """W of `jaccard_distances`, rows of sum 1 with sorted indices.
+  """W of `jaccard_distances`, [N, N] float64, with sorted indices.
 
-  Args:
-    features: [N, D].
-    ranks: [N, min(k1 + 1, N)] the nearest of each sample, itself included.
-    furthest: [N] squared distance to the furthest.
-    k1, k2: as in `jaccard_distances`.
-
-  Returns:
-    [N, N] float64.
+  From features [N, D], the nearest of each sample, itself included, in `ranks`
+  [N, min(k1 + 1, N)], and the squared distance to the `furthest` [N].
   """
   weights = _weights(features, furthest, _extended(ranks, round(k1 / 2)))
   ranks = ranks[:, :k2]
@@ -82,12 +75,9 @@ def neighbourhoods(
 def distances_of_row(
   i: int, rows: sparse.csr_array, columns: sparse.csc_array
 ) -> np.ndarray:
-  """Jaccard distances [M] float32 from row i of W.
+  """Jaccard distances [M] float32 from row i of `rows` of W.
 
-  Args:
-    i: a row of `rows`.
-    rows: W or some rows of it, with sorted indices.
-    columns: M rows of W, stored by columns, with sorted indices.
+  `columns` are M rows of W, stored by columns; indices of both are sorted.
   """
   own = slice(rows.indptr[i], rows.indptr[i + 1])
   members = rows.indices[own]

@@ -76,7 +76,7 @@ class FeatureSource:
 
 
 class MatrixSource(NamedTuple):
-  """Distances that the caller computed."""
+  """Distances that the caller computed; its methods as of `FeatureSource`."""
 
   distances: Array  # [N, N] float32
 
@@ -85,11 +85,9 @@ class MatrixSource(NamedTuple):
     return len(self.distances)
 
   def prepare(self, rows: Array) -> Any:
-    """What all tiles of `rows` [B] share."""
     return jnp.take(self.distances, rows, axis=0).T
 
   def tile(self, prepared: Array, columns: Array) -> Array:
-    """Distances [C, B] float32 between `columns` and the prepared rows."""
     return jnp.take(prepared, columns, axis=0)
 
 

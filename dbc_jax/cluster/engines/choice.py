@@ -63,12 +63,10 @@ def choose_engine(
   The dense one, which is faster, wherever it fits.
 
   Args:
-    criterion: what is merged by.
+    criterion, memory_budget_gb: as in `merge_clusters`.
     shape: (N, D) of the features.
     num_clusters: K.
     given_distances: whether a distance matrix is given.
-    memory_budget_gb: memory that the merging may take, in 1e9 bytes; None for
-      as much as it needs.
 
   Raises:
     ValueError: the budget is too small for any engine that could do it.

@@ -124,16 +124,9 @@ def merge_best(
 ) -> tuple[Frontier, Array]:
   """Merges the best row, which is not stale, with its partner.
 
-  Args:
-    form: of the criterion.
-    weight: its reg_weight.
-    step: number of merges before.
-    frontier: before the merge.
-    links: [2, C] float32, the linkage of the row and of its partner.
-
-  Returns:
-    The frontier with bests, bounds and records up to date, and the linkage
-    [C] float32 of the merged cluster.
+  `links` [2, C] float32 is the linkage of the row and of its partner, `step`
+  the number of merges before. Returns the frontier with bests, bounds and
+  records up to date, and the linkage [C] float32 of the merged cluster.
   """
   a, b, _ = best_row(frontier)
   links = links.astype(jnp.float64)

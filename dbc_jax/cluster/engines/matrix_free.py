@@ -202,15 +202,8 @@ def merge(
 ) -> tuple[np.ndarray, np.ndarray]:
   """Slot pairs (kept, absorbed) [m, 2] and scores [m] of the best merges.
 
-  To be called in float64 mode.
-
-  Args:
-    criterion: sequential.
-    source: of the distances.
-    features: [N, D], checked.
-    labels: [N] int32, 0..K-1.
-    num_clusters: K.
-    num_merges: m.
+  The criterion is sequential, features [N, D] and labels [N] are checked. To be
+  called in float64 mode.
   """
   form, weight = criterion.form, criterion.reg_weight
   layout = panels.make_layout(labels, num_clusters, num_clusters)

@@ -26,13 +26,8 @@ log = logging.getLogger(__name__)
 def default_data_dir(name: str, root: Path) -> Path:
   """Where a data set is prepared if nobody says.
 
-  Args:
-    name: of the data set.
-    root: where its files are.
-
-  Returns:
-    The folder `tfds` in `root` if one can write there or it has the data set
-    already; else one in the user's cache, for this root alone.
+  The folder `tfds` in `root` if one can write there or it has the data set
+  already; else one in the user's cache, for this root alone.
   """
   beside = root / 'tfds'
   writable = os.access(beside if beside.exists() else root, os.W_OK)

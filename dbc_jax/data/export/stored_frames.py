@@ -26,14 +26,9 @@ def read_stored(
 ) -> Iterator[list[bytes | str]]:
   """Reads all frames on several threads, with a bar on a terminal.
 
-  Args:
-    root: folder that the frames' names start from.
-    samples: N images or tracklets.
-    title: what the bar says.
-
   Yields:
-    N times the frames of a sample: each the bytes that `storable` gives, or
-    one line that names the file and says what is wrong with it.
+    For each sample its frames: each the bytes that `storable` gives, or one
+    line that names the file and says what is wrong with it.
   """
 
   def read(frame: int) -> bytes | str:
@@ -66,9 +61,6 @@ def storable(data: bytes) -> bytes:
   Other libraries may keep transparency, take the low byte of 16 bits, or
   ignore a rotation noted in the file, as TFDS does.
 
-  Args:
-    data: content of an image file.
-
   Returns:
     The bytes of a JPEG or PNG file, 8-bit grey or RGB.
 
@@ -89,13 +81,8 @@ def storable(data: bytes) -> bytes:
 def digest_files(root: Path, dataset: Dataset, truth: GroundTruth) -> str:
   """A digest of what a reader found, without reading the images.
 
-  Args:
-    root: folder that the names in the data set start from.
-    dataset, truth: from the reader.
-
-  Returns:
-    Hexadecimal; changes with names and their order, with the size and the
-    time of any file, and with identities and cameras.
+  It changes with names and their order, with the size and the time of any file,
+  and with identities and cameras.
   """
   digest = hashlib.blake2b(digest_size=16)
   for split in SPLITS:

@@ -19,11 +19,7 @@ def warn_of_shared_identities(
 ) -> None:
   """Warns where a person is in the training set and in query or gallery.
 
-  Args:
-    name: what the warning is about: a title, a folder or a file.
-    train_pids: [N] integers.
-    test_pids: [M] integers, those of query and gallery together.
-    not_persons: pids that name nobody, which both sides may hold.
+  `name` is a title, a folder or a file; both sides may hold `not_persons`.
   """
   both = np.intersect1d(train_pids, test_pids).tolist()
   shared = [pid for pid in both if pid not in not_persons]
@@ -44,12 +40,7 @@ def warn_of_other_sizes(
 ) -> None:
   """Warns where a copy is not as large as the official release, naming how.
 
-  Args:
-    root: the folder that was read.
-    title: name of the data set, as its authors spell it.
-    found: number of each thing in `official`, such as 'training images';
-      other things are ignored.
-    official: the published numbers.
+  What is `found` and not in `official`, the published numbers, is ignored.
   """
   others = [
     f'{found[what]:,} {what} (official: {number:,})'

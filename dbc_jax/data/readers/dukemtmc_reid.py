@@ -1,7 +1,4 @@
-"""Reader of DukeMTMC-reID in its official folder layout.
-
-Only file names are read here; an image is decoded when it is read.
-"""
+"""Reader of DukeMTMC-reID in its official folder layout."""
 
 import re
 from pathlib import Path

@@ -1,8 +1,4 @@
-"""Reader of DukeMTMC-VideoReID in its official folder layout.
-
-Only names of folders and files are read here; a frame is decoded when it is
-read.
-"""
+"""Reader of DukeMTMC-VideoReID in its official folder layout."""
 
 import os
 import re
@@ -11,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from dbc_jax.data.decode import IMAGE_SUFFIXES
 from dbc_jax.data.readers.checks import listed
 from dbc_jax.data.readers.release import (
   Listing,
   Release,
   find_home,
+  image_names,
   load_listings,
 )
 from dbc_jax.data.samples import SPLITS, Loaded
@@ -92,11 +88,7 @@ def _read_split(home: Path, split: str, empty: list[str]) -> Listing:
       )
     for tracklet in _subfolders(home / split / person):
       name = f'{split}/{person}/{tracklet}'
-      files = sorted(
-        file
-        for file in os.listdir(home / name)
-        if file.lower().endswith(IMAGE_SUFFIXES) and not file.startswith('.')
-      )
+      files = image_names(home / name)
       matches = [match for f in files if (match := _NAME.fullmatch(f))]
       if len(matches) < len(files):
         foreign += [f'{name}/{f}' for f in files if not _NAME.fullmatch(f)]

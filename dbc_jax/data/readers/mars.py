@@ -1,8 +1,4 @@
-"""Reader of MARS, the video data set, in its official layout.
-
-Only the lists in `info` are read here, not the folders of its 1.2 million
-images; a frame is decoded when it is read.
-"""
+"""Reader of MARS, the video data set, in its official layout."""
 
 import dataclasses
 import re

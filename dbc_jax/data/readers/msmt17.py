@@ -1,7 +1,4 @@
-"""Reader of MSMT17, both of its versions, in its official layout.
-
-Only lists and folders are read here; an image is decoded when it is read.
-"""
+"""Reader of MSMT17, both of its versions, in its official layout."""
 
 import os
 import re

@@ -48,19 +48,12 @@ class Release:
 
 @dataclasses.dataclass(frozen=True)
 class Listing:
-  """N images or tracklets of one split.
+  """N images or tracklets of one split."""
 
-  Attributes:
-    names: N paths, from the home of the copy.
-    pids: int32 [N].
-    camids: int32 [N].
-    frames: N sequences of paths, the frames of each tracklet in order of time;
-      None for images.
-  """
-
-  names: Sequence[str]
-  pids: np.ndarray
-  camids: np.ndarray
+  names: Sequence[str]  # N paths, from the home of the copy.
+  pids: np.ndarray  # Int32 [N].
+  camids: np.ndarray  # Int32 [N].
+  # N sequences of paths, each tracklet's frames in order of time; None: images.
   frames: Sequence[Sequence[str]] | None = None
 
   def take(self, samples: np.ndarray) -> 'Listing':
@@ -121,6 +114,15 @@ def find_home(
 def has_folders(home: Path, names: Sequence[str]) -> bool:
   """Whether all these folders are in `home`."""
   return all((home / name).is_dir() for name in names)
+
+
+def image_names(folder: Path) -> list[str]:
+  """Names of the images in a folder that are not hidden, sorted."""
+  return sorted(
+    name
+    for name in os.listdir(folder)
+    if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith('.')
+  )
 
 
 def load_folders(
@@ -217,12 +219,7 @@ def _read_folder(
   home: Path, folder: str, release: Release, pattern: re.Pattern, example: str
 ) -> Listing:
   """The images of one folder, sorted by name, by what their names say."""
-  files = sorted(
-    entry.name
-    for entry in os.scandir(home / folder)
-    if entry.name.lower().endswith(IMAGE_SUFFIXES)
-    and not entry.name.startswith('.')
-  )
+  files = image_names(home / folder)
   if not files:
     raise ValueError(f'{home / folder} holds no images.')
   matches = [pattern.fullmatch(name) for name in files]

@@ -1,6 +1,7 @@
 """The five synthetic cameras: view, light, image quality and occluders."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -16,128 +17,67 @@ CROP_JITTER = 3.0
 
 @dataclasses.dataclass(frozen=True)
 class Camera:
-  """What all images of one camera share.
+  """What all images of one camera share."""
 
-  Attributes:
-    scale, shear, taper: see `figure.Pose`.
-    scene: which background; see `scene.make_scene`.
-    gain: factor on red, green, blue: the colour cast.
-    contrast, brightness: factor about, and shift of, the middle grey.
-    gradient: (right, down), relative change of light from edge to edge.
-    sharpness: resolution of the sensor relative to the image, at most 1.
-    noise: standard deviation, 0..255.
-    jitter: standard deviation of the crop, in pixels, before `CROP_JITTER`.
-    occlusion: odds that a sighting is partly hidden, and by what:
-    occluder: 'pole', 'box' or 'bush'.
-  """
-
+  # See `figure.Pose`.
   scale: float
   shear: float
   taper: float
-  scene: str
-  gain: tuple[float, float, float]
+  scene: str  # Which background; see `scene.make_scene`.
+  gain: tuple[float, float, float]  # On red, green, blue: the colour cast.
+  # Factor about, and shift of, the middle grey.
   contrast: float
   brightness: float
-  gradient: tuple[float, float]
-  sharpness: float
-  noise: float
-  jitter: float
+  gradient: tuple[float, float]  # Of light from edge to edge: right, down.
+  sharpness: float  # Of the sensor, relative to the image; at most 1.
+  noise: float  # Standard deviation, 0..255.
+  jitter: float  # That of the crop, in pixels, before `CROP_JITTER`.
+  # Odds that a sighting is partly hidden, and by what.
   occlusion: float
-  occluder: str
+  occluder: str  # 'pole', 'box' or 'bush'.
 
 
-CAMERAS = (
-  Camera(
-    scale=113.8,
-    shear=0,
-    taper=0,
-    scene='street',
-    gain=(1.0, 1.0, 1.0),
-    contrast=1.0,
-    brightness=0,
-    gradient=(0.15, 0.0),
-    sharpness=1,
-    noise=2.5,
-    jitter=1.5,
-    occlusion=0.05,
-    occluder='pole',
+# A column is a camera.
+_TABLE: dict[str, tuple[Any, ...]] = {
+  'scale': (113.8, 108.9, 116.6, 105.4, 111),
+  'shear': (0, 0.035, -0.042, 0.021, -0.021),
+  'taper': (0, 0.175, -0.07, 0.28, 0.07),
+  'scene': ('street', 'park', 'brick', 'hall', 'parking'),
+  'gain': (
+    (1.0, 1.0, 1.0),
+    (1.06, 1.02, 0.86),
+    (0.88, 0.97, 1.1),
+    (1.08, 0.98, 0.9),
+    (0.93, 1.04, 0.98),
   ),
-  Camera(
-    scale=108.9,
-    shear=0.035,
-    taper=0.175,
-    scene='park',
-    gain=(1.06, 1.02, 0.86),
-    contrast=1.05,
-    brightness=10,
-    gradient=(-0.2, 0.15),
-    sharpness=0.9,
-    noise=3,
-    jitter=2.0,
-    occlusion=0.15,
-    occluder='bush',
+  'contrast': (1.0, 1.05, 0.85, 0.9, 1.1),
+  'brightness': (0, 10, -14, 4, -8),
+  'gradient': (
+    (0.15, 0.0),
+    (-0.2, 0.15),
+    (0.0, -0.2),
+    (0.1, 0.25),
+    (-0.15, -0.15),
   ),
-  Camera(
-    scale=116.6,
-    shear=-0.042,
-    taper=-0.07,
-    scene='brick',
-    gain=(0.88, 0.97, 1.1),
-    contrast=0.85,
-    brightness=-14,
-    gradient=(0.0, -0.2),
-    sharpness=0.85,
-    noise=3.5,
-    jitter=2.0,
-    occlusion=0.1,
-    occluder='pole',
-  ),
-  Camera(
-    scale=105.4,
-    shear=0.021,
-    taper=0.28,
-    scene='hall',
-    gain=(1.08, 0.98, 0.9),
-    contrast=0.9,
-    brightness=4,
-    gradient=(0.1, 0.25),
-    sharpness=0.775,
-    noise=3.5,
-    jitter=2.5,
-    occlusion=0.15,
-    occluder='box',
-  ),
-  Camera(
-    scale=111,
-    shear=-0.021,
-    taper=0.07,
-    scene='parking',
-    gain=(0.93, 1.04, 0.98),
-    contrast=1.1,
-    brightness=-8,
-    gradient=(-0.15, -0.15),
-    sharpness=0.95,
-    noise=4,
-    jitter=2.5,
-    occlusion=0.2,
-    occluder='box',
-  ),
+  'sharpness': (1, 0.9, 0.85, 0.775, 0.95),
+  'noise': (2.5, 3, 3.5, 3.5, 4),
+  'jitter': (1.5, 2.0, 2.0, 2.5, 2.5),
+  'occlusion': (0.05, 0.15, 0.1, 0.15, 0.2),
+  'occluder': ('pole', 'bush', 'pole', 'box', 'box'),
+}
+CAMERAS = tuple(
+  Camera(**dict(zip(_TABLE, column, strict=True)))
+  for column in zip(*_TABLE.values(), strict=True)
 )
 
 
 def occlude(
   image: np.ndarray, camera: Camera, x: float, rng: np.random.Generator
 ) -> np.ndarray:
-  """Hides part of an image behind the camera's kind of object.
+  """Hides part of an image, [128, 64, 3] float32, behind the camera's object.
 
-  Args:
-    image: [128, 64, 3] float32.
-    camera: which kind of object.
-    x: where it stands, in pixels from the left.
-    rng: for its size; the same state gives the same object in all frames.
-
-  Returns:
-    [128, 64, 3] float32.
+  It stands x pixels from the left. The same state of `rng` gives the same
+  object in all frames.
   """
   layer = Image.new('RGBA', (WIDTH, HEIGHT))
   pen = ImageDraw.Draw(layer)

@@ -28,25 +28,17 @@ _ROWS, _COLS = np.mgrid[: HEIGHT * _ZOOM, : WIDTH * _ZOOM].astype(np.float32)
 
 @dataclasses.dataclass(frozen=True)
 class Pose:
-  """How a person stands in one image.
+  """How a person stands in one image; angles are in radians."""
 
-  Attributes:
-    yaw: heading in radians; 0 faces the camera, pi / 2 walks to the right.
-    phase: of the gait, in radians.
-    swing: size of the steps, in radians.
-    centre, foot: where the feet are, in pixels of the image.
-    scale: body height in pixels of an identity of height 1.
-    shear, taper: slant of the camera; widening of the head over the feet.
-  """
-
-  yaw: float
-  phase: float
-  swing: float
+  yaw: float  # Heading; 0 faces the camera, pi / 2 walks to the right.
+  phase: float  # Of the gait.
+  swing: float  # Size of the steps.
+  # Where the feet are, in pixels of the image.
   centre: float
   foot: float
-  scale: float
-  shear: float
-  taper: float
+  scale: float  # Body height in pixels of an identity of height 1.
+  shear: float  # Slant of the camera.
+  taper: float  # Widening of the head over the feet.
 
 
 def draw(identity: Identity, pose: Pose) -> np.ndarray:
@@ -142,12 +134,9 @@ class _Figure:
   def draw(self) -> None:
     identity = self.identity
     far = 1 if self.sin > 0 else -1  # the side whose limbs lie behind
-    bag_behind = {
-      'none': False,
-      'backpack': self.cos > 0,
-      'shoulder': identity.bag_side == far,
-      'hand': identity.bag_side == far,
-    }[identity.bag]
+    bag_behind = {'none': False, 'backpack': self.cos > 0}.get(
+      identity.bag, identity.bag_side == far
+    )
     self.arm(far, FAR)
     if bag_behind:
       self.bag()
@@ -256,14 +245,12 @@ class _Figure:
       for x in (-0.018, 0.018):
         self.disc((x, 0.078, 0.05), 0.006, 0.007, EYE)
     if identity.hat != 'none':
-      self.pen.pieslice(self.dome(), 180, 360, fill=HAT)
+      x, y = self.project(0, 0.055, -0.005)
+      rx, ry = round(0.058 * self.scale), round(0.064 * self.scale)
+      dome = (x - rx, y - ry, x + rx, y + ry)
+      self.pen.pieslice(dome, 180, 360, fill=HAT)
       if identity.hat == 'cap':
         self.limb((0, 0.05, 0.03), (0, 0.054, 0.085), 0.02, HAT)
-
-  def dome(self) -> tuple[int, int, int, int]:
-    x, y = self.project(0, 0.055, -0.005)
-    rx, ry = round(0.058 * self.scale), round(0.064 * self.scale)
-    return x - rx, y - ry, x + rx, y + ry
 
   def straps(self) -> None:
     girth, side = self.identity.girth, self.identity.bag_side

@@ -49,7 +49,6 @@ PLAN = Plan(
   unit='images',
   train_mean=9,
   train_limits=(3, 72),
-  train_skew=0.9,
   test_limits=(8, 16),
   num_distractors=25,
   distractor_samples=4,

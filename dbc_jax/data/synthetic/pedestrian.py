@@ -48,34 +48,24 @@ FAR = 12
 class Identity:
   """What stays with a person from camera to camera.
 
-  Attributes:
-    height, girth: relative build, about 1.
-    hair: 'short', 'long', 'bun' or 'bald'.
-    hat: 'none', 'cap' or 'beanie'.
-    upper_pattern, lower_pattern: 'plain', 'rows', 'columns' or 'checks';
-      above also 'halves' (two-tone) and 'logo' (on the chest alone).
-    period: length of one repeat of the pattern, in body heights.
-    long_sleeves: whether the forearms are covered.
-    hem: where the upper garment ends, in body heights from the crown.
-    lower: 'trousers', 'shorts', 'skirt' or 'long skirt'.
-    bag: 'none', 'backpack', 'shoulder' or 'hand'.
-    bag_side: +1 or -1, the side on which a bag is carried.
-    palette: [24, 3] uint8, colour of each part.
+  `sample_identity` has the kinds of hair, hats, patterns, garments and bags. A
+  pattern of 'halves' is two-tone; a 'logo' is on the chest alone.
   """
 
+  # Relative build, about 1.
   height: float
   girth: float
   hair: str
   hat: str
   upper_pattern: str
   lower_pattern: str
-  period: float
+  period: float  # Length of one repeat of the pattern, in body heights.
   long_sleeves: bool
-  hem: float
+  hem: float  # Where the upper garment ends, in body heights from the crown.
   lower: str
   bag: str
-  bag_side: int
-  palette: np.ndarray
+  bag_side: int  # +1 or -1.
+  palette: np.ndarray  # [24, 3] uint8, colour of each part.
 
 
 def sample_identity(rng: np.random.Generator) -> Identity:

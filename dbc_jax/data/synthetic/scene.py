@@ -33,33 +33,14 @@ def enlarge(grid: np.ndarray, size: int) -> np.ndarray:
   return np.asarray(image.resize(shape, Image.Resampling.BILINEAR))
 
 
-def _boxes(
-  pen: ImageDraw.ImageDraw,
-  rng: np.random.Generator,
-  rows: tuple[int, int],
-  count: int,
-  colours: list[tuple[int, int, int]],
-  size: tuple[int, int],
-) -> None:
-  """Scatters `count` boxes whose feet stand in the given rows."""
-  for _ in range(count):
-    x, y = int(rng.integers(0, _SCENE_SIZE[1])), int(rng.integers(*rows))
-    w = int(rng.integers(size[0] // 2, size[0]))
-    h = int(rng.integers(size[1] // 2, size[1]))
-    colour = colours[rng.integers(len(colours))]
-    pen.rectangle((x, y - h, x + w, y), fill=colour)
-
-
 def _street(pen: ImageDraw.ImageDraw, rng: np.random.Generator) -> None:
   pen.rectangle((0, 0, 320, 176), fill=(158, 152, 144))
-  _boxes(
-    pen,
-    rng,
-    (80, 100),
-    9,
-    [(96, 116, 134), (178, 166, 140), (120, 92, 84), (70, 74, 84)],
-    (50, 90),
-  )
+  paints = [(96, 116, 134), (178, 166, 140), (120, 92, 84), (70, 74, 84)]
+  for _ in range(9):
+    x, y = int(rng.integers(0, 320)), int(rng.integers(80, 100))
+    w, h = int(rng.integers(25, 50)), int(rng.integers(45, 90))
+    paint = paints[rng.integers(len(paints))]
+    pen.rectangle((x, y - h, x + w, y), fill=paint)
   pen.rectangle((0, 100, 320, 176), fill=(138, 138, 140))
   for y in range(100, 176, 15):
     pen.line((0, y, 320, y), fill=(116, 116, 120), width=1)

@@ -1,7 +1,7 @@
 """Who of a synthetic data set is seen where, and in which split."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -14,45 +14,34 @@ from dbc_jax.data.samples import (
   assemble,
 )
 from dbc_jax.data.synthetic import camera
-from dbc_jax.data.synthetic.world import PIDS, TEST, TRAIN, Sighting, World
+from dbc_jax.data.synthetic.world import PIDS, TEST, TRAIN, World
 
 _MAX_PID = 1500
+# Standard deviation of the logarithm of the samples of a training identity,
+# before the limits; real sets are skewed (Market-1501: 2 to 72, mean 17).
+_SKEW = 0.9
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-  """What tells one synthetic set from another; a sample is what it is made of.
+  """What tells one synthetic set, made of samples, from another."""
 
-  Attributes:
-    unit: 'images' or 'tracklets': the options are named by it.
-    train_mean: mean number of samples per training identity.
-    train_limits: fewest and most of one identity.
-    train_skew: standard deviation of the logarithm of their number, before the
-      limits; real sets are skewed (Market-1501: 2 to 72 images, mean 17).
-    test_limits: fewest and most per test identity; at least 4.
-    num_distractors: persons without a query.
-    distractor_samples: samples of each of them.
-    num_junk: samples of bad crops.
-    cut: from the number of samples that one camera takes of a person, the
-      fewest that may be cut off first, and a generator, to the number of
-      consecutive images of each sighting.
-    develop: from the images of one sighting, in order of time, to samples.
-    spoil: from a world, a person, a camera and the number of the junk sample
-      to that sample.
-    collect: from names and samples to what a reader gives.
-  """
-
-  unit: str
-  train_mean: int
-  train_limits: tuple[int, int]
-  train_skew: float
-  test_limits: tuple[int, int]
-  num_distractors: int
-  distractor_samples: int
-  num_junk: int
+  unit: str  # 'images' or 'tracklets': the options are named by it.
+  train_mean: int  # Samples per training identity.
+  train_limits: tuple[int, int]  # Fewest and most of one.
+  test_limits: tuple[int, int]  # Those of a test identity; at least 4.
+  num_distractors: int  # Persons without a query.
+  distractor_samples: int  # Of each of them.
+  num_junk: int  # Samples of bad crops.
+  # From the number of samples that one camera takes of a person, the fewest
+  # that may be cut off first, and a generator, to the number of consecutive
+  # images of each sighting.
   cut: Callable[[int, int, np.random.Generator], list[int]]
+  # From the images of one sighting, in order of time, to samples.
   develop: Callable[[list[np.ndarray]], list[np.ndarray]]
+  # From a world, a person, a camera and a number to a sample of junk.
   spoil: Callable[[World, int, int, int], np.ndarray]
+  # From names and samples to what a reader gives.
   collect: Callable[[Sequence[str], Sequence[np.ndarray]], Samples]
 
 
@@ -64,18 +53,8 @@ def draw(
   Of each test identity one sample a camera is a query, and the rest, with at
   least one of the same camera, is in the gallery.
 
-  Args:
-    plan: which.
-    seed: not negative; the same seed gives the same pixels.
-    num_train: samples of the training set.
-    num_test_identities: identities with queries, none of them in training.
-
-  Returns:
-    Images are uint8 RGB [128, 64, 3]; camids 0 to 4. In the gallery pid -1
-    marks junk and 0 distractors.
-
-  Raises:
-    ValueError: an option out of its range, by the name that it has in `load`.
+  Args, Returns, Raises: as `load` of `images`, whose options have the plan's
+  unit in their names.
   """
   for name, value, least in (
     ('seed', seed, 0),
@@ -86,11 +65,7 @@ def draw(
       raise ValueError(f'{name} is {value}; give at least {least}')
   world = World(seed)
   counts = long_tail(
-    num_train,
-    plan.train_mean,
-    *plan.train_limits,
-    plan.train_skew,
-    world.rng(TRAIN),
+    num_train, plan.train_mean, *plan.train_limits, _SKEW, world.rng(TRAIN)
   )
   num_train_identities = len(counts)
   if num_train_identities + num_test_identities > _MAX_PID:
@@ -103,9 +78,9 @@ def draw(
   # Samples with their pids and camids.
   drawn = {name: [] for name in SPLITS}
   for person, count in enumerate(counts):
-    for sighting in _visits(plan, person, count, world.rng(TRAIN, person), 1):
-      for sample in plan.develop(world.film(sighting)):
-        drawn['train'].append((sample, pids[person], sighting.camid))
+    rng = world.rng(TRAIN, person)
+    for sample, camid in _visits(plan, world, person, count, rng, 1):
+      drawn['train'].append((sample, pids[person], camid))
 
   num_known = num_train_identities + num_test_identities
   fewest, most = plan.test_limits
@@ -113,16 +88,14 @@ def draw(
     rng = world.rng(TEST, person)
     count = int(rng.integers(fewest, most + 1))
     queried = set()
-    for sighting in _visits(plan, person, count, rng, 2):
-      for sample in plan.develop(world.film(sighting)):
-        split = 'gallery' if sighting.camid in queried else 'query'
-        queried.add(sighting.camid)
-        drawn[split].append((sample, pids[person], sighting.camid))
+    for sample, camid in _visits(plan, world, person, count, rng, 2):
+      split = 'gallery' if camid in queried else 'query'
+      queried.add(camid)
+      drawn[split].append((sample, pids[person], camid))
   for person in range(num_known, num_known + plan.num_distractors):
-    rng = world.rng(TEST, person)
-    for sighting in _visits(plan, person, plan.distractor_samples, rng, 1):
-      for sample in plan.develop(world.film(sighting)):
-        drawn['gallery'].append((sample, DISTRACTOR_PID, sighting.camid))
+    rng, count = world.rng(TEST, person), plan.distractor_samples
+    for sample, camid in _visits(plan, world, person, count, rng, 1):
+      drawn['gallery'].append((sample, DISTRACTOR_PID, camid))
   for index in range(plan.num_junk):
     person = num_train_identities + index % num_test_identities
     camid = index % len(camera.CAMERAS)
@@ -149,15 +122,7 @@ def long_tail(
   skew: float,
   rng: np.random.Generator,
 ) -> list[int]:
-  """Samples of each identity: skewed, summing to `total`.
-
-  Args:
-    total: at least 2 `mean`.
-    mean: samples per identity.
-    fewest, most: samples of one identity.
-    skew: standard deviation of the logarithm of their number.
-    rng: for their draw.
-  """
+  """Samples of each identity: skewed, summing to `total`, at least 2 `mean`."""
   num_identities = max(round(total / mean), 2)
   weights = np.exp(skew * rng.standard_normal(num_identities))
   spare = total - fewest * num_identities
@@ -170,16 +135,16 @@ def long_tail(
 
 
 def _visits(
-  plan: Plan, person: int, count: int, rng: np.random.Generator, least: int
-) -> list[Sighting]:
-  """Splits a person's samples into sightings by two to five cameras.
+  plan: Plan,
+  world: World,
+  person: int,
+  count: int,
+  rng: np.random.Generator,
+  least: int,
+) -> Iterator[tuple[np.ndarray, int]]:
+  """A person's samples and their camids, in sightings by two to five cameras.
 
-  Args:
-    plan: of the data set.
-    person: whose.
-    count: how many samples; at least 2, and 2 `least`.
-    rng: for the split.
-    least: fewest samples of a camera.
+  Each camera has `least` or more of them; `count` is at least 2, and 2 `least`.
   """
   most = min(len(camera.CAMERAS), count // max(least, 2))
   num_cameras = int(rng.integers(2, most + 1)) if most > 2 else 2
@@ -187,8 +152,7 @@ def _visits(
   shares = np.full(num_cameras, least)
   extra = rng.integers(0, num_cameras, count - shares.sum())
   shares = shares + np.bincount(extra, minlength=num_cameras)
-  return [
-    Sighting(person, camid, visit, length)
-    for camid, share in zip(camids.tolist(), shares.tolist(), strict=True)
-    for visit, length in enumerate(plan.cut(share, least, rng))
-  ]
+  for camid, share in zip(camids.tolist(), shares.tolist(), strict=True):
+    for visit, length in enumerate(plan.cut(share, least, rng)):
+      for sample in plan.develop(world.film(person, camid, visit, length)):
+        yield sample, camid

@@ -9,9 +9,7 @@ from dbc_jax.data.synthetic.splits import Plan, draw
 from dbc_jax.data.synthetic.world import World
 
 RELEASE = Release(
-  title='demo_video',
-  image_size=(figure.HEIGHT, figure.WIDTH),
-  is_video=True,
+  title='demo_video', image_size=(figure.HEIGHT, figure.WIDTH), is_video=True
 )
 
 # Images of one passage of a person before one camera, which is a tracklet.
@@ -27,19 +25,16 @@ def load(
   num_train_tracklets: int = 250,
   num_test_identities: int = 30,
 ) -> Loaded:
-  """Draws the whole data set.
+  """Draws the whole data set, as `images.load` does.
 
   Args:
-    seed: not negative; the same seed gives the same frames. Persons and
-      places are those of the image set `demo` with this seed.
+    seed: persons and places are those of the image set `demo` with this seed.
     num_train_tracklets: size of the training set; there is one identity for
       about every 5 tracklets.
     num_test_identities: identities with queries, none of them in training.
 
   Returns:
-    Samples are tracklets of 4 to 12 frames, uint8 RGB [128, 64, 3]; camids 0
-    to 4. In the gallery pid -1 marks junk (bad crops) and 0 distractors
-    (persons never searched for).
+    As `images.load`; samples are tracklets of 4 to 12 frames.
 
   Raises:
     ValueError: if an option is out of its range.
@@ -54,10 +49,6 @@ def _cut(share: int, least: int, rng: np.random.Generator) -> list[int]:
   return np.minimum(lengths, _MAX_FRAMES).tolist()
 
 
-def _develop(frames: list[np.ndarray]) -> list[np.ndarray]:
-  return [np.stack(frames)]
-
-
 def _spoil(world: World, person: int, camid: int, index: int) -> np.ndarray:
   """What a tracker follows that has lost its person: bad crops in a row."""
   crops = range(index * _MIN_FRAMES, (index + 1) * _MIN_FRAMES)
@@ -68,13 +59,12 @@ PLAN = Plan(
   unit='tracklets',
   train_mean=5,
   train_limits=(2, 30),
-  train_skew=0.9,
   test_limits=(4, 8),
   num_distractors=20,
   distractor_samples=2,
   num_junk=15,
   cut=_cut,
-  develop=_develop,
+  develop=lambda frames: [np.stack(frames)],
   spoil=_spoil,
   collect=in_memory_tracklets,
 )

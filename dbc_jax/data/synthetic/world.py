@@ -1,6 +1,6 @@
 """The persons and places of one seed, and what the cameras see of them."""
 
-import dataclasses
+import functools
 
 import numpy as np
 
@@ -10,29 +10,14 @@ from dbc_jax.data.synthetic import camera, figure, pedestrian, scene
 _PERSON, _SCENE, _SIGHTING, _FRAME, TRAIN, TEST, _JUNK, PIDS = range(8)
 
 
-@dataclasses.dataclass(frozen=True)
-class Sighting:
-  """A person passing a camera: `count` consecutive images.
-
-  Attributes:
-    person: whose, by number.
-    camid: which camera.
-    visit: tells apart the sightings of one person by one camera.
-    count: how many images.
-  """
-
-  person: int
-  camid: int
-  visit: int
-  count: int
-
-
 class World:
   """The persons and places of one seed, made when first needed."""
 
   def __init__(self, seed: int) -> None:
     self._seed = seed
-    self._persons: dict[int, pedestrian.Identity] = {}
+    self._person = functools.cache(
+      lambda person: pedestrian.sample_identity(self.rng(_PERSON, person))
+    )
     self._scenes = [
       scene.make_scene(view.scene, self.rng(_SCENE, camid))
       for camid, view in enumerate(camera.CAMERAS)
@@ -42,16 +27,16 @@ class World:
     """A stream of its own: no image depends on how many came before it."""
     return np.random.Generator(np.random.PCG64([self._seed, *words]))
 
-  def _person(self, person: int) -> pedestrian.Identity:
-    if person not in self._persons:
-      identity = pedestrian.sample_identity(self.rng(_PERSON, person))
-      self._persons[person] = identity
-    return self._persons[person]
+  def film(
+    self, person: int, camid: int, visit: int, count: int
+  ) -> list[np.ndarray]:
+    """A person passing a camera: `count` images, in order of time.
 
-  def film(self, sighting: Sighting) -> list[np.ndarray]:
-    """The images of one sighting, uint8 [128, 64, 3], in order of time."""
-    view = camera.CAMERAS[sighting.camid]
-    words = sighting.person, sighting.camid, sighting.visit
+    Each is uint8 [128, 64, 3]. `visit` tells apart the sightings of one person
+    by one camera.
+    """
+    view = camera.CAMERAS[camid]
+    words = person, camid, visit
     rng = self.rng(_SIGHTING, *words)
     yaw = rng.integers(4) * np.pi / 2 + rng.normal(0, 0.25)
     phase, swing = rng.uniform(0, 2 * np.pi), rng.uniform(0.2, 0.5)
@@ -62,7 +47,7 @@ class World:
     hidden = rng.random() < view.occlusion
     obstacle = rng.uniform(8, 56)
     images = []
-    for frame in range(sighting.count):
+    for frame in range(count):
       rng = self.rng(_FRAME, *words, frame)
       left, up = rng.normal(0, view.jitter * camera.CROP_JITTER, 2)
       scale = view.scale * size * rng.normal(1, 0.015)
@@ -78,9 +63,7 @@ class World:
       )
       # The crop follows the person, so the scene slides past behind.
       walked = 5 * frame * np.sin(yaw), 0
-      image = self._compose(
-        words[0], pose, sighting.camid, place + walked, folds
-      )
+      image = self._compose(person, pose, camid, place + walked, folds)
       if hidden:
         obstacle_x = obstacle - 4 * frame * np.sin(yaw)
         image = camera.occlude(
@@ -112,15 +95,9 @@ class World:
     return full[y : y + figure.HEIGHT, x : x + figure.WIDTH]
 
   def bad_crop(self, person: int, camid: int, index: int) -> np.ndarray:
-    """A box that a detector should not have given: a part, or no person.
+    """A box that a detector should not have given, [128, 64, 3] uint8.
 
-    Args:
-      person: of whom; every fourth crop is of nobody.
-      camid: which camera.
-      index: of the crop, different for each.
-
-    Returns:
-      [128, 64, 3] uint8.
+    It shows a part of the person; every fourth `index` shows nobody.
     """
     rng = self.rng(_JUNK, index)
     view = camera.CAMERAS[camid]

@@ -16,20 +16,15 @@ ModuleDef = Any
 
 
 class ResNetSpec(NamedTuple):
-  """Shape of one member of the family.
+  """Shape of one member of the family."""
 
-  Attributes:
-    block: 'bottleneck' or 'basic'.
-    stage_sizes: blocks in each stage.
-    width: of the stem and of the first stage's blocks; doubles with every
-      stage. A bottleneck puts out four times its width.
-    stem: 'imagenet' is the 7x7 stride-2 convolution and the 3x3 stride-2
-      max-pool; 'small' is one 3x3 stride-2 convolution, for small crops.
-  """
-
-  block: str
-  stage_sizes: tuple[int, ...]
+  block: str  # 'bottleneck' or 'basic'.
+  stage_sizes: tuple[int, ...]  # Blocks in each stage.
+  # Of the stem and of the first stage's blocks; doubles with every stage. A
+  # bottleneck puts out four times its width.
   width: int
+  # 'imagenet' is the 7x7 stride-2 convolution and the 3x3 stride-2 max-pool;
+  # 'small' is one 3x3 stride-2 convolution, for small crops.
   stem: str
 
 
@@ -39,8 +34,6 @@ RESNETS: dict[str, ResNetSpec] = {
   # The 6n + 2 family of He et al. (sec. 4.2), with a stem of stride 2.
   'resnet8': ResNetSpec('basic', (1, 1, 1), 16, 'small'),
 }
-
-
 MEMBERS = RESNETS
 
 _TORCH_NAMES = {
@@ -94,15 +87,11 @@ class Bottleneck(nn.Module):
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
     out_channels = 4 * self.width
-    # PARITY(torch): pad (1, 1); 'SAME' would pad (0, 1) at stride 2.
     y = self.conv(self.width, (1, 1), name='conv1')(x)
     y = nn.relu(self.norm(name='bn1')(y))
+    # PARITY(torch): pad (1, 1); 'SAME' would pad (0, 1) at stride 2.
     y = self.conv(
-      self.width,
-      (3, 3),
-      strides=self.stride,
-      padding=((1, 1), (1, 1)),
-      name='conv2',
+      self.width, (3, 3), strides=self.stride, padding=1, name='conv2'
     )(y)
     y = nn.relu(self.norm(name='bn2')(y))
     y = self.conv(out_channels, (1, 1), name='conv3')(y)
@@ -123,12 +112,11 @@ class Basic(Bottleneck):
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
-    pad = ((1, 1), (1, 1))
     y = self.conv(
-      self.width, (3, 3), strides=self.stride, padding=pad, name='conv1'
+      self.width, (3, 3), strides=self.stride, padding=1, name='conv1'
     )(x)
     y = nn.relu(self.norm(name='bn1')(y))
-    y = self.conv(self.width, (3, 3), padding=pad, name='conv2')(y)
+    y = self.conv(self.width, (3, 3), padding=1, name='conv2')(y)
     y = self.norm(name='bn2')(y)
     return nn.relu(self.shortcut(x, self.width) + y)
 
@@ -179,27 +167,15 @@ class ResNet(nn.Module):
       )
 
     x = x.astype(self.dtype)
+    size = 7 if self.stem == 'imagenet' else 3
+    x = conv(
+      self.width, (size, size), strides=2, padding=size // 2, name='stem_conv'
+    )(x)
     # The stem freezes together with the first stage.
-    stem_norm = norm_for(0)
+    x = nn.relu(norm_for(0)(name='stem_bn')(x))
     if self.stem == 'imagenet':
-      x = conv(
-        self.width,
-        (7, 7),
-        strides=2,
-        padding=((3, 3), (3, 3)),
-        name='stem_conv',
-      )(x)
-      x = nn.relu(stem_norm(name='stem_bn')(x))
-      x = nn.max_pool(x, (3, 3), (2, 2), padding=((1, 1), (1, 1)))
-    else:
-      x = conv(
-        self.width,
-        (3, 3),
-        strides=2,
-        padding=((1, 1), (1, 1)),
-        name='stem_conv',
-      )(x)
-      x = nn.relu(stem_norm(name='stem_bn')(x))
+      around: Any = ((1, 1), (1, 1))  # flax's type hint knows names alone.
+      x = nn.max_pool(x, (3, 3), (2, 2), padding=around)
     for stage, num_blocks in enumerate(self.stage_sizes):
       first_stride = 1 if stage == 0 else 2
       if stage == len(self.stage_sizes) - 1:

@@ -9,7 +9,7 @@ from dbc_jax.data.readers import checks
 
 
 def test_shared_identities_are_named():
-  with pytest.warns(UserWarning) as caught:
+  with pytest.warns(UserWarning, match='both in training') as caught:
     checks.warn_of_shared_identities(
       'list.csv', np.array([7, 3, 3, 1]), np.array([5, 3, 7, 7])
     )
@@ -43,7 +43,7 @@ def test_pid_zero_is_a_person_unless_told_otherwise():
 def test_only_the_sizes_that_differ_are_named(tmp_path):
   found = {'queries': 1980, 'training tracklets': 8000, 'folders': 3}
   official = {'queries': 1980, 'training tracklets': 8298}
-  with pytest.warns(UserWarning) as caught:
+  with pytest.warns(UserWarning, match='differs from') as caught:
     checks.warn_of_other_sizes(tmp_path, 'MARS', found, official)
   assert [str(warning.message) for warning in caught] == [
     f'{tmp_path} differs from the official MARS: 8,000 training tracklets '

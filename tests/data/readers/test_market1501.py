@@ -49,7 +49,7 @@ def test_root_may_be_the_folder_above(tmp_path, name):
 
 
 def test_other_sizes_give_one_warning(tmp_path):
-  with pytest.warns(UserWarning) as caught:
+  with pytest.warns(UserWarning, match='differs from') as caught:
     load_dataset('market1501', build(tmp_path))
   assert len(caught) == 1
   message = str(caught[0].message)
@@ -75,7 +75,7 @@ def test_reduced_set_has_no_junk_and_no_distractors(tmp_path, number):
 def test_distractors_and_junk_are_not_shared_identities(tmp_path):
   both = ['0000_c1s1_000151_02.jpg', '-1_c1s1_000401_02.jpg']
   train = [*FILES['bounding_box_train'], *both]
-  with pytest.warns(UserWarning) as caught:
+  with pytest.warns(UserWarning, match='differs from') as caught:
     load_dataset(
       'market1501', build(tmp_path, FILES | {'bounding_box_train': train})
     )

@@ -132,7 +132,7 @@ def test_split_given_as_root_points_above(reader, tmp_path):
 def test_incomplete_copy_gives_one_warning_with_all_differences(
   reader, tmp_path
 ):
-  with pytest.warns(UserWarning) as caught:
+  with pytest.warns(UserWarning, match='differs from') as caught:
     loaded = reader.module.load(reader.write(tmp_path))
   assert len(caught) == 1
   message = str(caught[0].message)
@@ -205,7 +205,7 @@ def test_identity_in_training_and_test_gives_a_warning(folders, tmp_path, side):
     'bounding_box_test': [folders.image(5, 2)],
   }
   files[side].append(folders.image(3, 1))
-  with pytest.warns(UserWarning) as caught:
+  with pytest.warns(UserWarning, match='both in training') as caught:
     folders.module.load(folders.write(tmp_path, files))
   messages = [str(warning.message) for warning in caught]
   assert len(messages) == 2
@@ -230,7 +230,7 @@ def test_script_writes_a_copy(name, tmp_path):
   assert done.stdout == f'{root}\n'
   module, write, _ = READERS[name]
   write(tmp_path / 'same')
-  with pytest.warns(UserWarning):
+  with pytest.warns(UserWarning, match='differs from'):
     made, same = module.load(root)[0], module.load(tmp_path / 'same')[0]
   assert made.gallery.names == same.gallery.names
   np.testing.assert_array_equal(made.gallery.read(0), same.gallery.read(0))
