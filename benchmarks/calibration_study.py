@@ -97,7 +97,7 @@ def _run(seed: int) -> Seed:
   job.run(config, folder)
   run = restore.restore_run(folder, _STAGE.value)
   data = restore.load_data(
-    run.config, run.digest, identities=True, cameras=True
+    run.parts.config, run.digest, identities=True, cameras=True
   )
   arrays = restore.extract_arrays(run, data, ('train', 'query', 'gallery'))
   print(

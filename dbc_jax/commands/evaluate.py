@@ -159,7 +159,7 @@ def _from_workdir(
   from dbc_jax.run import restore
 
   run = restore.restore_run(args.workdir, args.stage or 'chosen')
-  trained: Any = run.config
+  trained = run.parts.config
   print(
     f'stage {run.stage} of {args.workdir}: {trained.model.name}, '
     f'{run.labels.max() + 1:,} clusters of {len(run.labels):,} images',

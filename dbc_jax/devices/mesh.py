@@ -5,6 +5,7 @@ every returned value of it must have been averaged or gathered over the axis.
 Each process holds a copy of the state and its own rows of a batch.
 """
 
+import functools
 import os
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,6 +17,7 @@ from dbc_jax.devices import processes
 
 AXIS_NAME = 'devices'
 Device = Any  # A `jax.Device`, which is no type to a type checker.
+_pmap = functools.partial(jax.pmap, axis_name=AXIS_NAME)
 
 
 def devices() -> list[Device]:
@@ -127,12 +129,8 @@ def parallel_update(
   Returns:
     The same signature; `batch` is what `shard` returns.
   """
-  return jax.pmap(
-    step,
-    axis_name=AXIS_NAME,
-    in_axes=(None, 0),
-    out_axes=(None, None),
-    devices=devices(),
+  return _pmap(
+    step, in_axes=(None, 0), out_axes=(None, None), devices=devices()
   )
 
 
@@ -149,9 +147,8 @@ def parallel_epoch(
     The same signature; `data` is the same on all devices, `index` is what
     `shard` returns.
   """
-  return jax.pmap(
+  return _pmap(
     epoch,
-    axis_name=AXIS_NAME,
     in_axes=(None, None, 0),
     out_axes=(None, None),
     donate_argnums=0,
@@ -173,12 +170,8 @@ def parallel_map(
     The same signature, from what `shard` returns to the like; `unshard` brings
     it to the host.
   """
-  return jax.pmap(
-    function,
-    axis_name=AXIS_NAME,
-    in_axes=(None, 0),
-    out_axes=0,
-    devices=chosen or devices(),
+  return _pmap(
+    function, in_axes=(None, 0), out_axes=0, devices=chosen or devices()
   )
 
 

@@ -4,12 +4,30 @@ import pathlib
 from collections.abc import Mapping
 
 import matplotlib
+import matplotlib.axes
 import matplotlib.figure
 import matplotlib.ticker
 import numpy as np
 
 _HUE = '#3b82c4'
 _MAX_BARS = 100
+
+
+def draw_counts(
+  axes: matplotlib.axes.Axes, counts: np.ndarray, most: int, max_bars: int
+) -> int:
+  """A histogram of numbers [K] from 1 to `most`; returns how many share a bar.
+
+  One bar for each number while that fits, else for equal ranges of numbers.
+  """
+  width = -(-most // max_bars)
+  edges = np.arange(1, most + width + 1, width) - 0.5
+  axes.hist(counts, edges.tolist(), color=_HUE, rwidth=0.9)
+  for axis, bins in ((axes.xaxis, 20), (axes.yaxis, 5)):
+    axis.set_major_locator(
+      matplotlib.ticker.MaxNLocator(bins, integer=True, min_n_ticks=1)
+    )
+  return width
 
 
 def write_identities(
@@ -29,11 +47,8 @@ def write_identities(
 
   Source: the papers' Fig. 1, which is of training sets.
   """
-  # One scale for all panels, so that they can be compared. One bar for each
-  # number while that fits, else for equal ranges of numbers.
+  # One scale for all panels, so that they can be compared.
   most = max(int(counts.max()) for counts in per_person.values())
-  width = -(-most // _MAX_BARS)
-  edges = np.arange(1, most + width + 1, width) - 0.5
   with matplotlib.rc_context(
     {'axes.spines.top': False, 'axes.spines.right': False}
   ):
@@ -45,7 +60,7 @@ def write_identities(
     for axes, (name, counts) in zip(
       panels[:, 0], per_person.items(), strict=True
     ):
-      axes.hist(counts, edges, color=_HUE, rwidth=0.9)
+      width = draw_counts(axes, counts, most, _MAX_BARS)
       axes.axvline(np.median(counts), color='black', linestyle=':', linewidth=1)
       axes.set_title(
         f'{name}: {len(counts):,} identities, {counts.sum():,} {unit}; '
@@ -53,10 +68,6 @@ def write_identities(
         fontsize='medium',
       )
       axes.set_ylabel('identities')
-      for axis, bins in ((axes.xaxis, 20), (axes.yaxis, 5)):
-        axis.set_major_locator(
-          matplotlib.ticker.MaxNLocator(bins, integer=True, min_n_ticks=1)
-        )
     axes.set_xlabel(
       f'{unit} per identity' + (f', {width} to a bar' if width > 1 else '')
     )

@@ -13,7 +13,7 @@ import matplotlib.ticker
 import numpy as np
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from dbc_jax.reporting import clusters, metrics, record
+from dbc_jax.reporting import clusters, identities, metrics, record
 
 # Stands for the colour of the page's text, which the reader's theme decides.
 _INK = '#010203'
@@ -216,19 +216,12 @@ def _curves(history: Sequence[record.Record], kept_stage: int) -> str:
 
 def _histogram(sizes: np.ndarray) -> str:
   """How many clusters have how many images."""
-  # One bar per size while that fits, else equal ranges of sizes.
-  width = -(-int(sizes.max()) // 60)
-  edges = np.arange(1, sizes.max() + width + 1, width) - 0.5
   with matplotlib.rc_context(_style('sizes')):
     figure = matplotlib.figure.Figure((9, 2.6), layout='constrained')
     axes = figure.add_subplot()
-    axes.hist(sizes, edges, color=_HUES[0], rwidth=0.9)
+    identities.draw_counts(axes, sizes, int(sizes.max()), max_bars=60)
     axes.set_xlabel('images in the cluster')
     axes.set_ylabel('clusters')
-    for axis, bins in ((axes.xaxis, 20), (axes.yaxis, 5)):
-      axis.set_major_locator(
-        matplotlib.ticker.MaxNLocator(bins, integer=True, min_n_ticks=1)
-      )
     return _svg(figure, 'sizes')
 
 

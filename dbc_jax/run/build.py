@@ -118,11 +118,6 @@ class Parts:
     )
     return Trainer(step.Step(self.encoder, optimizer, objective, seen))
 
-  def check(self) -> None:
-    """Makes what is trained and merged by: a bad field raises ValueError."""
-    self.merger  # noqa: B018
-    self.trainer  # noqa: B018
-
   def init_variables(self) -> dict[str, Any]:
     """The network at random, from the config's seed."""
     return step.init_variables(
@@ -181,10 +176,7 @@ class Parts:
 
   def epochs_before(self, stage: int) -> int:
     """Passes over the data in all stages before this one."""
-    train = self.config.train
-    if not stage:
-      return 0
-    return train.stage0_epochs + (stage - 1) * train.stage_epochs
+    return sum(len(self.stage_rates(before)) for before in range(stage))
 
   def warmup_rates(self) -> list[tuple[float, float]]:
     """As `stage_rates`: a cosine that falls to zero."""

@@ -42,7 +42,8 @@ def run(config: Config, workdir: pathlib.Path) -> None:
   processes.check_same('config', workdir_lib.as_json(config))
   mesh.check_batch_size(config.train.batch_size)
   parts = build.Parts(config)
-  parts.check()
+  # Made now, so that a bad field ends the run before any work.
+  _ = parts.merger, parts.trainer
   dataset, truth = load_configured(config.data)
   if config.cluster.camera_centring and truth.train_camids is None:
     raise ValueError(

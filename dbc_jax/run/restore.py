@@ -1,5 +1,6 @@
 """The network and the clusters of a run, out of its workdir."""
 
+import dataclasses
 import os
 import runpy
 import sys
@@ -54,10 +55,6 @@ class RestoredRun(NamedTuple):
   variables: dict[str, Any]
   labels: np.ndarray
   digest: str
-
-  @property
-  def config(self) -> Config:
-    return self.parts.config
 
 
 def restore_run(workdir: Path, stage: str = 'chosen') -> RestoredRun:
@@ -117,7 +114,7 @@ def data_config(
   Raises:
     ValueError: no config file, or a data set that it does not know.
   """
-  config = run.config.copy_and_resolve_references()
+  config = run.parts.config.copy_and_resolve_references()
   if path is not None:
     given = config_lib.with_added_fields(_load_config(path)).data
     config.data.update({field: given[field] for field in _DATASET_FIELDS})
@@ -246,16 +243,11 @@ def _number(stage: str, history: list[dict[str, Any]]) -> int:
   return number
 
 
+@dataclasses.dataclass(frozen=True)
 class FeatureExtractor:
-  """Images in, features out, by the network of a run.
+  """Images in, features out, by the network of `run`."""
 
-  Attributes:
-    run: the stage whose network it is.
-  """
-
-  def __init__(self, run: RestoredRun):
-    """Takes a stage of a run; `from_workdir` reads it."""
-    self.run = run
+  run: RestoredRun
 
   @classmethod
   def from_workdir(

@@ -67,12 +67,10 @@ def select(history: Sequence[Record]) -> Selection:
     chosen = max(known, key=lambda record: record['neighbour_f'])
     reason = 'its clusters agree best with nearest neighbours'
   scored = [record for record in history if 'map' in record]
-  oracle = None
-  if scored:
-    oracle = max(scored, key=lambda record: record['map'])['stage']
+  oracle = max(scored, key=lambda record: record['map'], default=None)
   return Selection(
     history[-1]['stage'],
     chosen['stage'],
-    oracle,
+    None if oracle is None else oracle['stage'],
     f'chosen without labels: {reason}',
   )

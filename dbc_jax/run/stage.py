@@ -230,9 +230,13 @@ class StageRunner:
           if not progress.enabled:
             log.info(progress.describe())
       except FloatingPointError as error:
-        raise FloatingPointError(
-          f'stage {stage}, {error}. {_advice(stage)}'
-        ) from error
+        advice = 'Nothing is saved yet. Lower train.learning_rate'
+        if stage:
+          advice = (
+            f'The checkpoint of stage {stage - 1} is kept. Lower '
+            'train.later_learning_rate, in another --workdir'
+          )
+        raise FloatingPointError(f'stage {stage}, {error}. {advice}') from error
       metrics = {
         'loss': progress.epoch_loss,
         'accuracy': progress.epoch_accuracy,
@@ -240,12 +244,3 @@ class StageRunner:
       }
     variables = {'params': trained.params, 'batch_stats': trained.batch_stats}
     return variables, metrics
-
-
-def _advice(stage: int) -> str:
-  if stage == 0:
-    return 'Nothing is saved yet. Lower train.learning_rate'
-  return (
-    f'The checkpoint of stage {stage - 1} is kept. Lower '
-    'train.later_learning_rate, in another --workdir'
-  )

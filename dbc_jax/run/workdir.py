@@ -51,12 +51,7 @@ def arrays_of(
   variables: dict[str, Any], labels: np.ndarray, next_labels: np.ndarray
 ) -> dict[str, Any]:
   """What a checkpoint holds: the model, its labels, and those that follow."""
-  return {
-    'params': variables['params'],
-    'batch_stats': variables['batch_stats'],
-    'labels': labels,
-    'next_labels': next_labels,
-  }
+  return variables | {'labels': labels, 'next_labels': next_labels}
 
 
 def has_stage(folder: Path) -> bool:
@@ -129,15 +124,12 @@ class Outputs:
 
   def start(self, history: list[dict[str, Any]]) -> None:
     """Opens TensorBoard's file; `history` is of the stages that are done."""
-    if not self._writes:
-      return
-    if not history:
-      self._events = reporting.EventWriter(self._workdir, None)
-      return
-    # Its point is written again: the kill may have come just before it.
-    last = history[-1]
-    self._events = reporting.EventWriter(self._workdir, last['stage'] - 1)
-    self._events.write_stage(last)
+    if self._writes:
+      before = history[-1]['stage'] - 1 if history else None
+      self._events = reporting.EventWriter(self._workdir, before)
+      # Its point is written again: the kill may have come just before it.
+      for record in history[-1:]:
+        self._events.write_stage(record)
 
   def write_stage(self, history: list[dict[str, Any]]) -> None:
     """Writes the curves, a stage longer."""

@@ -1,5 +1,6 @@
 """Epoch after epoch over the training samples: the only loop of training."""
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -38,17 +39,8 @@ class Trainer:
     data: tuple[jax.Array, jax.Array],
     index: tuple[jax.Array, jax.Array],
   ) -> tuple[TrainState, StepMetrics]:
-    """A whole epoch, for images that devices keep.
-
-    Args:
-      state: at its start.
-      data: all images [F, H, W, 3] and labels [N].
-      index: the frames of each batch [S, B/n] or [S, B/n, T] and its samples
-        [S, B/n].
-
-    Returns:
-      The state, and the metrics of all steps [S].
-    """
+    """A whole epoch, for images that devices keep."""
+    # Of each batch, its frames [S, B/n] or [S, B/n, T] and samples [S, B/n].
     images, labels = data
 
     def body(
@@ -117,7 +109,10 @@ class Trainer:
         passing = self._step_by_step(state, split, labels, order, frames)
       else:
         index = mesh.shard((frames, order), axis=1)
-        passing = self._at_once(state, images, labels, index)
+        data = images, mesh.replicate(labels)
+        state, found = self.compiled_epoch(state, data, index)
+        found = map(StepMetrics._make, zip(*jax.device_get(found), strict=True))
+        passing = zip(itertools.repeat(state), found, strict=False)
       # The last of the states is the one after the epoch.
       for step, (state, metrics) in enumerate(passing, first):  # noqa: B007
         loss = float(metrics.loss)
@@ -129,15 +124,6 @@ class Trainer:
         on_step(epoch, loss, float(metrics.accuracy))
       profiler.finish()
       yield epoch, state
-
-  def _at_once(
-    self, state: TrainState, images: Any, labels: np.ndarray, index: Any
-  ) -> Iterator[tuple[TrainState, StepMetrics]]:
-    """The last state with the metrics of each step, from a compiled epoch."""
-    data = images, mesh.replicate(labels)
-    state, metrics = self.compiled_epoch(state, data, index)
-    for values in zip(*jax.device_get(metrics), strict=True):
-      yield state, StepMetrics(*values)
 
   def _step_by_step(
     self,

@@ -61,30 +61,32 @@ class Objective(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class _Sum:
-  """See `weighted_sum`."""
+  """See `weighted_sum`; its state is a tuple of the parts' states."""
 
-  weights: tuple[float, ...]
-  parts: tuple[Objective, ...]
+  terms: tuple[tuple[float, Objective], ...]
 
   @property
   def views(self) -> int:
-    return max(part.views for part in self.parts)
+    return max(part.views for _, part in self.terms)
 
   def start(self, embeddings: np.ndarray, labels: np.ndarray) -> Any:
-    return tuple(part.start(embeddings, labels) for part in self.parts)
+    return tuple(part.start(embeddings, labels) for _, part in self.terms)
 
   def loss(
     self, state: Any, outputs: Outputs, labels: jax.Array
   ) -> tuple[jax.Array, jax.Array]:
-    pairs = zip(self.parts, state, strict=True)
-    found = [part.loss(own, outputs, labels) for part, own in pairs]
-    losses = [loss for loss, _ in found]
-    total = jnp.dot(jnp.asarray(self.weights), jnp.stack(losses))
-    return total, found[0][1]
+    found = [
+      part.loss(own, outputs, labels)
+      for (_, part), own in zip(self.terms, state, strict=True)
+    ]
+    weights = jnp.array([weight for weight, _ in self.terms])
+    return weights @ jnp.stack([loss for loss, _ in found]), found[0][1]
 
   def after(self, state: Any, outputs: Outputs, labels: jax.Array) -> Any:
-    pairs = zip(self.parts, state, strict=True)
-    return tuple(part.after(own, outputs, labels) for part, own in pairs)
+    return tuple(
+      part.after(own, outputs, labels)
+      for (_, part), own in zip(self.terms, state, strict=True)
+    )
 
 
 def weighted_sum(*terms: tuple[float, Objective]) -> Objective:
@@ -96,5 +98,4 @@ def weighted_sum(*terms: tuple[float, Objective]) -> Objective:
     *terms: pairs (weight, objective), at least one. The accuracy is that of
       the first; each image is seen as often as the most demanding one needs.
   """
-  weights, parts = zip(*terms, strict=True)
-  return _Sum(weights, parts)
+  return _Sum(terms)
