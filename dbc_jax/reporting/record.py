@@ -14,26 +14,27 @@ class Field(NamedTuple):
   # training samples; 'clusters' needs none; 'training', 'seconds'.
   group: str
   unit: str = ''  # '%' for a share, 'count' for a whole number, 's', or none.
+  in_table: bool = False  # Whether the table of stages has it as a column.
 
 
 FIELDS: dict[str, Field] = {
   'stage': Field('stage', 'training', 'count'),
-  'num_clusters': Field('clusters', 'clusters', 'count'),
-  'loss': Field('loss', 'training'),
+  'num_clusters': Field('clusters', 'clusters', 'count', in_table=True),
+  'loss': Field('loss', 'training', in_table=True),
   'accuracy': Field('accuracy', 'training'),
   'images_per_second': Field('images/s', 'training'),
-  'rank1': Field('rank-1', 'retrieval', '%'),
-  'rank5': Field('rank-5', 'retrieval', '%'),
+  'rank1': Field('rank-1', 'retrieval', '%', in_table=True),
+  'rank5': Field('rank-5', 'retrieval', '%', in_table=True),
   'rank10': Field('rank-10', 'retrieval', '%'),
   'rank20': Field('rank-20', 'retrieval', '%'),
-  'map': Field('mAP', 'retrieval', '%'),
-  'map_trapz': Field('mAP trapz', 'retrieval', '%'),
+  'map': Field('mAP', 'retrieval', '%', in_table=True),
+  'map_trapz': Field('mAP trapz', 'retrieval', '%', in_table=True),
   'minp': Field('mINP', 'retrieval', '%'),
-  'pair_f': Field('pair F', 'quality'),
+  'pair_f': Field('pair F', 'quality', in_table=True),
   'pair_precision': Field('pair precision', 'quality'),
   'pair_recall': Field('pair recall', 'quality'),
-  'ari': Field('ARI', 'quality'),
-  'nmi': Field('NMI', 'quality'),
+  'ari': Field('ARI', 'quality', in_table=True),
+  'nmi': Field('NMI', 'quality', in_table=True),
   'v_measure': Field('V-measure', 'quality'),
   'homogeneity': Field('homogeneity', 'quality'),
   'completeness': Field('completeness', 'quality'),
@@ -57,19 +58,9 @@ FIELDS: dict[str, Field] = {
   'seconds_cluster': Field('cluster', 'seconds', 's'),
 }
 
-# Columns of the table of stages, which fits into 80 characters; what a line
-# tells of one stage; and what stages are compared by.
-STAGE_COLUMNS = (
-  'num_clusters',
-  'loss',
-  'rank1',
-  'rank5',
-  'map',
-  'map_trapz',
-  'pair_f',
-  'ari',
-  'nmi',
-)
+# Together they fit into 80 characters.
+STAGE_COLUMNS = tuple(key for key, field in FIELDS.items() if field.in_table)
+# What a line tells of one stage, and what stages are compared by.
 _HEADLINES = ('loss', 'rank1', 'map', 'pair_f')
 _COMPARED = ('num_clusters', 'silhouette', 'rank1', 'rank5', 'map', 'pair_f')
 
