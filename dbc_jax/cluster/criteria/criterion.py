@@ -136,7 +136,7 @@ def _find(name: str) -> type[rules.Rule]:
     )
   try:
     found = getattr(importlib.import_module(module), attribute)
-  except (ImportError, AttributeError, SyntaxError, TypeError, ValueError) as e:
+  except Exception as e:  # Whatever a module may do when it is imported.
     raise ValueError(
       f'name: got {name!r}, which cannot be imported ({e}); name a rule as '
       "'package.module:Rule', of a package that Python finds."
