@@ -55,7 +55,7 @@ def main(argv: list[str]) -> None:
   log.setLevel(logging.INFO)
   log.propagate = False
 
-  if not jax.config.read('jax_compilation_cache_dir'):
+  if not jax.config.values['jax_compilation_cache_dir']:
     cache = os.environ.get('XDG_CACHE_HOME') or pathlib.Path.home() / '.cache'
     jax.config.update(
       'jax_compilation_cache_dir', str(pathlib.Path(cache, 'dbc_jax', 'jax'))

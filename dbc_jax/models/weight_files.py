@@ -87,7 +87,8 @@ def read(file: Path) -> dict[str, np.ndarray]:
   try:
     if file.suffix == '.safetensors':
       return safetensors.numpy.load_file(file)
-    with np.load(file, allow_pickle=False) as saved:
+    # NumPy leaves a damaged file open.
+    with file.open('rb') as opened, np.load(opened) as saved:
       return {name: np.asarray(saved[name]) for name in saved.files}
   # Damaged bytes end in whatever error the reader happens to meet.
   except Exception as error:

@@ -9,7 +9,7 @@ import pytest
 import runs
 
 from dbc_jax import reporting
-from dbc_jax.run import build, checkpoint, job, selection
+from dbc_jax.run import build, checkpoint, job, record, selection
 from dbc_jax.run import stage as stage_lib
 from dbc_jax.training import optim
 
@@ -105,14 +105,14 @@ def test_interrupted_and_resumed_equals_straight(
   config = runs.small_config('market1501', market)
   with monkeypatch.context() as patch:
     if where == 'within stage 2':
-      measure = selection.measure
+      measure = record.measure
 
       def measure_or_stop(features, labels, views):
         if labels.max() + 1 == 18:
           raise KeyboardInterrupt
         return measure(features, labels, views)
 
-      patch.setattr(selection, 'measure', measure_or_stop)
+      patch.setattr(record, 'measure', measure_or_stop)
     else:
       write = reporting.write_metrics
 

@@ -163,6 +163,8 @@ def _leaks(roots, *, cameras=False, stop=()):
 
 
 def _as_ids(found):
+  if isinstance(found, jax.core.Tracer):  # It stands for what has no value yet.
+    return []
   if isinstance(found, np.ndarray | jax.Array) and found.ndim == 1:
     found = found.tolist()
   if not isinstance(found, list | tuple):

@@ -1,16 +1,16 @@
-"""What a real run writes of its stages, against the keys that are known."""
+"""What is measured of a stage, and what a real run writes of it."""
 
 import json
 
+import numpy as np
 import pytest
 import runs
 
-from dbc_jax.reporting import record
-from dbc_jax.run import job
-
-pytestmark = pytest.mark.slow
+from dbc_jax.reporting.record import FIELDS
+from dbc_jax.run import job, record
 
 
+@pytest.mark.slow
 def test_a_run_with_identities_writes_every_key_and_no_other(
   tmp_path, monkeypatch
 ):
@@ -21,4 +21,31 @@ def test_a_run_with_identities_writes_every_key_and_no_other(
   job.run(config, tmp_path / 'work')
   lines = (tmp_path / 'work' / 'metrics.jsonl').read_text().splitlines()
   assert len(lines) == 3
-  assert set().union(*map(json.loads, lines)) == record.FIELDS.keys()
+  assert set().union(*map(json.loads, lines)) == FIELDS.keys()
+
+
+def test_measures_know_sizes_and_nothing_else():
+  features = np.random.default_rng(0).standard_normal((6, 3))
+  found = record.measure(features, np.array([0, 0, 0, 1, 2, 2]))
+  assert found['num_clusters'] == 3
+  assert found['singletons'] == 1
+  assert found['largest_share'] == 0.5
+  assert -1 < found['silhouette'] < 1
+  alone = record.measure(features, np.zeros(6, np.int32))
+  assert alone['num_clusters'] == 1
+  assert 'silhouette' not in alone
+
+
+def test_merges_tell_how_much_they_change_and_how_far_scores_jump():
+  labels, merged = np.arange(6), np.array([0, 0, 1, 2, 3, 4])
+  first = record.measure_merges([], labels, merged, np.array([0.1, 0.2]))
+  # Of all pairs, none is together before: no more agreement than chance has.
+  assert first == {'stage_agreement': 0.0, 'last_merge_score': 0.2}
+  then = record.measure_merges(
+    [first], merged, np.array([0, 0, 1, 1, 2, 3]), np.array([0.3, 0.4])
+  )
+  # Pairs together: 1, 2 and 1 in both, of 15: (1 - 2/15) / (3/2 - 2/15).
+  assert then['stage_agreement'] == pytest.approx(26 / 41)
+  assert then['merge_gap'] == pytest.approx(0.5)
+  same = record.measure_merges([], merged, merged, np.array([0.0]))
+  assert same['stage_agreement'] == 1.0

@@ -59,30 +59,3 @@ def test_the_choice_moves_to_the_newest_stage_alone(highest):
 def test_of_a_single_cluster_it_is_the_last_stage():
   stages = selection.select([{'stage': 0}, {'stage': 1}])
   assert stages[:3] == (1, 1, None)
-
-
-def test_measures_know_sizes_and_nothing_else():
-  features = np.random.default_rng(0).standard_normal((6, 3))
-  found = selection.measure(features, np.array([0, 0, 0, 1, 2, 2]))
-  assert found['num_clusters'] == 3
-  assert found['singletons'] == 1
-  assert found['largest_share'] == 0.5
-  assert -1 < found['silhouette'] < 1
-  alone = selection.measure(features, np.zeros(6, np.int32))
-  assert alone['num_clusters'] == 1
-  assert 'silhouette' not in alone
-
-
-def test_merges_tell_how_much_they_change_and_how_far_scores_jump():
-  labels, merged = np.arange(6), np.array([0, 0, 1, 2, 3, 4])
-  first = selection.measure_merges([], labels, merged, np.array([0.1, 0.2]))
-  # Of all pairs, none is together before: no more agreement than chance has.
-  assert first == {'stage_agreement': 0.0, 'last_merge_score': 0.2}
-  then = selection.measure_merges(
-    [first], merged, np.array([0, 0, 1, 1, 2, 3]), np.array([0.3, 0.4])
-  )
-  # Pairs together: 1, 2 and 1 in both, of 15: (1 - 2/15) / (3/2 - 2/15).
-  assert then['stage_agreement'] == pytest.approx(26 / 41)
-  assert then['merge_gap'] == pytest.approx(0.5)
-  same = selection.measure_merges([], merged, merged, np.array([0.0]))
-  assert same['stage_agreement'] == 1.0

@@ -191,9 +191,11 @@ def test_a_compiled_epoch_equals_its_steps(objective, num_devices, monkeypatch):
 
 
 def test_one_compilation_for_all_stages_and_epochs():
+  jax.clear_caches()
   step, traces = _step(), []
   encoder, variables = _network()
-  _, images, labels = _start(step)
+  images = np.random.default_rng(0).integers(0, 256, (24, *_SIZE, 3), np.uint8)
+  labels = (np.arange(24) % 10).astype(np.int32)
 
   class Counted(Step):
     def __call__(self, state, batch):
