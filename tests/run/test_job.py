@@ -74,9 +74,9 @@ def test_records_hold_every_documented_key(straight):
     'ari nmi silhouette dispersion_validity neighbour_f view_agreement '
     'singletons seconds_train seconds_embed seconds_evaluate seconds_measure'
   )
-  for record in _history(straight):
-    assert set(keys.split()) <= set(record)
-    assert 0.0 < record['map'] <= 1.0
+  for each in _history(straight):
+    assert set(keys.split()) <= set(each)
+    assert 0.0 < each['map'] <= 1.0
   # Of the labels trained on: all alone.
   assert _history(straight)[0]['pair_f'] == 0.0
 
