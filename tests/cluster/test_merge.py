@@ -66,6 +66,7 @@ def test_linkage_is_valid_and_cuts_where_merging_ended(
   np.testing.assert_array_equal(scored[:, [0, 1, 3]], tree[:, [0, 1, 3]])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   'criterion',
   [Criterion('ecluster', 0.9), Criterion('dbc', 0.0), Criterion('buc', 0.03)],

@@ -178,6 +178,7 @@ def _fields(tree, prefix=''):
       yield prefix + key
 
 
+@pytest.mark.slow
 def test_every_config_field_is_read(tmp_path, monkeypatch):
   runs.one_device(monkeypatch)
   root = runs.write_market(tmp_path / 'data')

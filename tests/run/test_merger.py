@@ -66,6 +66,7 @@ def test_cameras_change_the_merges_only_where_asked():
   assert (centred(x, x, LABELS, 9, CAMIDS)[0] != without).any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('centring', [False, True])
 def test_a_run_hands_over_cameras_only_where_asked(
   centring, tmp_path, monkeypatch
@@ -122,6 +123,7 @@ def test_a_budget_too_small_ends_before_any_work(tmp_path):
   assert not (tmp_path / 'run').exists()
 
 
+@pytest.mark.slow
 def test_the_engine_is_told_with_the_reason(caplog):
   x = np.random.default_rng(1).normal(size=(300, 8)).astype(np.float32)
   labels = np.arange(300, dtype=np.int32)

@@ -41,6 +41,7 @@ def check_engines_agree(x, labels, num_merges, criterion):
   np.testing.assert_allclose(free.scores, dense.scores, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('criterion', oracles.CRITERIA, ids=oracles.name_of)
 @pytest.mark.parametrize('num_clusters', [90, 60])
 def test_engines_agree(criterion, num_clusters):

@@ -77,6 +77,7 @@ def scores_now(criterion, dist, x, labels):
   return out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   'criterion',
   [
@@ -108,6 +109,7 @@ def same_partition(a, b):
   return len(set(zip(a, b, strict=True))) == a.max() + 1 == len(set(b))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ('name', 'method'), [('dbc', 'average'), ('buc', 'single')]
 )
@@ -121,6 +123,7 @@ def test_without_regulariser_it_is_a_known_hierarchy(name, method, num_merges):
   assert same_partition(got.labels, expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('num_clusters', [2, 7, 40])
 def test_estat_on_squared_distances_is_ward(num_clusters):
   x = oracles.unit_features(120, 6, seed=9)

@@ -103,6 +103,7 @@ def test_given_distances():
   check(got, labels, *merge_sample_pairs(dist, labels, 9, 0.01))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('num_clusters', [300, 1100])
 def test_dbc_rule_reaches_one_cluster(num_clusters):
   # Beyond the sample that sizes the chunks, and through all chunks.
