@@ -4,6 +4,7 @@ import itertools
 
 import jax
 import numpy as np
+import pytest
 
 from dbc_jax.cluster import Criterion
 from dbc_jax.cluster.criteria.criterion import built_in
@@ -52,6 +53,17 @@ CRITERIA = WRITTEN_OUT + tuple(
 )
 # One of each, with its regulariser.
 EACH = tuple({c.name: c for c in reversed(CRITERIA) if c.reg_weight}.values())
+
+
+def slow(*values):
+  """Test parameters that the fast tests leave out."""
+  return [pytest.param(value, marks=pytest.mark.slow) for value in values]
+
+
+def with_slow_marks(criteria):
+  """Test parameters, of which the fast tests take the first of each name."""
+  first = list({c.name: c for c in reversed(criteria)}.values())
+  return first + slow(*(c for c in criteria if c not in first))
 
 
 def name_of(criterion: Criterion) -> str:

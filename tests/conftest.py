@@ -1,6 +1,7 @@
 """Eight fake CPU devices, and a compilation cache that tests share."""
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +11,7 @@ os.environ.setdefault('JAX_PLATFORMS', 'cpu')
 _FLAGS = (
   '--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0'
 )
+_MAX_MAPPINGS = 20_000
 os.environ['XLA_FLAGS'] = f'{os.environ.get("XLA_FLAGS", "")} {_FLAGS}'.strip()
 
 
@@ -23,7 +25,7 @@ def one_device(monkeypatch):
 
 @pytest.fixture(autouse=True, scope='session')
 def compilation_cache(tmp_path_factory):
-  """Runs of the same network compile once; the folder is this session's."""
+  """Runs of the same network compile once; the folder is this worker's."""
   import jax
 
   jax.config.update(
@@ -34,7 +36,7 @@ def compilation_cache(tmp_path_factory):
 
 @pytest.fixture(autouse=True, scope='module')
 def compiled_programs():
-  """Drops a module's compiled programs after it.
+  """Drops compiled programs before they are too many.
 
   Each holds tens of memory mappings, and Linux ends a process that has more
   than vm.max_map_count of them (65,530) by a segmentation fault.
@@ -42,4 +44,9 @@ def compiled_programs():
   import jax
 
   yield
-  jax.clear_caches()
+  try:
+    mappings = len(Path('/proc/self/maps').read_text().splitlines())
+  except OSError:
+    mappings = _MAX_MAPPINGS
+  if mappings >= _MAX_MAPPINGS:
+    jax.clear_caches()

@@ -12,6 +12,7 @@ import float64
 import jax
 import ml_collections
 import numpy as np
+import small_networks
 
 from configs import common
 from dbc_jax.data.augment import augment
@@ -39,7 +40,9 @@ def _compute() -> dict[str, np.ndarray]:
     0, 256, (_COUNT, *_SIZE, 3), np.uint8
   )
   labels = np.random.default_rng(1).permutation(_COUNT).astype(np.int32)
-  encoder, variables = float64.create('resnet_tiny', _SIZE, embedding_dim=16)
+  encoder, variables = float64.create(
+    small_networks.NAME, _SIZE, embedding_dim=16
+  )
   trainer = Trainer(
     Step(
       encoder,

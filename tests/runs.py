@@ -5,6 +5,7 @@ import pathlib
 import jax
 import ml_collections
 import numpy as np
+import small_networks
 from PIL import Image
 
 from configs import common
@@ -76,6 +77,7 @@ def small_config(
 ) -> ml_collections.ConfigDict:
   """Four stages of seconds: 30 images, 6 merges each."""
   config = common.base(f'{dataset},small')
+  config.model.name = small_networks.NAME
   config.cluster.criterion = criterion
   config.cluster.reg_weight = 0.1
   config.cluster.merge_percent = 0.2

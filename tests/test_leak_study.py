@@ -34,6 +34,7 @@ def test_stale_rows_are_the_means_of_the_clusters_before(runner):
     runner.before = before
 
 
+@pytest.mark.slow
 def test_merging_numbers_clusters_by_their_first_samples():
   features = np.random.default_rng(1).normal(size=(40, 5)).astype(np.float32)
   labels = np.arange(40)

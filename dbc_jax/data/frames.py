@@ -4,7 +4,6 @@ import os
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
-import grain
 import jax
 import numpy as np
 
@@ -77,6 +76,8 @@ class StreamedFrames:
     return None
 
   def batches(self, index: np.ndarray) -> Iterator[jax.Array]:
+    import grain  # Takes most of a second; resident frames need none.
+
     index = mesh.own_rows(index, axis=1)
     order = index.reshape(-1)
     decoded = (

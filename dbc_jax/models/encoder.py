@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from dbc_jax.models.backbones import find_family
+from dbc_jax.models.layers import BatchNorm
 
 _EPSILON = 1e-12
 
@@ -74,10 +75,8 @@ class Head(nn.Module):
         name=f'linear{layer + 1}',
         kernel_init=nn.initializers.variance_scaling(2.0, 'fan_out', 'normal'),
       )(x)
-      x = nn.BatchNorm(
+      x = BatchNorm(
         use_running_average=not train,
-        momentum=0.9,
-        epsilon=1e-5,
         axis_name=self.axis_name if train else None,
         name=f'bn{layer + 1}',
       )(x)

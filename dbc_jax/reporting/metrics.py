@@ -5,8 +5,6 @@ import os
 import pathlib
 from collections.abc import Sequence
 
-import tensorboardX
-
 from dbc_jax.reporting.record import Record, tag
 
 
@@ -53,6 +51,8 @@ class EventWriter:
         TensorBoard then hides what an earlier process wrote of later stages.
     """
     first = 0 if last_stage is None else last_stage + 1
+    import tensorboardX  # Takes a second, as it loads PyTorch where it can.
+
     self._writer = tensorboardX.SummaryWriter(
       str(workdir / 'tensorboard'),
       purge_step=first,

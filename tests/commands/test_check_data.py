@@ -215,6 +215,7 @@ def test_bad_arguments_are_one_clear_line(
   assert message.count('\n') == 1
 
 
+@pytest.mark.slow
 def test_exit_status_of_the_process(crops, tmp_path) -> None:
   (crops / '0/0.png').write_bytes(b'no image')
   environment = os.environ | {'PYTHONPATH': str(ROOT)}

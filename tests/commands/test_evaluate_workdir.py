@@ -39,7 +39,6 @@ def market(tmp_path_factory):
 
 def _config(root):
   config = runs.small_config('market1501', root)
-  config.model.name = 'resnet_tiny'
   config.cluster.merge_percent = 0.3  # three stages
   return config
 
@@ -95,7 +94,7 @@ def test_every_saved_stage_scores_as_in_its_history(finished, tmp_path, capsys):
     assert 0.0 < record['map'] < 1.0
     out = _run(capsys, finished, f'--stage={number}', f'--save={path}')
     assert out.startswith(
-      f'stage {number} of {finished}: resnet_tiny, '
+      f'stage {number} of {finished}: small_networks:one_block, '
       f'{record["num_clusters"]} clusters of 30 images\n'
       'market1501: 30 train, 4 query, 12 gallery\n'
     )
@@ -111,7 +110,7 @@ def test_every_saved_stage_scores_as_in_its_history(finished, tmp_path, capsys):
     arrays['train_labels'], [int(n[19:23]) for n in arrays['train_names']]
   )
   assert scores['pair_f'] == record['pair_f'] > 0
-  assert arrays['train_features'].shape == (30, 256)
+  assert arrays['train_features'].shape == (30, 32)
 
 
 def test_the_options_are_those_of_saved_features(finished, tmp_path, capsys):

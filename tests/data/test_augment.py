@@ -1,5 +1,7 @@
 """Augmentation and resizing: bounds, colours, draws, agreement with Pillow."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,6 +20,7 @@ from dbc_jax.data.augment import (
 _CROPS = {'crop_area': (0.64, 1.0), 'crop_aspect': (1.0, 1.5)}
 
 
+@functools.partial(jax.jit, static_argnames='size')
 def _augment(key, positions, images, size):
   return augment(key, positions, images, size=size, **_CROPS)
 
@@ -94,6 +97,8 @@ _PLACE = {
   'crop_aspect': (0.75, 1.33),
 }
 _KEY = jax.random.key(5)
+_plainly = jax.jit(functools.partial(augment, **_PLACE))
+_strongly = jax.jit(functools.partial(augment_strongly, **_PLACE))
 
 
 @pytest.fixture(scope='module')
@@ -106,15 +111,13 @@ def _recolour(images, positions=None, *, jitter=0.0, hue=0.0, grey=0.0):
   """Values in [0, 1]."""
   if positions is None:
     positions = jnp.arange(len(images))
-  result = augment_strongly(
-    _KEY, positions, images, jitter=jitter, hue=hue, grey=grey, **_PLACE
-  )
+  result = _strongly(_KEY, positions, images, jitter=jitter, hue=hue, grey=grey)
   return np.asarray(result) * STD + np.asarray(MEAN)
 
 
 def test_without_colours_it_is_the_plain_augmentation(images):
   crop_key = jax.random.split(_KEY)[0]
-  plain = augment(crop_key, jnp.arange(8), images, **_PLACE)
+  plain = _plainly(crop_key, jnp.arange(8), images)
   plain = np.asarray(plain) * STD + np.asarray(MEAN)
   np.testing.assert_allclose(_recolour(images), plain, atol=1e-5)
 
@@ -165,6 +168,7 @@ def test_values_stay_those_of_pixels():
   assert np.isfinite(values).all()
 
 
+@pytest.mark.slow
 def test_a_place_in_the_batch_decides_all_draws(images):
   fields = {'jitter': 0.4, 'hue': 0.1, 'grey': 0.2}
   whole = _recolour(images, **fields)

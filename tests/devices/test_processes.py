@@ -14,6 +14,7 @@ import jax
 import numpy as np
 import pytest
 import runs
+import small_networks
 
 from dbc_jax.devices import mesh, processes
 
@@ -27,7 +28,7 @@ def launch(tmp_path_factory):
   """Starts two processes of two devices each."""
   environment = os.environ | {
     'PATH': f'{pathlib.Path(sys.executable).parent}:{os.environ["PATH"]}',
-    'PYTHONPATH': str(ROOT),
+    'PYTHONPATH': f'{ROOT}:{ROOT / "tests"}',
     'JAX_COMPILATION_CACHE_DIR': str(tmp_path_factory.mktemp('cache')),
     # Most of the time would go into optimising what runs for seconds.
     'XLA_FLAGS': '--xla_backend_optimization_level=0',
@@ -54,7 +55,7 @@ def arguments(tmp_path_factory):
     f'--config.data.root={root}',
     '--config.data.stored_size=(24,12)',
     '--config.data.image_size=(24,12)',
-    '--config.model.name=resnet_tiny',
+    f'--config.model.name={small_networks.NAME}',
     '--config.model.embedding_dim=16',
     '--config.extract_batch_size=8',
     '--config.train.batch_size=8',

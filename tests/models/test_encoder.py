@@ -1,17 +1,25 @@
 """Shapes, norms, torch's padding, frozen stages, masks and bad arguments."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import linen as nn
+import small_networks
 
 from dbc_jax import models
+from dbc_jax.models import layers
 from dbc_jax.models.backbones import resnet
 
 
 def _images(shape, seed=0):
   return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+@functools.partial(jax.jit, static_argnames=('encoder', 'method'))
+def _apply(encoder, variables, images, method=None):
+  return encoder.apply(variables, images, method=method)
 
 
 @pytest.fixture(scope='module')
@@ -54,7 +62,7 @@ def test_resnet50_feature_map(last_stride, rows):
 
 def test_outputs_have_unit_length_and_stated_shapes(tiny):
   encoder, variables, images = tiny
-  embedding, feature = encoder.apply(variables, images)
+  embedding, feature = _apply(encoder, variables, images)
   assert embedding.shape == (3, 16)
   assert feature.shape == (3, 256)
   for x in (embedding, feature):
@@ -62,10 +70,10 @@ def test_outputs_have_unit_length_and_stated_shapes(tiny):
 
 
 def test_no_head_layers_means_the_feature_is_the_embedding():
-  encoder = models.create_encoder('resnet_tiny', head_layers=0)
+  encoder = models.create_encoder(small_networks.NAME, head_layers=0)
   images = _images((2, 16, 16, 3))
   variables = jax.jit(encoder.init)(jax.random.key(0), images)
-  embedding, feature = encoder.apply(variables, images)
+  embedding, feature = _apply(encoder, variables, images)
   np.testing.assert_array_equal(embedding, feature)
   assert 'head' not in variables['params']
 
@@ -100,7 +108,7 @@ def test_two_head_layers():
 def test_stride_two_pads_like_torch():
   # torch's Conv2d(padding=1, stride=2) puts the first window's centre on
   # pixel 0, 'SAME' on pixel 1: a kernel that copies its centre tells.
-  block = resnet.Bottleneck(width=1, stride=2, conv=_plain_conv, norm=_identity)
+  block = resnet.Bottleneck(width=1, stride=2, conv=layers.Conv, norm=_identity)
   x = jnp.arange(36.0).reshape(1, 6, 6, 1)
   variables = block.init(jax.random.key(0), x)
   params = jax.tree.map(jnp.zeros_like, variables['params'])
@@ -112,20 +120,14 @@ def test_stride_two_pads_like_torch():
   np.testing.assert_array_equal(out[0, ..., 0], x[0, ::2, ::2, 0])
 
 
-def _plain_conv(features, size, **kwargs):
-  kwargs.setdefault('padding', 'VALID')
-  return nn.Conv(features, size, use_bias=False, **kwargs)
-
-
 def _identity(name):
   del name
   return lambda x: x
 
 
+@pytest.mark.slow
 def test_frozen_stages_get_no_gradient_and_keep_their_statistics():
-  encoder = models.create_encoder(
-    'resnet_tiny', embedding_dim=8, frozen_stages=2
-  )
+  encoder = models.create_encoder('resnet8', embedding_dim=8, frozen_stages=2)
   images = _images((4, 32, 16, 3))
   variables = jax.jit(encoder.init)(jax.random.key(0), images)
 
@@ -158,22 +160,27 @@ def test_tracklet_is_the_mean_of_its_frames(tiny):
   """Of real frames alone: training/test_embed.py."""
   encoder, variables, images = tiny
   other = _images(images.shape, 1)
-  _, both = encoder.apply(variables, np.stack([images, other], axis=1))
-  _, twice = encoder.apply(variables, np.stack([images, images], axis=1))
-  _, single = encoder.apply(variables, images)
+  _, both = _apply(encoder, variables, np.stack([images, other], axis=1))
+  _, twice = _apply(encoder, variables, np.stack([images, images], axis=1))
+  _, single = _apply(encoder, variables, images)
   np.testing.assert_allclose(twice, single, atol=1e-5)
   assert np.abs(np.asarray(both - single)).max() > 1e-3
-  pooled = [encoder.apply(variables, x, method='pool') for x in (images, other)]
-  _, mean = encoder.apply(variables, np.mean(pooled, axis=0), method='finish')
+  pooled = [
+    _apply(encoder, variables, x, method='pool') for x in (images, other)
+  ]
+  middle = np.mean(pooled, axis=0)
+  _, mean = _apply(encoder, variables, middle, method='finish')
   np.testing.assert_allclose(both, mean, atol=1e-5)
 
 
 def test_bfloat16_arithmetic_keeps_float32_parameters_and_outputs():
-  encoder = models.create_encoder('resnet_tiny', dtype='bfloat16')
+  encoder = models.create_encoder(
+    small_networks.NAME, embedding_dim=8, dtype='bfloat16'
+  )
   images = _images((2, 16, 16, 3))
   variables = jax.jit(encoder.init)(jax.random.key(0), images)
   assert {x.dtype for x in jax.tree.leaves(variables)} == {jnp.dtype('float32')}
-  embedding, feature = encoder.apply(variables, images)
+  embedding, feature = _apply(encoder, variables, images)
   assert embedding.dtype == feature.dtype == jnp.float32
 
 

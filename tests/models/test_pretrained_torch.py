@@ -17,6 +17,7 @@ torch = pytest.importorskip('torch')
 import torch_resnet  # noqa: E402
 
 F = torch.nn.functional
+slow = pytest.mark.slow
 
 
 @pytest.fixture(scope='module')
@@ -60,10 +61,10 @@ def _torch_features(state, last_stride, images, size):
 @pytest.mark.parametrize(
   ('last_stride', 'native', 'size', 'suffix'),
   [
-    (2, (128, 64), (256, 128), 'pth'),
-    (1, (301, 143), (256, 128), 'safetensors'),
+    pytest.param(2, (128, 64), (256, 128), 'pth', marks=slow),
+    pytest.param(1, (301, 143), (256, 128), 'safetensors', marks=slow),
     (2, (97, 61), (97, 61), 'safetensors'),
-    (1, (64, 60), (97, 61), 'pth'),
+    pytest.param(1, (64, 60), (97, 61), 'pth', marks=slow),
   ],
 )
 def test_features_equal_torchs(state, saved, last_stride, native, size, suffix):

@@ -81,7 +81,6 @@ def watched(tmp_path_factory, market):
 def _run(root, workdir):
   """Two stages, with all that a config can put before and between them."""
   config = runs.small_config('market1501', root)
-  config.model.name = 'resnet_tiny'
   config.train.init = 'self_supervised'
   config.train.warmup_epochs = 1
   config.cluster.update(merge_percent=0.4, camera_centring=True)

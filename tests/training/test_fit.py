@@ -2,6 +2,7 @@
 
 import jax
 import numpy as np
+import pytest
 import runs
 
 from dbc_jax.data.frames import ResidentFrames
@@ -16,6 +17,7 @@ def _trainer(monkeypatch):
   return build.Parts(config)
 
 
+@pytest.mark.slow
 def test_a_state_between_epochs_is_all_that_the_rest_needs(monkeypatch):
   parts = _trainer(monkeypatch)
   step = parts.trainer.step

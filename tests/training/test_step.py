@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import small_networks
 
 from dbc_jax.data.augment import augment
 from dbc_jax.data.frames import ResidentFrames
@@ -43,7 +44,7 @@ def _float64_mode():
 
 @functools.cache
 def _network():
-  return float64.create('resnet_tiny', _SIZE, embedding_dim=16)
+  return float64.create(small_networks.NAME, _SIZE, embedding_dim=16)
 
 
 def _step(objective='memory'):

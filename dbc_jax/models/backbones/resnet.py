@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from dbc_jax.models import layers
+
 ModuleDef = Any
 
 
@@ -30,6 +32,8 @@ class ResNetSpec(NamedTuple):
 
 RESNETS: dict[str, ResNetSpec] = {
   'resnet50': ResNetSpec('bottleneck', (3, 4, 6, 3), 64, 'imagenet'),
+  # A ResNet-18 with a block more in its last stage.
+  'resnet2223': ResNetSpec('basic', (2, 2, 2, 3), 64, 'imagenet'),
   'resnet_tiny': ResNetSpec('bottleneck', (1, 1, 1), 16, 'small'),
   # The 6n + 2 family of He et al. (sec. 4.2), with a stem of stride 2.
   'resnet8': ResNetSpec('basic', (1, 1, 1), 16, 'small'),
@@ -87,23 +91,18 @@ class Bottleneck(nn.Module):
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
     out_channels = 4 * self.width
-    y = self.conv(self.width, (1, 1), name='conv1')(x)
+    y = self.conv(self.width, 1, name='conv1')(x)
     y = nn.relu(self.norm(name='bn1')(y))
-    # PARITY(torch): pad (1, 1); 'SAME' would pad (0, 1) at stride 2.
-    y = self.conv(
-      self.width, (3, 3), strides=self.stride, padding=1, name='conv2'
-    )(y)
+    y = self.conv(self.width, 3, self.stride, name='conv2')(y)
     y = nn.relu(self.norm(name='bn2')(y))
-    y = self.conv(out_channels, (1, 1), name='conv3')(y)
+    y = self.conv(out_channels, 1, name='conv3')(y)
     y = self.norm(name='bn3')(y)
     return nn.relu(self.shortcut(x, out_channels) + y)
 
   def shortcut(self, x: jax.Array, out_channels: int) -> jax.Array:
     if self.stride == 1 and x.shape[-1] == out_channels:
       return x
-    x = self.conv(
-      out_channels, (1, 1), strides=self.stride, name='downsample_conv'
-    )(x)
+    x = self.conv(out_channels, 1, self.stride, name='downsample_conv')(x)
     return self.norm(name='downsample_bn')(x)
 
 
@@ -112,11 +111,9 @@ class Basic(Bottleneck):
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
-    y = self.conv(
-      self.width, (3, 3), strides=self.stride, padding=1, name='conv1'
-    )(x)
+    y = self.conv(self.width, 3, self.stride, name='conv1')(x)
     y = nn.relu(self.norm(name='bn1')(y))
-    y = self.conv(self.width, (3, 3), padding=1, name='conv2')(y)
+    y = self.conv(self.width, 3, name='conv2')(y)
     y = self.norm(name='bn2')(y)
     return nn.relu(self.shortcut(x, self.width) + y)
 
@@ -147,35 +144,24 @@ class ResNet(nn.Module):
 
   @nn.compact
   def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-    conv = functools.partial(
-      nn.Conv,
-      use_bias=False,
-      padding='VALID',
-      dtype=self.dtype,
-      kernel_init=nn.initializers.variance_scaling(2.0, 'fan_out', 'normal'),
-    )
+    conv = functools.partial(layers.Conv, dtype=self.dtype)
 
     def norm_for(stage: int) -> ModuleDef:
       learn = train and stage >= self.frozen_stages
       return functools.partial(
-        nn.BatchNorm,
+        layers.BatchNorm,
         use_running_average=not learn,
-        momentum=0.9,  # PARITY(torch): its momentum 0.1
-        epsilon=1e-5,
-        dtype=self.dtype,
         axis_name=self.axis_name if learn else None,
+        dtype=self.dtype,
       )
 
     x = x.astype(self.dtype)
     size = 7 if self.stem == 'imagenet' else 3
-    x = conv(
-      self.width, (size, size), strides=2, padding=size // 2, name='stem_conv'
-    )(x)
+    x = conv(self.width, size, 2, name='stem_conv')(x)
     # The stem freezes together with the first stage.
     x = nn.relu(norm_for(0)(name='stem_bn')(x))
     if self.stem == 'imagenet':
-      around: Any = ((1, 1), (1, 1))  # flax's type hint knows names alone.
-      x = nn.max_pool(x, (3, 3), (2, 2), padding=around)
+      x = layers.max_pool(x)
     for stage, num_blocks in enumerate(self.stage_sizes):
       first_stride = 1 if stage == 0 else 2
       if stage == len(self.stage_sizes) - 1:

@@ -31,6 +31,7 @@ def test_equals_the_definition(clustered):
   assert got.min() > -1e-6
 
 
+@pytest.mark.slow
 def test_equals_dcor(clustered):
   # The first import ever compiles for half a minute; later ones find a cache.
   dcor = pytest.importorskip('dcor')

@@ -38,7 +38,9 @@ def test_options_written_out_cover_all_there_are():
       assert used == set(values)
 
 
-@pytest.mark.parametrize('criterion', ALL, ids=oracles.name_of)
+@pytest.mark.parametrize(
+  'criterion', oracles.with_slow_marks(ALL), ids=oracles.name_of
+)
 def test_the_matrix_holds_distance_and_weighted_price(criterion):
   x = oracles.unit_features(26, 4, seed=0)
   labels = oracles.random_labels(26, 9, seed=1)
@@ -134,6 +136,7 @@ def free_budget(criterion, shape, num_clusters):
   return 1.01 * float(str(error.value).split('at least ')[1].split(' ')[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('engine', ['dense', 'matrix_free'])
 def test_a_rule_from_outside_is_scipys_complete_linkage(outside, engine):
   x = oracles.unit_features(60, 5, seed=3)

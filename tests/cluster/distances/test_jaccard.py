@@ -83,7 +83,7 @@ def test_sets_are_extended_in_the_data_of_these_tests():
   assert (np.asarray(weighted) & ~shared).any()
 
 
-@pytest.mark.parametrize('num', [127, 128, 129, 300])
+@pytest.mark.parametrize('num', [129, *oracles.slow(127, 128, 300)])
 def test_sizes_around_the_block(num):
   x = oracles.unit_features(num, 8, seed=num)
   got = jaccard_distances(x, k1=8, k2=3)
@@ -134,7 +134,7 @@ def test_near_duplicates_are_told_apart():
 
 @pytest.mark.parametrize(
   'criterion',
-  [Criterion('average', 0.002), Criterion('ecluster', 0.9)],
+  oracles.slow(Criterion('average', 0.002), Criterion('ecluster', 0.9)),
   ids=oracles.name_of,
 )
 def test_clusters_merge_by_it(criterion):

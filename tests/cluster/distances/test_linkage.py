@@ -26,7 +26,10 @@ def test_equals_the_definition(linkage, between, num_clusters):
   np.testing.assert_allclose(got, expected, atol=1e-6)
 
 
-@pytest.mark.parametrize('num_clusters', [3, 512, 600, 1000])
+@pytest.mark.parametrize(
+  'num_clusters',
+  [600, *oracles.slow(3, 512, 1000)],
+)
 def test_many_blocks(num_clusters):
   rng = np.random.default_rng(2)
   dist = rng.random((1100, 1100))

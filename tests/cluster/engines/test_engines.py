@@ -43,16 +43,21 @@ def check_engines_agree(x, labels, num_merges, criterion):
 
 @pytest.mark.slow
 @pytest.mark.parametrize('criterion', oracles.CRITERIA, ids=oracles.name_of)
-@pytest.mark.parametrize('num_clusters', [90, 60])
+@pytest.mark.parametrize('num_clusters', [60, 40])
 def test_engines_agree(criterion, num_clusters):
-  x = oracles.unit_features(90, 6, seed=0)
-  labels = oracles.random_labels(90, num_clusters, seed=1)
+  x = oracles.unit_features(60, 6, seed=0)
+  labels = oracles.random_labels(60, num_clusters, seed=1)
   check_engines_agree(x, labels, num_clusters - 4, criterion)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   'criterion',
-  [Criterion('buc', 0.001), Criterion('ecluster', 0.9), ESTAT],
+  [
+    Criterion('buc', 0.001),
+    Criterion('ecluster', 0.9),
+    ESTAT,
+  ],
   ids=oracles.name_of,
 )
 def test_engines_agree_beyond_one_block(criterion):
@@ -88,8 +93,15 @@ def on_devices(count, monkeypatch, call):
   return call()
 
 
-@pytest.mark.parametrize('engine', ['dense', 'matrix_free'])
-@pytest.mark.parametrize('num_clusters', [1100, 300])
+@pytest.mark.parametrize(
+  ('engine', 'num_clusters'),
+  [
+    ('dense', 1100),
+    pytest.param('dense', 300, marks=pytest.mark.slow),
+    pytest.param('matrix_free', 300, marks=pytest.mark.slow),
+    pytest.param('matrix_free', 1100, marks=pytest.mark.slow),
+  ],
+)
 def test_devices_change_nothing(engine, num_clusters, monkeypatch):
   assert len(jax.local_devices()) >= 4
   x = oracles.unit_features(1100, 8, seed=5)

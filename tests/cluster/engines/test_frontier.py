@@ -25,7 +25,11 @@ def check_against_brute_force(criterion, x, dist, labels, num_merges, **given):
   np.testing.assert_array_equal(got.labels, expected_labels)
 
 
-@pytest.mark.parametrize('criterion', oracles.CRITERIA, ids=oracles.name_of)
+@pytest.mark.parametrize(
+  'criterion',
+  oracles.with_slow_marks(oracles.CRITERIA[::-1]),
+  ids=oracles.name_of,
+)
 def test_equals_brute_force(criterion):
   x = oracles.unit_features(45, 5, seed=0)
   labels = oracles.random_labels(45, 26, seed=1)
@@ -33,6 +37,7 @@ def test_equals_brute_force(criterion):
   check_against_brute_force(criterion, x, dist, labels, 25)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('criterion', oracles.CRITERIA, ids=oracles.name_of)
 def test_equals_brute_force_from_singletons(criterion):
   x = oracles.unit_features(26, 5, seed=20)
@@ -41,6 +46,7 @@ def test_equals_brute_force_from_singletons(criterion):
   check_against_brute_force(criterion, x, dist, labels, 25)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   'criterion',
   [c for c in oracles.CRITERIA if not c.squared],
@@ -171,7 +177,7 @@ def test_duplicates_merge_first_in_order():
   assert not got.scores.any()
 
 
-@pytest.mark.parametrize('name', ['buc', 'ecluster'])
+@pytest.mark.parametrize('name', ['ecluster', *oracles.slow('buc')])
 def test_the_loop_never_copies_what_is_large(name):
   k, dim = 640, 24
   x = oracles.unit_features(k, dim, seed=11)

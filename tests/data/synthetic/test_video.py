@@ -61,6 +61,7 @@ def test_tracklets_are_of_unequal_lengths(dataset) -> None:
     assert lengths.mean() > np.median(lengths)
 
 
+@pytest.mark.slow
 def test_same_seed_same_frames_other_seed_other_frames() -> None:
   first, first_truth = video_lib.load(seed=3, **SMALL)
   again, again_truth = video_lib.load(seed=3, **SMALL)
