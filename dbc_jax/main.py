@@ -1,7 +1,6 @@
 """Command line: trains and clusters what a config describes."""
 
 import logging
-import os
 import pathlib
 import sys
 
@@ -10,7 +9,9 @@ from absl import app, flags
 from absl import logging as absl_logging
 from ml_collections import config_flags
 
-from dbc_jax.devices import processes
+from dbc_jax.devices import mesh, processes
+from dbc_jax.devices.compilation_cache import use_compilation_cache
+from dbc_jax.devices.host_memory import keep_freed_memory
 from dbc_jax.run import config as config_lib
 from dbc_jax.run import job
 
@@ -40,6 +41,12 @@ _NUM_PROCESSES = flags.DEFINE_integer(
 _PROCESS_ID = flags.DEFINE_integer(
   'process_id', None, 'Elsewhere: which one this is, from 0.'
 )
+_CACHE = flags.DEFINE_bool(
+  'compilation_cache',
+  True,
+  'Keeps compiled programs, 1 GiB at most, for the next run: in '
+  "JAX_COMPILATION_CACHE_DIR, else in dbc_jax/jax of the user's cache folder.",
+)
 
 
 def main(argv: list[str]) -> None:
@@ -55,12 +62,8 @@ def main(argv: list[str]) -> None:
   log.setLevel(logging.INFO)
   log.propagate = False
 
-  if not jax.config.values['jax_compilation_cache_dir']:
-    cache = os.environ.get('XDG_CACHE_HOME') or pathlib.Path.home() / '.cache'
-    jax.config.update(
-      'jax_compilation_cache_dir', str(pathlib.Path(cache, 'dbc_jax', 'jax'))
-    )
-
+  if _CACHE.value:
+    use_compilation_cache()
   config = config_lib.with_added_fields(_CONFIG.value)
   workdir = _WORKDIR.value
   if workdir is None:
@@ -75,6 +78,8 @@ def main(argv: list[str]) -> None:
       _PROCESS_ID.value,
       detect=_DISTRIBUTED.value,
     )
+    if mesh.host_is_device():
+      keep_freed_memory()
     if not processes.is_first():
       log.setLevel(logging.WARNING)
     if processes.count() > 1:

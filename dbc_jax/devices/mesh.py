@@ -18,6 +18,12 @@ from dbc_jax.devices import processes
 AXIS_NAME = 'devices'
 Device = Any  # A `jax.Device`, which is no type to a type checker.
 _pmap = functools.partial(jax.pmap, axis_name=AXIS_NAME)
+# What XLA leaves to its library YNN on a CPU, where it is the faster one
+# (docs/performance.md): in training sums alone, in a forward pass nothing.
+# Products and convolutions then run on Eigen.
+_LIBRARY = 'xla_cpu_experimental_ynn_fusion_type'
+_IN_TRAINING = 'LIBRARY_FUSION_TYPE_REDUCE'
+_IN_A_FORWARD_PASS = ''
 
 
 def devices() -> list[Device]:
@@ -129,9 +135,10 @@ def parallel_update(
   Returns:
     The same signature; `batch` is what `shard` returns.
   """
-  return _pmap(
+  mapped = _pmap(
     step, in_axes=(None, 0), out_axes=(None, None), devices=devices()
   )
+  return _with_library(mapped, _IN_TRAINING)
 
 
 def parallel_epoch(
@@ -159,20 +166,42 @@ def parallel_epoch(
 def parallel_map(
   function: Callable[..., Any],
   chosen: Sequence[Device] | None = None,
+  *,
+  is_network: bool = False,
 ) -> Callable[..., Any]:
   """Compiles `function(state, batch) -> outputs`, rows in and rows out.
 
   Args:
     function: maps [B/n, ...] to a tree of [B/n, ...] on each device.
     chosen: the devices; all of them if left out.
+    is_network: most of its work are convolutions.
 
   Returns:
     The same signature, from what `shard` returns to the like; `unshard` brings
     it to the host.
   """
-  return _pmap(
+  mapped = _pmap(
     function, in_axes=(None, 0), out_axes=0, devices=chosen or devices()
   )
+  return _with_library(mapped, _IN_A_FORWARD_PASS) if is_network else mapped
+
+
+@functools.cache
+def _knows_library() -> bool:
+  """Whether this XLA has the option, which is experimental."""
+  try:
+    jax.jit(lambda: 0, compiler_options={_LIBRARY: ''}).lower().compile()
+  except jax.errors.JaxRuntimeError:
+    return False
+  return True
+
+
+def _with_library(mapped: Callable[..., Any], parts: str) -> Callable[..., Any]:
+  """The same call, compiled with what a CPU is fast with."""
+  # A pmap over several processes is none that jit could take in.
+  if not host_is_device() or processes.count() > 1 or not _knows_library():
+    return mapped
+  return jax.jit(mapped, compiler_options={_LIBRARY: parts})
 
 
 def unshard(outputs: Any) -> Any:

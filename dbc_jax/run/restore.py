@@ -13,6 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from dbc_jax.data import load_configured, pipeline, samples_of
+from dbc_jax.devices.compilation_cache import use_compilation_cache
 from dbc_jax.run import build, selection
 from dbc_jax.run import config as config_lib
 from dbc_jax.run import workdir as workdir_lib
@@ -68,6 +69,7 @@ def restore_run(workdir: Path, stage: str = 'chosen') -> RestoredRun:
     ValueError: no run, no complete stage yet, or no checkpoint of the stage;
       names those that there are.
   """
+  use_compilation_cache()
   parts = build.Parts(_read_config(workdir))
   folder = workdir / workdir_lib.CHECKPOINTS
   # A store makes its folder, so it is opened only where there is one.

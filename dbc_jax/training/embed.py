@@ -43,7 +43,7 @@ def make_extractor(
     images = augment_lib.resize(images, image_size)
     return cast(jax.Array, encoder.apply(variables, images, method='pool'))
 
-  mapped_pool = mesh.parallel_map(pool)
+  mapped_pool = mesh.parallel_map(pool, is_network=True)
   mapped_finish = mesh.parallel_map(
     functools.partial(encoder.apply, method='finish')
   )

@@ -63,8 +63,7 @@ def test_a_folder_of_tracklets(tmp_path):
 
 def test_the_synthetic_tracklets_from_end_to_end(tmp_path):
   config = runs.small_config('demo_video', '')
-  config.data.stored_size = config.data.image_size = (64, 32)
-  config.model.name = 'resnet_tiny'
+  config.data.stored_size = config.data.image_size = (32, 16)
   config.data.num_frames = 2
   config.data.max_frames = 4
   config.train.batch_size = 32

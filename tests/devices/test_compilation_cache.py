@@ -1,0 +1,45 @@
+"""Programs are kept in the user's folder, within bounds, unless told else."""
+
+import subprocess
+import sys
+
+from dbc_jax.devices import compilation_cache
+
+_SCRIPT = """
+import jax
+from dbc_jax.devices.compilation_cache import use_compilation_cache
+
+use_compilation_cache()
+jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)
+jax.jit(lambda x: x + 1)(1.0)
+print(jax.config.values['jax_compilation_cache_max_size'])
+"""
+
+
+def _run(folder, **environment):
+  done = subprocess.run(
+    [sys.executable, '-c', _SCRIPT],
+    env={'JAX_PLATFORMS': 'cpu', 'XDG_CACHE_HOME': str(folder), **environment},
+    capture_output=True,
+    text=True,
+    check=True,
+  )
+  return int(done.stdout), sorted(p.name for p in folder.rglob('*-cache'))
+
+
+def test_programs_are_kept_within_bounds(tmp_path):
+  size, kept = _run(tmp_path)
+  assert size == compilation_cache.MAX_BYTES
+  assert kept
+
+
+def test_jax_can_be_told_to_keep_none(tmp_path):
+  assert not _run(tmp_path, JAX_ENABLE_COMPILATION_CACHE='false')[1]
+
+
+def test_a_folder_that_jax_was_told_comes_first(tmp_path):
+  folder = tmp_path / 'told'
+  size, kept = _run(tmp_path, JAX_COMPILATION_CACHE_DIR=str(folder))
+  assert size != compilation_cache.MAX_BYTES
+  assert kept
+  assert [*tmp_path.iterdir()] == [folder]
