@@ -147,7 +147,8 @@ def create_encoder(
   memory in training.
 
   Args:
-    name: 'resnet50', or 'resnet_tiny' / 'resnet8' for small crops; or
+    name: 'resnet50', 'resnet2223' (basic blocks, a third of its cost), or
+      'resnet_tiny' / 'resnet8' for small crops; or
       'package.module:NAME' of a family elsewhere.
     embedding_dim: width E of the head's output; without effect where
       head_layers is 0.
