@@ -5,7 +5,9 @@
 Parts:
   overhead  augmentation, memory loss and memory update, over the bare forward,
             backward and update of ResNet-50 at 256 x 128
-  torch     the step beside torch's on the same network, batch and threads
+  torch     training and forward pass of three networks beside torch's, in both
+            its memory formats, on the same batch and threads; --keep_memory
+            lets both keep what they free, as dbc_jax.main does
   device    the compiled epoch on an accelerator: images a second, and the share
             of the chip's peak that XLA counts (--peak_tflops, 989 for an H200's
             dense bfloat16)
@@ -16,6 +18,7 @@ Parts:
 """
 
 import dataclasses
+import functools
 import json
 import os
 import pathlib
@@ -35,18 +38,28 @@ from configs import ecluster
 from dbc_jax.data.frames import ResidentFrames
 from dbc_jax.data.split import Split
 from dbc_jax.devices import mesh
+from dbc_jax.devices.host_memory import keep_freed_memory
 from dbc_jax.run import build, job
 from dbc_jax.training.objectives import Outputs
 from dbc_jax.training.step import Step, TrainState, init_variables
 
 PARTS = ('overhead', 'torch', 'device', 'run')
 SIZE, STORED = (256, 128), (128, 64)
+# Of `torch`: size of images, batch, stride of the last stage, and how many
+# times --repeats each is called.
+BESIDE_TORCH = {
+  'resnet50': (SIZE, 16, 2, 2),
+  'resnet2223': ((128, 64), 32, 1, 6),
+  'resnet_tiny': ((64, 32), 64, 2, 30),
+}
+FEATURES = {'resnet50': 2048, 'resnet2223': 512, 'resnet_tiny': 256}
 CAPACITY = 12936
 
 _PARTS = flags.DEFINE_list('parts', [*PARTS[:2]], 'What to run.')
 _REPEATS = flags.DEFINE_integer('repeats', 3, 'Calls of which to take medians.')
 _BATCH = flags.DEFINE_integer('batch_size', 256, 'Of `device` and `run`.')
 _DTYPE = flags.DEFINE_string('dtype', 'bfloat16', 'Of `device` and `run`.')
+_KEEP = flags.DEFINE_bool('keep_memory', False, 'In `torch`: see there.')
 _PEAK = flags.DEFINE_float('peak_tflops', 989.0, 'Of the chip, in this dtype.')
 _ROOT = flags.DEFINE_string('root', '', 'Market-1501, for `run`; or none.')
 _WORKDIR = flags.DEFINE_string('workdir', '', 'Of `run`; or a temporary one.')
@@ -113,11 +126,11 @@ def timed(step: Step, batch: dict[str, np.ndarray]) -> Callable[[], Any]:
   return lambda: compiled(state, given)
 
 
-def ready(size: int) -> dict[str, np.ndarray]:
+def ready(batch: int, size: tuple[int, int] = SIZE) -> dict[str, np.ndarray]:
   """Images as the network sees them."""
   rng = np.random.default_rng(0)
-  images = rng.standard_normal((size, *SIZE, 3), np.float32)
-  return {'images': images, 'labels': np.zeros(size, np.int32)}
+  images = rng.standard_normal((batch, *size, 3), np.float32)
+  return {'images': images, 'labels': np.zeros(batch, np.int32)}
 
 
 def overhead() -> None:
@@ -138,34 +151,81 @@ def overhead() -> None:
 
 
 def torch() -> None:
-  """The bare step beside torch's, at batch 16 in float32."""
+  """Three networks beside torch's, taking turns, in float32."""
+  kept = _KEEP.value and keep_freed_memory()
+  print(f'\nimages/s; freed memory is {"" if kept else "not "}kept')
+  print('| network | | here | channels last | channels first |')
+  print('|---|---|---|---|---|')
+  for name, (size, batch, last_stride, times) in BESIDE_TORCH.items():
+    calls = here(name, size, batch, last_stride)
+    for which in ('channels_last', 'contiguous_format'):
+      calls |= in_torch(name, size, batch, last_stride, which)
+    seconds = medians(calls, times * _REPEATS.value)
+    for what in ('training', 'forward'):
+      rates = [
+        f'{batch / seconds[who, what]:,.1f}'
+        for who in ('here', 'channels_last', 'contiguous_format')
+      ]
+      print(f'| {name} | {what} | {" | ".join(rates)} |', flush=True)
+
+
+def here(
+  name: str, size: tuple[int, int], batch: int, last_stride: int
+) -> dict[Any, Callable[[], Any]]:
+  """A bare training step and a forward pass of a network."""
+  config = ecluster.get_config('market1501')
+  config.model.update(name=name, last_stride=last_stride)
+  config.model.embedding_dim = FEATURES[name]
+  step = bare_step(build.Parts(config).trainer.step)
+  variables = init_variables(step.encoder, jax.random.key(0), size)
+  state = step.start(variables, (), step=0, rng=jax.random.key(0))
+  state = mesh.replicate(state._replace(learning_rate=jnp.float32(1e-3)))
+  given = mesh.shard(ready(batch, size))
+  update = mesh.parallel_update(step)
+  variables = mesh.replicate(variables)
+  pool = mesh.parallel_map(
+    functools.partial(step.encoder.apply, method='pool'), is_network=True
+  )
+  return {
+    ('here', 'training'): lambda: update(state, given),
+    ('here', 'forward'): lambda: pool(variables, given['images']),
+  }
+
+
+def in_torch(
+  name: str, size: tuple[int, int], batch: int, last_stride: int, which: str
+) -> dict[Any, Callable[[], Any]]:
+  """The same in torch, in one of its memory formats."""
   import torch as peer  # Only this part needs it.
 
-  from tests.torch_resnet import ResNet
+  from tests import torch_resnet
 
   peer.set_num_threads(os.cpu_count())
+  memory_format = getattr(peer, which)
+  backbone, width = torch_resnet.create(name, last_stride), FEATURES[name]
   network = peer.nn.Sequential(
-    ResNet((3, 4, 6, 3)), peer.nn.Linear(2048, 2048), peer.nn.BatchNorm1d(2048)
-  )
+    backbone, peer.nn.Linear(width, width), peer.nn.BatchNorm1d(width)
+  ).to(memory_format=memory_format)
   sgd = peer.optim.SGD(
     network.parameters(), 1e-3, momentum=0.9, weight_decay=5e-4, nesterov=True
   )
-  batch = ready(16)
-  images = peer.from_numpy(batch['images'].transpose(0, 3, 1, 2).copy())
+  images = ready(batch, size)['images'].transpose(0, 3, 1, 2).copy()
+  images = peer.from_numpy(images).to(memory_format=memory_format)
 
-  def torch_step() -> tuple[()]:
+  def training() -> tuple[()]:
+    network.train()
     sgd.zero_grad()
     peer.nn.functional.normalize(network(images)).mean().backward()
     sgd.step()
     return ()
 
-  bare = timed(bare_step(parts_of().trainer.step), batch)
-  seconds = medians({'torch': torch_step, 'JAX': bare}, _REPEATS.value)
-  ours, theirs = 16 / seconds['JAX'], 16 / seconds['torch']
-  print(
-    f'\nbatch 16, images/s: torch {peer.__version__} {theirs:.1f}, JAX '
-    f'{ours:.1f}, {ours / theirs:.2f} of torch'
-  )
+  def forward() -> tuple[()]:
+    network.eval()
+    with peer.inference_mode():
+      backbone(images)
+    return ()
+
+  return {(which, 'training'): training, (which, 'forward'): forward}
 
 
 def device() -> None:

@@ -1,9 +1,9 @@
 """What the C library does with memory that a step has freed.
 
 By default glibc gives large blocks back to the system, and the next step pays
-for every page of 4 KB anew. Kept, and in pages of 2 MB, they cost nothing:
-ResNet-50 trains a fifth faster, and its process keeps a third more memory
-(docs/performance.md).
+for every page of 4 KB anew. Kept, and in pages of 2 MB, they cost nothing: a
+small network trains a third faster. The process keeps its peak, which is
+higher, too (docs/performance.md).
 """
 
 import ctypes

@@ -201,7 +201,11 @@ def _with_library(mapped: Callable[..., Any], parts: str) -> Callable[..., Any]:
   # A pmap over several processes is none that jit could take in.
   if not host_is_device() or processes.count() > 1 or not _knows_library():
     return mapped
-  return jax.jit(mapped, compiler_options={_LIBRARY: parts})
+
+  def on_devices(*arguments: Any) -> Any:
+    return mapped(*arguments)
+
+  return jax.jit(on_devices, compiler_options={_LIBRARY: parts})
 
 
 def unshard(outputs: Any) -> Any:

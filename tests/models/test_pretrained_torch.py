@@ -81,6 +81,27 @@ def test_features_equal_torchs(state, saved, last_stride, native, size, suffix):
     assert _relative(got[image], expected[image]) < 1e-4
 
 
+@pytest.mark.parametrize('name', ['resnet2223', 'resnet_tiny'])
+@pytest.mark.parametrize('last_stride', [1, 2])
+def test_other_networks_equal_their_twins(name, last_stride, tmp_path):
+  twin = torch_resnet.create(name, last_stride)
+  torch_resnet.randomize(twin, 1)
+  torch.save(twin.state_dict(), tmp_path / 'net.pth')
+  variables = models.load_pretrained(tmp_path / 'net.pth', _blank(name))
+  encoder = models.create_encoder(
+    name, embedding_dim=4, last_stride=last_stride
+  )
+  images = np.random.default_rng(2).standard_normal((2, 64, 40, 3), np.float32)
+  got = jax.jit(functools.partial(encoder.apply, method='pool'))(
+    variables, images
+  )
+  with torch.no_grad():
+    expected = twin(torch.from_numpy(images).permute(0, 3, 1, 2)).numpy()
+  assert _relative(expected[0], expected[1]) > 0.01
+  for image in range(2):
+    assert _relative(got[image], expected[image]) < 1e-4
+
+
 def _relative(a, b):
   return np.linalg.norm(a - b) / np.linalg.norm(b)
 
