@@ -45,7 +45,8 @@ _CACHE = flags.DEFINE_bool(
   'compilation_cache',
   True,
   'Keeps compiled programs, 1 GiB at most, for the next run: in '
-  "JAX_COMPILATION_CACHE_DIR, else in dbc_jax/jax of the user's cache folder.",
+  "JAX_COMPILATION_CACHE_DIR, else in dbc_jax/programs of the user's cache "
+  'folder.',
 )
 
 

@@ -11,7 +11,7 @@ MAX_BYTES = 2**30
 
 
 def use_compilation_cache() -> None:
-  """Keeps compiled programs in the user's cache folder, dbc_jax/jax.
+  """Keeps compiled programs in the user's cache folder, dbc_jax/programs.
 
   What JAX itself was told comes first: a folder of JAX_COMPILATION_CACHE_DIR,
   or none with JAX_ENABLE_COMPILATION_CACHE=false.
@@ -19,6 +19,8 @@ def use_compilation_cache() -> None:
   if jax.config.values['jax_compilation_cache_dir']:
     return
   cache = os.environ.get('XDG_CACHE_HOME') or pathlib.Path.home() / '.cache'
-  folder = pathlib.Path(cache, 'dbc_jax', 'jax')
+  # Builds before kept theirs in dbc_jax/jax without a bound. In such a folder a
+  # bounded cache writes nothing: it misses the times of use.
+  folder = pathlib.Path(cache, 'dbc_jax', 'programs')
   jax.config.update('jax_compilation_cache_dir', str(folder))
   jax.config.update('jax_compilation_cache_max_size', MAX_BYTES)

@@ -34,7 +34,7 @@ def keep_freed_memory() -> bool:
   )
   if is_set or platform.libc_ver()[0] != 'glibc':
     return False
-  c = ctypes.CDLL(None, use_errno=True)
+  c = ctypes.CDLL(None)
   # One heap for all threads, which never shrinks and holds blocks of any size.
   for option, value in (
     (_ARENA_MAX, 1),

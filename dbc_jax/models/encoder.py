@@ -147,9 +147,9 @@ def create_encoder(
   memory in training.
 
   Args:
-    name: 'resnet50', 'resnet2223' (basic blocks, a third of its cost), or
-      'resnet_tiny' / 'resnet8' for small crops; or
-      'package.module:NAME' of a family elsewhere.
+    name: 'resnet50', 'resnet2223' (of basic blocks), or 'resnet_tiny' /
+      'resnet8' for small crops; or 'package.module:NAME' of a family
+      elsewhere.
     embedding_dim: width E of the head's output; without effect where
       head_layers is 0.
     head_layers: 1 (E-cluster's and BUC's code), 2 (DBC's text), or 0: no

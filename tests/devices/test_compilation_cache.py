@@ -33,6 +33,15 @@ def test_programs_are_kept_within_bounds(tmp_path):
   assert kept
 
 
+def test_the_folder_of_earlier_builds_is_no_hindrance(tmp_path):
+  earlier = tmp_path / 'dbc_jax' / 'jax'
+  earlier.mkdir(parents=True)
+  # Without a bound no time of use stands beside a program.
+  (earlier / 'program-cache').write_bytes(b'of an earlier build')
+  _, kept = _run(tmp_path)
+  assert len(kept) > 1
+
+
 def test_jax_can_be_told_to_keep_none(tmp_path):
   assert not _run(tmp_path, JAX_ENABLE_COMPILATION_CACHE='false')[1]
 

@@ -40,7 +40,8 @@ def _run(**environment):
 
 
 @pytest.mark.skipif(
-  host_memory.platform.libc_ver()[0] != 'glibc', reason='another C library'
+  host_memory.platform.libc_ver()[0] != 'glibc',
+  reason='what is set is a setting of glibc',
 )
 def test_what_is_freed_is_not_faulted_in_again():
   changed, faults = _run()
