@@ -17,6 +17,8 @@ def _command(*arguments, cwd):
   environment = {k: v for k, v in os.environ.items() if k != 'XLA_FLAGS'}
   environment['PYTHONPATH'] = str(ROOT)
   environment['XDG_CACHE_HOME'] = str(cwd / 'cache')
+  # By default only programs that took a second to compile are kept.
+  environment['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0'
   return subprocess.run(
     [sys.executable, '-m', 'dbc_jax.main', *arguments],
     cwd=cwd,
@@ -49,8 +51,8 @@ def test_folder_run_by_its_default_workdir(tmp_path):
   workdir = tmp_path / 'runs' / 'ecluster-folder-small'
   assert (workdir / 'clusters.csv').exists()
   assert 'kept stage 1 (chosen without labels' in result.stdout
-  # Programs that took long to compile, for the next run.
-  assert any((tmp_path / 'cache' / 'dbc_jax' / 'jax').iterdir())
+  # Programs, for the next run.
+  assert any((tmp_path / 'cache' / 'dbc_jax' / 'programs').iterdir())
   # Not on a terminal: log lines and no bar.
   assert '\r' not in result.stderr
   assert '%|' not in result.stderr
