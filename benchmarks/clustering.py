@@ -21,15 +21,14 @@ import pathlib
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 
 import jax
-import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
 from absl import app, flags
 
 from benchmarks.measuring import Peak, medians
+from benchmarks.stages import merging, product, random_features
 from dbc_jax.cluster import Criterion, jaccard_distances, merge_clusters
 
 SIZE, NUM_MERGES = 12936, 646
@@ -49,34 +48,12 @@ _FIGURES = flags.DEFINE_string('figures', '', 'Folder for the scaling plot.')
 _CHILD = flags.DEFINE_string('child', '', 'Used by the part `memory`.')
 
 
-def random_features(num: int, dim: int, seed: int = 0) -> np.ndarray:
-  """[num, dim] float32 of unit length, some 17 around each of many centres."""
-  rng = np.random.default_rng(seed)
-  centres = rng.standard_normal((max(1, num // 17), dim), np.float32)
-  x = centres[rng.integers(len(centres), size=num)]
-  x += rng.standard_normal((num, dim), np.float32)
-  return x / np.linalg.norm(x, axis=1, keepdims=True)
-
-
 def features(num: int, dim: int) -> np.ndarray:
   """Those of the file, as far as they reach, else random ones."""
   if _FEATURES.value and dim == 512:
     x = np.load(_FEATURES.value)['features'].astype(np.float32)[:num]
     return x / np.linalg.norm(x, axis=1, keepdims=True)
   return random_features(num, dim)
-
-
-def merging(
-  x: np.ndarray, num_merges: int, criterion: Criterion
-) -> Callable[[], object]:
-  """A call of merge_clusters from single samples."""
-  return lambda: merge_clusters(x, np.arange(len(x)), num_merges, criterion)
-
-
-def product(x: np.ndarray) -> Callable[[], object]:
-  """The bare product, on the same device."""
-  array, multiply = jnp.asarray(x), jax.jit(lambda a: a @ a.T)
-  return lambda: multiply(array)
 
 
 def stage() -> None:

@@ -1,6 +1,6 @@
 """What a training step and a whole run cost.
 
-  python -m benchmarks.train [--parts=overhead,torch,device,run]
+  python -m benchmarks.train [--parts=overhead,torch,device,merge,run]
 
 Parts:
   overhead  augmentation, memory loss and memory update, over the bare forward,
@@ -11,6 +11,8 @@ Parts:
   device    the compiled epoch on an accelerator: images a second, and the share
             of the chip's peak that XLA counts (--peak_tflops, 989 for an H200's
             dense bfloat16)
+  merge     a stage of 646 merges of 12,936 x 2048, and one of a single merge:
+            with the loop where `dbc_jax` runs it, and on the device
   run       a whole run of Market-1501's size, by part, on images of the demo
             under its names, or --root; for an accelerator
 
@@ -26,6 +28,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from typing import Any
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -34,7 +37,9 @@ from absl import app, flags
 
 from benchmarks.market_files import written_market
 from benchmarks.measuring import medians
+from benchmarks.stages import merging, product, random_features
 from configs import ecluster
+from dbc_jax.cluster import Criterion
 from dbc_jax.data.frames import ResidentFrames
 from dbc_jax.data.split import Split
 from dbc_jax.devices import mesh
@@ -43,7 +48,7 @@ from dbc_jax.run import build, job
 from dbc_jax.training.objectives import Outputs
 from dbc_jax.training.step import Step, TrainState, init_variables
 
-PARTS = ('overhead', 'torch', 'device', 'run')
+PARTS = ('overhead', 'torch', 'device', 'merge', 'run')
 SIZE, STORED = (256, 128), (128, 64)
 # Of `torch`: size of images, batch, stride of the last stage, and how many
 # times --repeats each is called.
@@ -263,6 +268,23 @@ def device() -> None:
   )
 
 
+def merge() -> None:
+  """A stage, with its loop on the host and on the device."""
+  x = random_features(CAPACITY, 2048)
+  print('\nmerges | product, s | loop as it is, s | loop on the device, s')
+  for merges in (1, 646):
+    stage = merging(x, merges, Criterion('ecluster', 0.9))
+
+    def on_the_device(stage: Callable[[], Any] = stage) -> Any:
+      with mock.patch.object(mesh, 'for_small_steps', lambda tree: tree):
+        return stage()
+
+    calls = {'product': product(x), 'as it is': stage, 'device': on_the_device}
+    seconds = medians(calls, _REPEATS.value)
+    row = ' | '.join(f'{seconds[name]:.3f}' for name in calls)
+    print(f'{merges} | {row}', flush=True)
+
+
 def run() -> None:
   """A whole run, by part."""
   with tempfile.TemporaryDirectory() as folder:
@@ -295,7 +317,7 @@ def main(argv: list[str]) -> None:
   del argv
   print(f'jax {jax.__version__} on {jax.devices()}')
   for part in _PARTS.value:
-    {p.__name__: p for p in (overhead, torch, device, run)}[part]()
+    {p.__name__: p for p in (overhead, torch, device, merge, run)}[part]()
 
 
 if __name__ == '__main__':

@@ -123,6 +123,22 @@ def host_is_device() -> bool:
   return local_devices()[0].platform == 'cpu'
 
 
+def for_small_steps(tree: Any) -> Any:
+  """Arrays where a long loop of small steps is fast: a GPU's go to the host.
+
+  A GPU starts every operation of every step anew, which costs more than the
+  operation. A TPU does not, and a CPU is where they are. They stay where they
+  are, too, if JAX was told to leave out the CPU (JAX_PLATFORMS=cuda).
+  """
+  if local_devices()[0].platform != 'gpu':
+    return tree
+  try:
+    host = jax.local_devices(backend='cpu')[0]
+  except RuntimeError:
+    return tree
+  return jax.device_put(tree, host)
+
+
 def parallel_update(
   step: Callable[..., tuple[Any, Any]],
 ) -> Callable[..., tuple[Any, Any]]:

@@ -1,5 +1,7 @@
 """What is compiled for a CPU with options computes what it does without."""
 
+import types
+
 import jax
 import numpy as np
 import pytest
@@ -29,3 +31,28 @@ def test_an_option_that_xla_lacks_is_noticed(monkeypatch):
   monkeypatch.setattr(mesh, '_LIBRARY', 'xla_cpu_no_such_option')
   assert not mesh._knows_library()
   mesh._knows_library.cache_clear()
+
+
+def _pretend_a_gpu(monkeypatch):
+  gpu = types.SimpleNamespace(platform='gpu')
+  monkeypatch.setattr(mesh, 'local_devices', lambda: [gpu])
+
+
+def test_small_steps_of_a_gpu_run_on_the_host(monkeypatch):
+  tree = {'x': jax.device_put(np.arange(3), jax.devices()[2])}
+  assert mesh.for_small_steps(tree) is tree
+  _pretend_a_gpu(monkeypatch)
+  moved = mesh.for_small_steps(tree)['x']
+  assert moved.devices() == {jax.devices()[0]}
+  np.testing.assert_array_equal(moved, np.arange(3))
+
+
+def test_small_steps_stay_where_jax_has_no_host(monkeypatch):
+  _pretend_a_gpu(monkeypatch)
+
+  def none(backend):
+    raise RuntimeError(f'Unknown backend {backend}')
+
+  monkeypatch.setattr(jax, 'local_devices', none)
+  tree = {'x': np.arange(3)}
+  assert mesh.for_small_steps(tree) is tree

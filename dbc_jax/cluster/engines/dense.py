@@ -9,40 +9,34 @@ from jax import Array, lax
 from jax.typing import ArrayLike
 
 from dbc_jax.cluster.criteria.criterion import Criterion
-from dbc_jax.cluster.criteria.means import Means
-from dbc_jax.cluster.criteria.rule import Terms
 from dbc_jax.cluster.distances import panels
 from dbc_jax.cluster.distances.sources import Source
-from dbc_jax.cluster.engines import frontier as frontier_lib
 from dbc_jax.cluster.engines.choice import slot_capacity
-from dbc_jax.cluster.engines.frontier import Frontier, best_row, search
+from dbc_jax.cluster.engines.frontier import (
+  Best,
+  Frontier,
+  best_row,
+  merge_best,
+  search,
+  start_frontier,
+)
 from dbc_jax.cluster.engines.ranked import rank_merges
 from dbc_jax.cluster.scores import cluster_terms, score_matrix
+from dbc_jax.devices import mesh
 
 _BLOCK_SIZE = 64
 
 
-@functools.partial(
-  jax.jit, static_argnames='form', donate_argnames=('inter', 'means')
-)
-def merge_loop(
-  form: Criterion,
-  weight: ArrayLike,
-  inter: Array,
-  terms: Terms,
-  means: Means,
-  features: Array,
-  num_clusters: ArrayLike,
-  num_merges: ArrayLike,
-) -> tuple[Array, Array, tuple[Array, Means]]:
-  """Slot pairs (kept, absorbed) [C-1, 2] and scores [C-1] of the best merges.
+def _row_links(inter: Array, rows: Array) -> Array:
+  # With M[i] or a dynamic slice XLA copies all of M in a loop; `take` none.
+  return jnp.take(inter, rows, axis=0)
 
-  Only the first num_merges are filled, and only the first num_clusters slots
-  used, which compiles once for any number of either. Each merge costs O(C) for
-  itself and for each row searched. Uses up `inter` [C, C] and `means`, which
-  therefore come without their features, and returns them as the third, else XLA
-  would work on copies.
-  """
+
+@functools.partial(jax.jit, static_argnames='form')
+def search_all(
+  form: Criterion, weight: ArrayLike, inter: Array, frontier: Frontier
+) -> Frontier:
+  """Searches every row of `inter` [C, C], in blocks."""
   capacity = len(inter)
   block = min(_BLOCK_SIZE, capacity)
   # The last block starts early rather than run over; it repeats equal values.
@@ -51,47 +45,69 @@ def merge_loop(
   )
   starts = jnp.asarray(starts, jnp.int32)
 
-  def row_links(inter: Array, rows: Array) -> Array:
-    # With M[i] or a dynamic slice XLA copies all of M in the loop; `take` none.
-    return jnp.take(inter, rows, axis=0)
-
-  def first_search(i: Array, frontier: Frontier) -> Frontier:
+  def search_block(i: Array, frontier: Frontier) -> Frontier:
     rows = starts[i] + jnp.arange(block, dtype=jnp.int32)
-    return search(form, weight, frontier, rows, row_links(inter, rows))
+    return search(form, weight, frontier, rows, _row_links(inter, rows))
+
+  return lax.fori_loop(0, len(starts), search_block, frontier)
+
+
+@functools.partial(
+  jax.jit, static_argnames='form', donate_argnames=('inter', 'frontier')
+)
+def merge_loop(
+  form: Criterion,
+  weight: ArrayLike,
+  inter: Array,
+  frontier: Frontier,
+  features: Array,
+  num_merges: ArrayLike,
+) -> tuple[Array, Frontier]:
+  """The best merges, one after the other; compiles once for any number.
+
+  Each costs O(C) for itself and for each row searched. Uses up `inter` [C, C]
+  and `frontier`, whose means therefore come without their features, and returns
+  them, else XLA would work on copies. Of the pairs and the scores that the
+  frontier records, the first num_merges are filled.
+  """
 
   def merge(step: Array, state: tuple) -> tuple:
     inter, frontier = state
-
     terms, means = frontier.terms, frontier.means
 
-    def search_again(frontier: Frontier) -> Frontier:
-      rows = best_row(frontier)[0][None]
-      links = row_links(inter, rows)
+    def search_again(state: tuple[Frontier, Best]) -> tuple[Frontier, Best]:
+      frontier, best = state
+      rows = best.row[None]
       frontier = search(
-        form, weight, frontier._replace(terms=terms), rows, links
+        form,
+        weight,
+        frontier._replace(terms=terms),
+        rows,
+        _row_links(inter, rows),
       )
-      return frontier._replace(terms=None)
+      return frontier._replace(terms=None), best_row(frontier)
 
     # What a search does not change stays out of its loop, which would copy it.
-    frontier = lax.while_loop(
-      lambda frontier: best_row(frontier)[2],
-      search_again,
-      frontier._replace(terms=None, means=None),
-    )._replace(terms=terms, means=means)
-    a, b, _ = best_row(frontier)
-    links = row_links(inter, jnp.stack([a, b]))
-    frontier, row = frontier_lib.merge_best(form, weight, step, frontier, links)
+    frontier = frontier._replace(terms=None, means=None)
+    frontier, best = lax.while_loop(
+      lambda state: state[1].stale, search_again, (frontier, best_row(frontier))
+    )
+    frontier = frontier._replace(terms=terms, means=means)
+    a = best.row
+    links = _row_links(inter, jnp.stack([a, best.partner]))
+    frontier, row = merge_best(form, weight, step, frontier, best, links)
     # Dead slots keep their last values.
     inter = lax.dynamic_update_slice(inter, row[None], (a, jnp.int32(0)))
     inter = lax.dynamic_update_slice(inter, row[:, None], (jnp.int32(0), a))
     return inter, frontier
 
-  means = means._replace(features=features)
-  frontier = frontier_lib.start_frontier(terms, means, num_clusters)
-  frontier = lax.fori_loop(0, len(starts), first_search, frontier)
+  def with_features(frontier: Frontier, features: Array | None) -> Frontier:
+    means = frontier.means._replace(features=features)
+    return frontier._replace(means=means)
+
+  frontier = with_features(frontier, features)
   inter, frontier = lax.fori_loop(0, num_merges, merge, (inter, frontier))
-  used_up = inter, frontier.means._replace(features=None)
-  return frontier.pairs, frontier.scores, used_up
+  return inter, with_features(frontier, None)
 
 
 def merge(
@@ -116,14 +132,11 @@ def merge(
   if criterion.merge == 'ranked':
     matrix = np.asarray(score_matrix(form, weight, inter, terms))
     return rank_merges(matrix, num_merges, follow=criterion.rule.follows)
-  slots, scores, _ = merge_loop(
-    form,
-    weight,
-    inter,
-    terms,
-    means._replace(features=None),
-    means.features,
-    num_clusters,
-    num_merges,
+  frontier = start_frontier(terms, means._replace(features=None), num_clusters)
+  frontier = search_all(form, weight, inter, frontier)
+  inter, frontier, array = mesh.for_small_steps(
+    (inter, frontier, means.features)
   )
-  return np.asarray(slots)[:num_merges], np.asarray(scores)[:num_merges]
+  _, frontier = merge_loop(form, weight, inter, frontier, array, num_merges)
+  pairs = np.asarray(frontier.pairs)[:num_merges]
+  return pairs, np.asarray(frontier.scores)[:num_merges]

@@ -58,13 +58,22 @@ def start_frontier(
   )
 
 
+def _smallest(scores: Array) -> tuple[Array, Array]:
+  """Smallest of the last axis, and the first place where it is.
+
+  As argmin, which XLA computes at a third of the speed on a CPU.
+  """
+  index = jnp.arange(scores.shape[-1], dtype=jnp.int32)
+  smallest = scores.min(axis=-1, keepdims=True)
+  where = jnp.where(scores == smallest, index, scores.shape[-1]).min(axis=-1)
+  return smallest[..., 0], where
+
+
 def _two_best(scores: Array) -> tuple[Array, Array, Array]:
   """Smallest of each row [R, C], where it is, and the smallest of the rest."""
-  # argmin takes the first of equals: a tie goes to the lowest index.
-  where = scores.argmin(axis=1).astype(jnp.int32)
+  smallest, where = _smallest(scores)
   rest = jnp.arange(scores.shape[1]) != where[:, None]
-  second = jnp.where(rest, scores, jnp.inf).min(axis=1)
-  return scores.min(axis=1), where, second
+  return smallest, where, jnp.where(rest, scores, jnp.inf).min(axis=1)
 
 
 def search(
@@ -96,10 +105,18 @@ def search(
   )
 
 
-def best_row(frontier: Frontier) -> tuple[Array, Array, Array]:
-  """The row of the smallest bound, its partner, and whether it is stale."""
-  row = jnp.argmin(frontier.best_scores).astype(jnp.int32)
-  return row, frontier.best_partners[row], frontier.stale[row]
+class Best(NamedTuple):
+  """The row of the smallest bound, and its partner unless it is stale."""
+
+  row: Array  # int32
+  partner: Array  # int32
+  stale: Array  # bool
+
+
+def best_row(frontier: Frontier) -> Best:
+  """What merges next, or is to be searched first."""
+  _, row = _smallest(frontier.best_scores)
+  return Best(row, frontier.best_partners[row], frontier.stale[row])
 
 
 def _merged_terms(
@@ -120,15 +137,16 @@ def merge_best(
   weight: ArrayLike,
   step: ArrayLike,
   frontier: Frontier,
+  best: Best,
   links: Array,
 ) -> tuple[Frontier, Array]:
-  """Merges the best row, which is not stale, with its partner.
+  """Merges the frontier's best row, which is not stale, with its partner.
 
   `links` [2, C] float32 is the linkage of the row and of its partner, `step`
   the number of merges before. Returns the frontier with bests, bounds and
   records up to date, and the linkage [C] float32 of the merged cluster.
   """
-  a, b, _ = best_row(frontier)
+  a, b, _ = best
   links = links.astype(jnp.float64)
   terms, means = _merged_terms(
     form.rule, frontier.terms, frontier.means, a, b, links[0, b]
@@ -141,13 +159,13 @@ def merge_best(
   index = jnp.arange(len(alive))
   merged = jax.tree.map(lambda x: x[a], terms)
   new = pair_scores(form, weight, row, merged, terms)
-  best, partners = frontier.best_scores, frontier.best_partners
+  bests, partners = frontier.best_scores, frontier.best_partners
   left = alive & (index < a)
   hit = alive & ~frontier.stale & ((partners == a) | (partners == b))
   # Below what no score but the new one can be.
-  rest = jnp.where(hit, frontier.others, best)
+  rest = jnp.where(hit, frontier.others, bests)
   # An equal score wins where the old best is a true one of no lower index.
-  ties = (new == best) & ~frontier.stale & (a <= partners)
+  ties = (new == bests) & ~frontier.stale & (a <= partners)
   improved = left & ((new < rest) | ties)
   others = jnp.where(left, jnp.minimum(frontier.others, new), frontier.others)
   others = jnp.where(improved, rest, others)

@@ -231,7 +231,8 @@ def merge(
   clusters = _Clusters(source, layout, labels, linkage)
   for step in range(num_merges):
     while True:
-      a, b, stale = map(int, _best_row(frontier))
+      best = _best_row(frontier)
+      a, b, stale = map(int, best)
       sizes = frontier.terms.sizes
       if not stale:
         break
@@ -239,7 +240,7 @@ def merge(
       rows = np.array([a], np.int32)
       frontier = _search(form, weight, frontier, rows, links)
     links = jnp.stack([clusters.linkage(c, sizes) for c in (a, b)])
-    frontier, _ = _merge_best(form, weight, step, frontier, links)
+    frontier, _ = _merge_best(form, weight, step, frontier, best, links)
     clusters.merge(a, b)
   pairs = np.asarray(frontier.pairs)[:num_merges]
   return pairs, np.asarray(frontier.scores)[:num_merges]

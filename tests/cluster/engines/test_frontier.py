@@ -12,7 +12,10 @@ from scipy.cluster import hierarchy
 from dbc_jax.cluster import Criterion, merge_clusters, pairwise_distances
 from dbc_jax.cluster.criteria.means import start_means
 from dbc_jax.cluster.criteria.rule import Terms
+from dbc_jax.cluster.engines import dense
 from dbc_jax.cluster.engines.dense import merge_loop
+from dbc_jax.cluster.engines.frontier import start_frontier
+from dbc_jax.devices import mesh
 
 
 def check_against_brute_force(criterion, x, dist, labels, num_merges, **given):
@@ -187,7 +190,8 @@ def test_the_loop_never_copies_what_is_large(name):
     means, _ = start_means(jnp.asarray(x), labels, k, num_merges=30)
     inter = jnp.ones((k, k), jnp.float32)
     form = Criterion(name, 0.1).form
-    args = (inter, terms, means._replace(features=None), means.features, k, 30)
+    frontier = start_frontier(terms, means._replace(features=None), k)
+    args = (inter, frontier, means.features, 30)
     compiled = merge_loop.lower(form, 0.1, *args).compile()
   text = compiled.as_text()
   assert f'f32[{k},{k}]' in text
@@ -196,3 +200,24 @@ def test_the_loop_never_copies_what_is_large(name):
   assert not re.findall(rf'= f32\[{k},{k}\]\S* copy\S*\(.*', text)
   assert not re.findall(rf'= f32\[{k},{dim}\]\S* copy\S*\(.*', text)
   assert not re.findall(rf'= f64\[\d+,{dim}\]\S* copy\S*\(.*', text)
+
+
+def test_the_loop_may_run_on_another_device(monkeypatch):
+  # As with a GPU: its matrix is merged on the host.
+  x = oracles.unit_features(40, 6, seed=13)
+  criterion = Criterion('ecluster', 0.1)
+  expected = merge_clusters(x, np.arange(40), 20, criterion)
+  host, seen = jax.devices()[3], []
+
+  def loop(form, weight, inter, *others):
+    seen.append(inter.devices())
+    return merge_loop(form, weight, inter, *others)
+
+  monkeypatch.setattr(
+    mesh, 'for_small_steps', lambda tree: jax.device_put(tree, host)
+  )
+  monkeypatch.setattr(dense, 'merge_loop', loop)
+  got = merge_clusters(x, np.arange(40), 20, criterion)
+  assert seen == [{host}]
+  np.testing.assert_array_equal(got.pairs, expected.pairs)
+  np.testing.assert_array_equal(got.scores, expected.scores)
