@@ -17,7 +17,7 @@ def _command(*arguments, cwd):
   environment = {k: v for k, v in os.environ.items() if k != 'XLA_FLAGS'}
   environment['PYTHONPATH'] = str(ROOT)
   environment['XDG_CACHE_HOME'] = str(cwd / 'cache')
-  # By default only programs that took a second to compile are kept.
+  # By default only programs that took a while to compile are kept.
   environment['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0'
   return subprocess.run(
     [sys.executable, '-m', 'dbc_jax.main', *arguments],

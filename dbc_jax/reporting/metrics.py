@@ -1,9 +1,11 @@
 """The record of each stage as JSON lines and TensorBoard events."""
 
+import functools
 import json
 import os
 import pathlib
 from collections.abc import Sequence
+from typing import Any
 
 from dbc_jax.reporting.record import Record, tag
 
@@ -43,21 +45,26 @@ class EventWriter:
   """TensorBoard scalars of a run, one point per stage."""
 
   def __init__(self, workdir: pathlib.Path, last_stage: int | None) -> None:
-    """Opens a new event file in `workdir`/tensorboard.
+    """Opens nothing yet: the first point opens a file in `workdir`/tensorboard.
 
     Args:
       workdir: of the run.
       last_stage: of the checkpoint that the run resumes from, else None.
         TensorBoard then hides what an earlier process wrote of later stages.
     """
-    first = 0 if last_stage is None else last_stage + 1
-    import tensorboardX  # Takes a second, as it loads PyTorch where it can.
+    self._folder = workdir / 'tensorboard'
+    self._first = 0 if last_stage is None else last_stage + 1
 
-    self._writer = tensorboardX.SummaryWriter(
-      str(workdir / 'tensorboard'),
-      purge_step=first,
+  @functools.cached_property
+  def _writer(self) -> Any:
+    # Takes a second or two, as it loads PyTorch where it can.
+    import tensorboardX
+
+    return tensorboardX.SummaryWriter(
+      str(self._folder),
+      purge_step=self._first,
       # Two files opened within one second would otherwise share a name.
-      filename_suffix=f'.stage{first}.{os.getpid()}',
+      filename_suffix=f'.stage{self._first}.{os.getpid()}',
     )
 
   def write_stage(self, record: Record) -> None:
@@ -68,5 +75,6 @@ class EventWriter:
     self._writer.flush()
 
   def close(self) -> None:
-    """Closes the file. Nothing may be written after."""
-    self._writer.close()
+    """Closes the file, if any. Nothing may be written after."""
+    if '_writer' in vars(self):
+      self._writer.close()

@@ -23,6 +23,10 @@ from dbc_jax.run.stage import RunState, StageRunner
 
 log = logging.getLogger('dbc_jax')
 
+# Of the order in which compiled steps add up. A record without it is of 1:
+# before convolutions took other forms on a CPU.
+_ROUNDING = 2
+
 
 def run(config: Config, workdir: pathlib.Path) -> None:
   """Runs or resumes the whole job of a config.
@@ -164,6 +168,11 @@ class _Job:
     log.info(
       'resuming after stage %d of %d', stage, self._runner.num_stages - 1
     )
+    if record.get('rounding', 1) != _ROUNDING:
+      log.info(
+        'an earlier build began this run: further figures may differ from its '
+        'own in the last digits'
+      )
     variables = {key: arrays[key] for key in ('params', 'batch_stats')}
     _, embeddings = self._parts.extract(variables, self._data.train)
     return RunState(
@@ -174,7 +183,11 @@ class _Job:
     self._store.save(
       stage,
       workdir_lib.arrays_of(state.variables, trained_on, state.labels),
-      {'history': state.history, 'digest': self._data.digest},
+      {
+        'history': state.history,
+        'digest': self._data.digest,
+        'rounding': _ROUNDING,
+      },
     )
     stages = selection.select(state.history)
     self._store.keep_only(set(stages.headed().values()))

@@ -1,8 +1,8 @@
 """Features and embeddings of a whole split."""
 
 import functools
-from collections.abc import Callable
-from typing import Any, cast
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar, cast
 
 import jax
 import numpy as np
@@ -12,7 +12,22 @@ from dbc_jax.data.split import Split
 from dbc_jax.devices import mesh
 from dbc_jax.models import Encoder
 
+Item = TypeVar('Item')
 Extractor = Callable[[dict[str, Any], Split], tuple[np.ndarray, np.ndarray]]
+
+
+def one_ahead(items: Iterable[Item]) -> Iterator[Item]:
+  """The items, each once the next has been made.
+
+  What a device computes is dispatched when an item is made, so it goes on
+  while the host takes the item before.
+  """
+  passing = iter(items)
+  for before in passing:
+    for item in passing:
+      yield before
+      before = item
+    yield before
 
 
 def make_extractor(
@@ -50,9 +65,12 @@ def make_extractor(
 
   def pooled_outputs(variables: dict[str, Any], split: Split) -> np.ndarray:
     outputs = np.zeros((0, 0), np.float32)
-    batches = split.frame_batches(batch_size, max_frames)
-    for owners, weights, images in batches:
-      rows = mesh.unshard(mapped_pool(variables, images))[: len(owners)]
+    passing = (
+      (owners, weights, mapped_pool(variables, images))
+      for owners, weights, images in split.frame_batches(batch_size, max_frames)
+    )
+    for owners, weights, pooled in one_ahead(passing):
+      rows = mesh.unshard(pooled)[: len(owners)]
       if not len(outputs):
         outputs = np.zeros((len(split), rows.shape[1]), np.float32)
       samples, first = np.unique(owners, return_index=True)

@@ -105,7 +105,8 @@ class Step:
     return TrainState(
       params=variables['params'],
       batch_stats=variables['batch_stats'],
-      opt_state=self.optimizer.init(variables['params']),
+      # One program, not one a parameter.
+      opt_state=jax.jit(self.optimizer.init)(variables['params']),
       objective=objective,
       learning_rate=jnp.float32(0.0),
       rate_increment=jnp.float32(0.0),

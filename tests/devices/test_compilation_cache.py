@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import jax
+
 from dbc_jax.devices import compilation_cache
 
 _SCRIPT = """
@@ -52,3 +54,21 @@ def test_a_folder_that_jax_was_told_comes_first(tmp_path):
   assert size != compilation_cache.MAX_BYTES
   assert kept
   assert [*tmp_path.iterdir()] == [folder]
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(
+  tmp_path, monkeypatch, caplog
+):
+  (tmp_path / 'file').touch()
+  monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'file'))
+  before = jax.config.values['jax_compilation_cache_dir']
+  jax.config.update('jax_compilation_cache_dir', None)
+  try:
+    compilation_cache.use_compilation_cache()
+    assert jax.config.values['jax_compilation_cache_dir'] is None
+  finally:
+    jax.config.update('jax_compilation_cache_dir', before)
+  (record,) = caplog.records
+  assert 'not kept' in record.message
+  assert str(tmp_path / 'file') in record.message
+  assert '--nocompilation_cache' in record.message

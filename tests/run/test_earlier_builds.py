@@ -70,6 +70,7 @@ def test_it_resumes(written, caplog):
   with caplog.at_level('INFO', logger='dbc_jax'):
     job.run(_config(written), written / 'workdir')
   assert 'resuming after stage 1 of 3' in caplog.text
+  assert caplog.text.count('an earlier build began this run') == 1
   after = _history(written)
   assert after[:2] == before
   assert [record['num_clusters'] for record in after] == [30, 24, 18, 12]

@@ -100,7 +100,7 @@ def test_all_outputs_lie_in_the_workdir(straight):
 
 @pytest.mark.parametrize('where', ['within stage 2', 'after saving stage 1'])
 def test_interrupted_and_resumed_equals_straight(
-  where, straight, market, tmp_path, monkeypatch
+  where, straight, market, tmp_path, monkeypatch, caplog
 ):
   config = runs.small_config('market1501', market)
   with monkeypatch.context() as patch:
@@ -125,7 +125,10 @@ def test_interrupted_and_resumed_equals_straight(
     with pytest.raises(KeyboardInterrupt):
       job.run(config, tmp_path)
   assert not (tmp_path / 'report.html').exists()
-  job.run(config, tmp_path)
+  with caplog.at_level('INFO', logger='dbc_jax'):
+    job.run(config, tmp_path)
+  assert 'resuming after stage 1' in caplog.text
+  assert 'an earlier build' not in caplog.text
 
   _assert_equal_trees(_last_arrays(tmp_path), _last_arrays(straight))
   assert _clusters(tmp_path) == _clusters(straight)
