@@ -1,5 +1,6 @@
 """Merging clusters bottom-up: what a stage ends with."""
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -20,7 +21,7 @@ class MergeResult(NamedTuple):
     pairs: [m, 2] int32, each ascending, in SciPy's numbering: the starting
       clusters are 0..K-1, and merge t makes cluster K + t.
     scores: [m] float32. What each pair was chosen by.
-    engine: how it was computed: 'dense', on a [K, K] matrix, or 'matrix_free'.
+    engine: how it was computed: 'dense', on a matrix, or 'matrix_free'.
   """
 
   labels: np.ndarray
@@ -106,8 +107,10 @@ def merge_clusters(
     num_clusters,
     given_distances=distances is not None,
     memory_budget_gb=memory_budget_gb,
-  ).name
-  merge = matrix_free.merge if engine == 'matrix_free' else dense.merge
+  )
+  merge = functools.partial(dense.merge, capacity=engine.capacity)
+  if engine.name == 'matrix_free':
+    merge = matrix_free.merge
   with jax.enable_x64(True):
     source = scores.base_source(criterion, features, distances)
     slots, merge_scores = merge(
@@ -117,5 +120,5 @@ def merge_clusters(
     labels=_relabel(labels, slots, num_clusters),
     pairs=_scipy_pairs(slots, num_clusters),
     scores=merge_scores,
-    engine=engine,
+    engine=engine.name,
   )

@@ -53,13 +53,12 @@ def cluster_terms(
   features: np.ndarray,
   labels: np.ndarray,
   within: Array,
-  num_merges: int,
 ) -> tuple[Terms, Means]:
   """Terms of the given clusters, from M_cc `within` [C], C >= K, and means.
 
   Slots without a cluster get the terms of an empty one of size 1. The means
-  have room for num_merges merges, or no width where the criterion has no use
-  for them. To be called, and its results used, in float64 mode.
+  have no width where the criterion has no use for them. To be called, and its
+  results used, in float64 mode.
   """
   capacity = len(within)
   sizes = np.ones(capacity)
@@ -71,7 +70,7 @@ def cluster_terms(
     array = source.features
   else:
     array = jnp.asarray(features)
-  means, ssd = start_means(array, labels, capacity, num_merges)
+  means, ssd = start_means(array, labels, capacity)
   terms = Terms(jnp.asarray(sizes), within.astype(jnp.float64), ssd)
   return criterion.rule.start(terms), means
 
@@ -114,5 +113,5 @@ def criterion_matrix(
     linkage = criterion.rule.linkage
     inter = panels.linkage_matrix(source, labels, int(num_clusters), linkage)
     within = jnp.diagonal(inter)
-    terms, _ = cluster_terms(criterion, source, features, labels, within, 0)
+    terms, _ = cluster_terms(criterion, source, features, labels, within)
     return score_matrix(criterion.form, criterion.reg_weight, inter, terms)

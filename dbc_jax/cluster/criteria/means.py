@@ -104,9 +104,9 @@ def _of_several(
 
 
 def start_means(
-  features: Array, labels: np.ndarray, capacity: int, num_merges: int
+  features: Array, labels: np.ndarray, capacity: int
 ) -> tuple[Means, Array]:
-  """Means of the starting clusters, with room for merges, and SSD [capacity].
+  """Means of the starting clusters, and SSD [capacity]; any merges may follow.
 
   To be called, and its results used, in float64 mode.
   """
@@ -116,15 +116,14 @@ def start_means(
   several = np.flatnonzero(sizes > 1)
   home = np.full(capacity, -1, np.int32)
   home[several] = np.arange(len(several))
-  # A merge takes a row if it joins two single samples. Rounded up to a power
-  # of two: loops compile for few numbers of rows.
-  needed = len(several) + min(num_merges, int((sizes == 1).sum()) // 2)
-  num_rows = 1 << max(needed - 1, 0).bit_length()
+  # A merge takes a row if it joins two single samples. So many rows are enough
+  # for any clusters, and loops compile once.
+  num_rows = max(1, len(labels) // 2)
   rows = jnp.zeros((num_rows, features.shape[1]))
-  ssd = jnp.zeros(capacity)
+  ssd = np.zeros(capacity)
   if len(several):
     rows, deviations = _of_several(features, labels, home, sizes, num_rows)
-    ssd = ssd.at[several].set(deviations[: len(several)])
+    ssd[several] = np.asarray(deviations)[: len(several)]
   means = Means(
     features=features,
     sample=jnp.asarray(sample),
@@ -132,7 +131,7 @@ def start_means(
     rows=rows,
     num_rows=jnp.int32(len(several)),
   )
-  return means, ssd
+  return means, jnp.asarray(ssd)
 
 
 def sum_squared_deviations(
@@ -159,7 +158,5 @@ def sum_squared_deviations(
   features = checks.check_features(features)
   labels, _ = checks.check_labels(labels, len(features), num_clusters)
   with jax.enable_x64(True):
-    _, ssd = start_means(
-      jnp.asarray(features), labels, int(num_clusters), num_merges=0
-    )
+    _, ssd = start_means(jnp.asarray(features), labels, int(num_clusters))
     return ssd.astype(jnp.float32)

@@ -10,44 +10,31 @@ class Engine(NamedTuple):
   """An engine, and why it was chosen.
 
   Attributes:
-    name: 'dense', on a [K, K] matrix, or 'matrix_free', without one.
+    name: 'dense', on a [C, C] matrix, or 'matrix_free', without one.
     reason: for a log line.
+    capacity: C, slots for clusters, >= K. Compiled code depends on it.
   """
 
   name: str
   reason: str
+  capacity: int
 
 
-def slot_capacity(num_clusters: int, num_samples: int) -> int:
-  """Slots for num_clusters, rounded up to an eighth of num_samples.
-
-  Stages of a run then share the compiled code of eight sizes or fewer.
-  """
+def _rounded_capacity(num_clusters: int, num_samples: int) -> int:
+  """Slots for num_clusters, rounded up to an eighth of num_samples."""
   step = max(64, -(-num_samples // 512) * 64)
   return min(num_samples, -(-num_clusters // step) * step)
 
 
-def _needed_bytes(
-  criterion: Criterion,
-  shape: tuple[int, int],
-  num_clusters: int,
-  given_distances: bool,
-) -> tuple[int, int]:
-  """Peak memory of the dense and of the matrix-free engine."""
+def _shared_bytes(criterion: Criterion, shape: tuple[int, int]) -> int:
+  """Peak memory of any engine, but for its matrix."""
   num_samples, dim = shape
   # Blocks of a pass in float64, the features on the device, and states [K].
   shared = 3 * 8 * num_samples * panels.block_size(num_samples)
   shared += 4 * num_samples * dim + 200 * num_samples
   if criterion.uses_deviations:
     shared += 4 * num_samples * dim
-  capacity = slot_capacity(num_clusters, num_samples)
-  dense = shared + 4 * capacity**2
-  if given_distances:
-    dense += 4 * num_samples**2
-  if criterion.merge == 'ranked':
-    # Scores, and masks over them.
-    dense += 7 * num_clusters**2
-  return dense, shared
+  return shared
 
 
 def choose_engine(
@@ -71,13 +58,28 @@ def choose_engine(
   Raises:
     ValueError: the budget is too small for any engine that could do it.
   """
-  dense, free = _needed_bytes(criterion, shape, num_clusters, given_distances)
+  num_samples = shape[0]
+  free = _shared_bytes(criterion, shape)
+  given = 4 * num_samples**2 if given_distances else 0
+  if criterion.merge == 'ranked':
+    # Scores, and masks over them, beside the matrix.
+    sizes = {num_clusters: 11 * num_clusters**2}
+  else:
+    # With a slot a sample, all stages of a run share their compiled code.
+    capacities = num_samples, _rounded_capacity(num_clusters, num_samples)
+    sizes = {capacity: 4 * capacity**2 for capacity in capacities}
+  budget = 0.0 if memory_budget_gb is None else memory_budget_gb * 1e9
+  fits = [c for c, matrix in sizes.items() if budget >= free + given + matrix]
+  # Without a budget, what takes least.
+  capacity = fits[0] if fits else min(sizes)
+  dense = free + given + sizes[capacity]
   needs = f'the dense engine needs {dense / 1e9:.3g} GB'
   if memory_budget_gb is None:
-    return Engine('dense', f'{needs}, no budget is set')
-  if memory_budget_gb * 1e9 >= dense:
-    return Engine('dense', f'{needs} of a budget of {memory_budget_gb:.3g} GB')
-  size = f'{shape[0]} samples in {num_clusters} clusters'
+    return Engine('dense', f'{needs}, no budget is set', capacity)
+  if fits:
+    reason = f'{needs} of a budget of {memory_budget_gb:.3g} GB'
+    return Engine('dense', reason, capacity)
+  size = f'{num_samples} samples in {num_clusters} clusters'
   if criterion.merge == 'ranked' or given_distances:
     what = 'a given distance matrix' if given_distances else "merge='ranked'"
     raise ValueError(
@@ -86,12 +88,14 @@ def choose_engine(
       "or merge sequentially by the features' own distances, which takes "
       f'{free / 1e9:.3g}.'
     )
-  if not memory_budget_gb * 1e9 >= free:
+  if not budget >= free:
     raise ValueError(
       f'memory_budget_gb: got {memory_budget_gb:g}, expected at least '
       f'{free / 1e9:.3g} for the matrix-free engine, or {dense / 1e9:.3g} for '
       f'the dense one, on {size}; raise it, or leave it out.'
     )
   return Engine(
-    'matrix_free', f'{needs}, more than the budget of {memory_budget_gb:.3g} GB'
+    'matrix_free',
+    f'{needs}, more than the budget of {memory_budget_gb:.3g} GB',
+    num_clusters,
   )

@@ -9,9 +9,9 @@ from jax import Array, lax
 from jax.typing import ArrayLike
 
 from dbc_jax.cluster.criteria.criterion import Criterion
+from dbc_jax.cluster.criteria.rule import Terms
 from dbc_jax.cluster.distances import panels
 from dbc_jax.cluster.distances.sources import Source
-from dbc_jax.cluster.engines.choice import slot_capacity
 from dbc_jax.cluster.engines.frontier import (
   Best,
   Frontier,
@@ -34,9 +34,13 @@ def _row_links(inter: Array, rows: Array) -> Array:
 
 @functools.partial(jax.jit, static_argnames='form')
 def search_all(
-  form: Criterion, weight: ArrayLike, inter: Array, frontier: Frontier
+  form: Criterion,
+  weight: ArrayLike,
+  inter: Array,
+  terms: Terms,
+  num_clusters: ArrayLike,
 ) -> Frontier:
-  """Searches every row of `inter` [C, C], in blocks."""
+  """Every row of `inter` [C, C] searched; without the terms and the means."""
   capacity = len(inter)
   block = min(_BLOCK_SIZE, capacity)
   # The last block starts early rather than run over; it repeats equal values.
@@ -47,8 +51,11 @@ def search_all(
 
   def search_block(i: Array, frontier: Frontier) -> Frontier:
     rows = starts[i] + jnp.arange(block, dtype=jnp.int32)
-    return search(form, weight, frontier, rows, _row_links(inter, rows))
+    links = _row_links(inter, rows)
+    frontier = search(form, weight, frontier._replace(terms=terms), rows, links)
+    return frontier._replace(terms=None)
 
+  frontier = start_frontier(terms, None, num_clusters)._replace(terms=None)
   return lax.fori_loop(0, len(starts), search_block, frontier)
 
 
@@ -60,14 +67,15 @@ def merge_loop(
   weight: ArrayLike,
   inter: Array,
   frontier: Frontier,
+  terms: Terms,
   features: Array,
   num_merges: ArrayLike,
 ) -> tuple[Array, Frontier]:
   """The best merges, one after the other; compiles once for any number.
 
   Each costs O(C) for itself and for each row searched. Uses up `inter` [C, C]
-  and `frontier`, whose means therefore come without their features, and returns
-  them, else XLA would work on copies. Of the pairs and the scores that the
+  and `frontier`, which comes without terms and features, and returns them, else
+  XLA would work on copies. Of the pairs and the scores that the
   frontier records, the first num_merges are filled.
   """
 
@@ -105,7 +113,7 @@ def merge_loop(
     means = frontier.means._replace(features=features)
     return frontier._replace(means=means)
 
-  frontier = with_features(frontier, features)
+  frontier = with_features(frontier, features)._replace(terms=terms)
   inter, frontier = lax.fori_loop(0, num_merges, merge, (inter, frontier))
   return inter, with_features(frontier, None)
 
@@ -117,26 +125,22 @@ def merge(
   labels: np.ndarray,
   num_clusters: int,
   num_merges: int,
+  capacity: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-  """As `matrix_free.merge`, on a [K, K] matrix; from any source, or ranked."""
-  capacity = num_clusters
-  if criterion.merge == 'sequential':
-    capacity = slot_capacity(num_clusters, len(labels))
+  """As `matrix_free.merge`, on a matrix; from any source, or ranked."""
   inter = panels.linkage_matrix(
     source, labels, num_clusters, criterion.rule.linkage, capacity=capacity
   )
   terms, means = cluster_terms(
-    criterion, source, features, labels, jnp.diagonal(inter), num_merges
+    criterion, source, features, labels, jnp.diagonal(inter)
   )
   form, weight = criterion.form, criterion.reg_weight
   if criterion.merge == 'ranked':
     matrix = np.asarray(score_matrix(form, weight, inter, terms))
     return rank_merges(matrix, num_merges, follow=criterion.rule.follows)
-  frontier = start_frontier(terms, means._replace(features=None), num_clusters)
-  frontier = search_all(form, weight, inter, frontier)
-  inter, frontier, array = mesh.for_small_steps(
-    (inter, frontier, means.features)
-  )
-  _, frontier = merge_loop(form, weight, inter, frontier, array, num_merges)
+  frontier = search_all(form, weight, inter, terms, num_clusters)
+  frontier = frontier._replace(means=means._replace(features=None))
+  moved = mesh.for_small_steps((inter, frontier, terms, means.features))
+  _, frontier = merge_loop(form, weight, *moved, num_merges)
   pairs = np.asarray(frontier.pairs)[:num_merges]
   return pairs, np.asarray(frontier.scores)[:num_merges]

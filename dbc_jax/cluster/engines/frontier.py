@@ -4,7 +4,7 @@ What follows a merge is the same for every engine. Engines differ in where they
 take the linkage of a cluster from.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -29,8 +29,8 @@ class Frontier(NamedTuple):
   the whole matrix, each time it grows.
   """
 
-  terms: Terms
-  means: Means
+  terms: Any  # `Terms` and `Means`, or None where a loop does not carry them
+  means: Any
   alive: Array  # [C] bool
   best_scores: Array  # [C] float32, +inf where there is no pair
   best_partners: Array  # [C] int32
@@ -41,7 +41,7 @@ class Frontier(NamedTuple):
 
 
 def start_frontier(
-  terms: Terms, means: Means, num_clusters: ArrayLike
+  terms: Terms, means: Means | None, num_clusters: ArrayLike
 ) -> Frontier:
   """Before the first merge; rows have to be searched."""
   capacity = len(terms.sizes)

@@ -211,9 +211,7 @@ def merge(
   within = jnp.zeros(num_clusters, jnp.float32)
   if form.rule.uses_within:
     within = _within(source, layout, labels, linkage)
-  terms, means = cluster_terms(
-    criterion, source, features, labels, within, num_merges
-  )
+  terms, means = cluster_terms(criterion, source, features, labels, within)
   frontier = frontier_lib.start_frontier(terms, means, num_clusters)
   block = panels.block_size(len(labels))
   carry = (

@@ -14,8 +14,7 @@ from dbc_jax.cluster import (
   pairwise_distances,
 )
 from dbc_jax.cluster.distances import panels
-from dbc_jax.cluster.engines import matrix_free
-from dbc_jax.cluster.engines.choice import slot_capacity
+from dbc_jax.cluster.engines import dense, matrix_free
 from dbc_jax.cluster.linkages import MEAN
 from dbc_jax.devices import mesh
 
@@ -151,14 +150,46 @@ def test_dense_wherever_it_fits():
   assert late.name == 'dense'
 
 
+def _capacity(num_clusters, num_samples, budget):
+  shape = (num_samples, 4)
+  engine = choose_engine(ESTAT, shape, num_clusters, memory_budget_gb=budget)
+  assert engine.name == 'dense'
+  return engine.capacity
+
+
 @pytest.mark.parametrize('num_samples', [1, 26, 1000, 12936, 100000])
-def test_slots(num_samples):
-  for num_clusters in range(1, num_samples + 1, max(1, num_samples // 50)):
-    capacity = slot_capacity(num_clusters, num_samples)
+def test_slots_without_a_budget_are_few(num_samples):
+  sizes = set()
+  for num_clusters in range(1, num_samples + 1, max(1, num_samples // 500)):
+    capacity = _capacity(num_clusters, num_samples, None)
     assert num_clusters <= capacity <= num_samples
-  sizes = {slot_capacity(k, num_samples) for k in range(1, num_samples + 1)}
+    sizes.add(capacity)
   assert len(sizes) <= 8
-  assert num_samples in sizes
+  assert _capacity(num_samples, num_samples, None) == num_samples
+
+
+def test_within_a_budget_every_sample_has_a_slot():
+  assert _capacity(100, 12936, None) < 12936
+  assert _capacity(100, 12936, 10.0) == 12936
+  assert _capacity(100, 12936, 0.6) < 12936
+
+
+@pytest.mark.slow
+def test_the_stages_of_a_run_share_their_compiled_code():
+  # Any number of clusters, few or many of which have several members.
+  x = oracles.unit_features(75, 6, seed=17)
+  criterion = Criterion('ecluster', 0.1)
+  labels, seen = np.arange(75), []
+  for merges in (20, 30, 15):
+    expected = merge_clusters(x, labels, merges, criterion)
+    before = dense.merge_loop._cache_size(), dense.search_all._cache_size()
+    got = merge_clusters(x, labels, merges, criterion, memory_budget_gb=1.0)
+    after = dense.merge_loop._cache_size(), dense.search_all._cache_size()
+    seen.append(np.subtract(after, before).tolist())
+    np.testing.assert_array_equal(got.pairs, expected.pairs)
+    np.testing.assert_array_equal(got.scores, expected.scores)
+    labels = got.labels
+  assert seen[1:] == [[0, 0], [0, 0]]
 
 
 def test_what_needs_the_dense_engine_says_so():

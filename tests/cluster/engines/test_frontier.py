@@ -187,11 +187,12 @@ def test_the_loop_never_copies_what_is_large(name):
   labels = np.arange(k, dtype=np.int32)
   with jax.enable_x64(True):
     terms = Terms(*(jnp.ones(k) for _ in range(3)))
-    means, _ = start_means(jnp.asarray(x), labels, k, num_merges=30)
+    means, _ = start_means(jnp.asarray(x), labels, k)
     inter = jnp.ones((k, k), jnp.float32)
     form = Criterion(name, 0.1).form
     frontier = start_frontier(terms, means._replace(features=None), k)
-    args = (inter, frontier, means.features, 30)
+    frontier = frontier._replace(terms=None)
+    args = (inter, frontier, terms, means.features, 30)
     compiled = merge_loop.lower(form, 0.1, *args).compile()
   text = compiled.as_text()
   assert f'f32[{k},{k}]' in text
