@@ -98,13 +98,17 @@ class ResNet(nn.Module):
 
 def create(name: str, last_stride: int = 2) -> ResNet:
   """The twin of a network of `dbc_jax.models`."""
-  return {
-    'resnet50': lambda: ResNet((3, 4, 6, 3), last_stride),
-    'resnet2223': lambda: ResNet((2, 2, 2, 3), last_stride, Basic),
-    'resnet_tiny': lambda: ResNet(
-      (1, 1, 1), last_stride, Bottleneck, 16, pools=False
-    ),
-  }[name]()
+  if name == 'resnet_tiny':
+    return ResNet((1, 1, 1), last_stride, Bottleneck, 16, pools=False)
+  block, *sizes = {
+    'resnet18': 'basic-2-2-2-2',
+    'resnet34': 'basic-3-4-6-3',
+    'resnet50': 'bottleneck-3-4-6-3',
+    'resnet101': 'bottleneck-3-4-23-3',
+    'resnet2223': 'basic-2-2-2-3',
+  }.get(name, name).split('-')
+  kind = {'basic': Basic, 'bottleneck': Bottleneck}[block]
+  return ResNet(tuple(map(int, sizes)), last_stride, kind)
 
 
 def randomize(net: ResNet, seed: int) -> None:

@@ -147,7 +147,8 @@ def create_encoder(
   memory in training.
 
   Args:
-    name: 'resnet50', 'resnet2223' (of basic blocks), or 'resnet_tiny' /
+    name: 'resnet18', 'resnet34', 'resnet50', 'resnet101', any other by its
+      block and the blocks of each stage, as 'basic-2-2-2-3'; 'resnet_tiny' or
       'resnet8' for small crops; or 'package.module:NAME' of a family
       elsewhere.
     embedding_dim: width E of the head's output; without effect where

@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -21,6 +22,9 @@ _LISTED = 10
 _LEFT_OVER = re.compile(
   r'((fc|classifier|head\.fc)\.|(.*\.)?num_batches_tracked$)'
 )
+
+# Torchvision's form, under its own name and under timm's.
+_PLAIN = re.compile(r'(tv_)?(resnet|wide_resnet)\d+(_\d)?')
 
 _DEPTHS: dict[tuple[str, tuple[int, ...]], int] = {
   ('basic', (2, 2, 2, 2)): 18,
@@ -68,6 +72,7 @@ def load_pretrained(
   from_torch = file.suffix != '.npz'
   if from_torch:
     found = _backbone_of(found)
+    _check_variant(file)
     keys = {
       torch_name(key.split('/', 2)[2]): key
       for key in leaves
@@ -89,6 +94,55 @@ def load_pretrained(
     loaded[key] = jnp.asarray(array)
   values = [loaded[key] if key in loaded else leaves[key] for key in leaves]
   return jax.tree.unflatten(jax.tree.structure(variables), values)
+
+
+def network_of(path: str | os.PathLike[str]) -> str:
+  """The name of the ResNet that a file's arrays make up.
+
+  Args:
+    path: as `load_pretrained` takes it.
+
+  Returns:
+    What `create_encoder` calls it: 'resnet50', or by its blocks, as
+    'basic-2-2-2-4'.
+
+  Raises:
+    ValueError: the file cannot be found or read, or holds another network.
+  """
+  file = weight_files.locate(path)
+  found = weight_files.read(file)
+  if file.suffix == '.npz':
+    inner = {key.split('/', 2)[-1]: x for key, x in found.items()}
+    shapes = {
+      resnet.torch_name(key): _torch_shape(x.shape) for key, x in inner.items()
+    }
+  else:
+    shapes = {name: x.shape for name, x in _backbone_of(found).items()}
+    _check_variant(file)
+  name = resnet.name_of(shapes)
+  if name is None:
+    looks = _kind(shapes)
+    raise ValueError(
+      f'{file}: holds no ResNet of the kinds here'
+      f'{f"; it looks like {looks}" if looks else ""}. Name its network in '
+      'model.name, or take another file'
+    )
+  return name
+
+
+def _check_variant(file: Path) -> None:
+  """Raises ValueError where the file itself says that it is a variant.
+
+  A variant such as timm's resnetaa50 has the same names and shapes, and
+  computes something else.
+  """
+  name = weight_files.architecture(file)
+  if name is not None and not _PLAIN.fullmatch(name):
+    raise ValueError(
+      f'{file}: is of the network {name!r} by its own account, which computes '
+      'something else with arrays of the same names. Take weights of a plain '
+      'ResNet, as torchvision has them'
+    )
 
 
 def _backbone_of(found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

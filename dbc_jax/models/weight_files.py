@@ -3,6 +3,8 @@
 The one module of this room that touches files.
 """
 
+import contextlib
+import json
 import os
 import pickle
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Any
 
 import jax
 import numpy as np
+import safetensors
 import safetensors.numpy
 
 _TORCH_SUFFIXES = ('.pth', '.pt', '.bin')
@@ -95,6 +98,26 @@ def read(file: Path) -> dict[str, np.ndarray]:
     raise _damaged(file, error) from error
 
 
+def architecture(file: Path) -> str | None:
+  """What a file says of itself that it is of, or None if nothing.
+
+  That is 'architecture' in the metadata of a .safetensors file, or in a
+  config.json beside the file, as on the hub.
+  """
+  found: Any = None
+  if file.suffix == '.safetensors':
+    with safetensors.safe_open(file, 'numpy') as opened:
+      found = (opened.metadata() or {}).get('architecture')
+  beside = file.with_name('config.json')
+  if found is None and file.name in _HUB_FILES and beside.is_file():
+    try:
+      config = json.loads(beside.read_text())
+    except ValueError:  # Somebody else's file.
+      return None
+    found = config.get('architecture') if isinstance(config, dict) else None
+  return found if isinstance(found, str) else None
+
+
 def _read_torch(file: Path) -> dict[str, np.ndarray]:
   convert = _CONVERT.format(
     old=file.name, new=file.with_suffix('.safetensors').name
@@ -169,9 +192,13 @@ def _fetch(path: str) -> Path:
   unreached = None
   for name in _HUB_FILES:
     try:
-      return Path(
+      file = Path(
         huggingface_hub.hf_hub_download(path.removeprefix('hf:'), name)
       )
+      with contextlib.suppress(errors.EntryNotFoundError):
+        # What `architecture` looks at.
+        huggingface_hub.hf_hub_download(path.removeprefix('hf:'), 'config.json')
+      return file
     except errors.LocalEntryNotFoundError as error:
       unreached = error
     except errors.EntryNotFoundError:

@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import logging
 import math
 from pathlib import Path
 from types import ModuleType
@@ -27,6 +28,8 @@ from dbc_jax.training import embed, optim, step
 from dbc_jax.training.fit import Trainer
 from dbc_jax.training.objectives import Objective, create_objective
 
+log = logging.getLogger('dbc_jax')
+
 # docs/from_scratch.md has what these were chosen by.
 _STRONG = {
   'crop_area': (0.4, 1.0),
@@ -35,6 +38,37 @@ _STRONG = {
   'hue': 0.05,
   'grey': 0.1,
 }
+
+
+def with_network(config: Config, workdir: Path) -> Config:
+  """A config with the network of its weights, where it leaves model.name ''.
+
+  A run that was begun has the name in its config.json, and needs the file no
+  more.
+
+  Raises:
+    ValueError: there is no such file, or it holds none of our networks.
+  """
+  if config.model.name:
+    return config
+  init = config.train.init
+  if init in config_lib.INITS:
+    raise ValueError(
+      "model.name: got '', which stands for the network of a file of weights, "
+      f'and train.init={init!r} names none; give one of them'
+    )
+  named = config.copy_and_resolve_references()
+  if (workdir / workdir_lib.CONFIG).exists():
+    saved = workdir_lib.read_config(workdir)
+    if saved.train.init == init:
+      named.model.name = saved.model.name
+      return named
+  try:
+    named.model.name = models.network_of(init)
+  except ValueError as error:
+    raise ValueError(f'train.init: {error}') from error
+  log.info('model.name: %s, by the arrays of %s', named.model.name, init)
+  return named
 
 
 class Parts:

@@ -42,6 +42,7 @@ def run(config: Config, workdir: pathlib.Path) -> None:
     FloatingPointError: the loss became NaN or infinite; the checkpoint of the
       last complete stage stays.
   """
+  config = build.with_network(config, workdir)
   config_lib.check_config(config)
   processes.check_same('config', workdir_lib.as_json(config))
   mesh.check_batch_size(config.train.batch_size)

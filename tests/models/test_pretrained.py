@@ -275,3 +275,81 @@ def test_without_torch_the_message_tells_how_to_convert(tmp_path, monkeypatch):
 def test_without_huggingface_hub_the_message_says_so(monkeypatch):
   monkeypatch.setitem(sys.modules, 'huggingface_hub', None)
   _fails('hf:owner/name', ': needs the package huggingface_hub')
+
+
+def _save(path, shapes, **metadata):
+  # Zeros: only names and shapes are looked at.
+  state = {name: np.zeros(shape, np.float16) for name, shape in shapes.items()}
+  safetensors.numpy.save_file(state, path, metadata or None)
+  return path
+
+
+@pytest.mark.parametrize(
+  ('sizes', 'width', 'stem', 'bottleneck', 'name'),
+  [
+    ((2, 2, 2, 2), 64, 7, False, 'resnet18'),
+    ((2, 2, 2, 3), 64, 7, False, 'resnet2223'),
+    ((3, 4, 6, 3), 64, 7, True, 'resnet50'),
+    ((1, 1, 1, 1), 64, 7, False, 'basic-1-1-1-1'),
+    ((1, 1, 12, 1), 64, 7, True, 'bottleneck-1-1-12-1'),
+    ((1, 1, 1), 16, 3, True, 'resnet_tiny'),
+  ],
+)
+def test_a_network_is_known_by_its_arrays(
+  sizes, width, stem, bottleneck, name, tmp_path
+):
+  shapes = _torch_shapes(sizes, width, stem, bottleneck=bottleneck)
+  assert models.network_of(_save(tmp_path / 'net.safetensors', shapes)) == name
+  # Such a name makes the network whose arrays those are.
+  encoder = models.create_encoder(name, embedding_dim=4)
+  variables = jax.eval_shape(
+    encoder.init, jax.random.key(0), jnp.zeros((1, 64, 32, 3))
+  )
+  blank = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), variables)
+  models.load_pretrained(tmp_path / 'net.safetensors', blank)
+  models.save_npz(tmp_path / 'net.npz', blank)
+  assert models.network_of(tmp_path / 'net.npz') == name
+
+
+@pytest.mark.parametrize(
+  ('changes', 'looks'),
+  [
+    ({'sizes': (3, 4, 6, 3), 'width': 128, 'bottleneck': True}, 'of another'),
+    ({'sizes': (2, 2, 2), 'bottleneck': False}, r'2 \+ 2 \+ 2 basic blocks'),
+    ({'sizes': (2, 2, 2, 2), 'stem': 5, 'bottleneck': False}, ''),
+  ],
+)
+def test_an_unknown_network_is_one_line(changes, looks, tmp_path):
+  shapes = _torch_shapes(**{'width': 64, 'stem': 7} | changes)
+  path = _save(tmp_path / 'net.safetensors', shapes)
+  with pytest.raises(ValueError, match=f'holds no ResNet.*{looks}') as caught:
+    models.network_of(path)
+  assert '\n' not in str(caught.value)
+  _save(path, {'cls_token': (1,)})
+  with pytest.raises(ValueError, match='looks like a vision transformer'):
+    models.network_of(path)
+
+
+def test_a_variant_that_says_so_is_refused(tmp_path):
+  shapes = _torch_shapes((1, 1, 1), 16, 3)
+  path = tmp_path / 'model.safetensors'
+  for name, fits in (
+    ('resnet50', True),
+    ('tv_resnet152', True),
+    ('resnetaa50', False),
+    ('seresnet50', False),
+  ):
+    _save(path, shapes, architecture=name)
+    if fits:
+      assert models.network_of(path) == 'resnet_tiny'
+      continue
+    for call in (models.network_of, lambda p: models.load_pretrained(p, {})):
+      with pytest.raises(ValueError, match=f"of the network '{name}'"):
+        call(path)
+  # As the hub has them.
+  _save(path, shapes)
+  (tmp_path / 'config.json').write_text('{"architecture": "resnetaa50"}')
+  with pytest.raises(ValueError, match="of the network 'resnetaa50'"):
+    models.network_of(path)
+  (tmp_path / 'config.json').write_text('not JSON')
+  assert models.network_of(path) == 'resnet_tiny'

@@ -81,8 +81,19 @@ def test_features_equal_torchs(state, saved, last_stride, native, size, suffix):
     assert _relative(got[image], expected[image]) < 1e-4
 
 
-@pytest.mark.parametrize('name', ['resnet2223', 'resnet_tiny'])
-@pytest.mark.parametrize('last_stride', [1, 2])
+@pytest.mark.parametrize(
+  'name',
+  [
+    'resnet2223',
+    'resnet_tiny',
+    'basic-1-2-1-4',
+    pytest.param('bottleneck-2-1-3-1', marks=slow),
+    pytest.param('resnet18', marks=slow),
+    pytest.param('resnet34', marks=slow),
+    pytest.param('resnet101', marks=slow),
+  ],
+)
+@pytest.mark.parametrize('last_stride', [1, pytest.param(2, marks=slow)])
 def test_other_networks_equal_their_twins(name, last_stride, tmp_path):
   twin = torch_resnet.create(name, last_stride)
   torch_resnet.randomize(twin, 1)

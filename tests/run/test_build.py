@@ -1,5 +1,7 @@
 """Weights from a file: read before any work, by a resumed run not at all."""
 
+import json
+
 import jax
 import numpy as np
 import pytest
@@ -60,3 +62,24 @@ def test_bad_weights_are_an_error_before_any_image_is_read(
   with pytest.raises(ValueError, match=r"^train\.init: got 'imagenet', exp"):
     job.run(config, tmp_path / 'work')
   assert not (tmp_path / 'work').exists()
+
+
+def test_a_network_by_the_arrays_of_its_file(tmp_path):
+  root = runs.write_market(tmp_path / 'market')
+  config = runs.small_config('market1501', root)
+  config.cluster.merge_percent = 0.5
+  config.model.name = 'resnet8'
+  config.train.init = str(tmp_path / 'weights.npz')
+  _saved(config, tmp_path / 'weights.npz')
+  config.model.name = ''
+  job.run(config, tmp_path / 'work')
+  saved = json.loads((tmp_path / 'work' / 'config.json').read_text())
+  assert saved['model']['name'] == 'resnet8'
+  # The run knows by now, and the file is needed no more.
+  (tmp_path / 'weights.npz').unlink()
+  job.run(config, tmp_path / 'work')
+  with pytest.raises(ValueError, match=r'^train\.init: .*no such file'):
+    job.run(config, tmp_path / 'other')
+  config.train.init = 'random'
+  with pytest.raises(ValueError, match=r"^model\.name: got ''.* names none"):
+    job.run(config, tmp_path / 'work')

@@ -20,11 +20,10 @@ _PARTS = ('MEMBERS', 'create', 'groups', 'frozen', 'torch_name')
 
 
 @functools.cache
-def _families() -> dict[str, ModuleType]:
-  """The files of this folder, by the names of their members."""
+def _families() -> list[ModuleType]:
+  """The files of this folder."""
   files = [module.name for module in pkgutil.iter_modules(__path__)]
-  modules = [importlib.import_module(f'{__name__}.{name}') for name in files]
-  return {name: module for module in modules for name in module.MEMBERS}
+  return [importlib.import_module(f'{__name__}.{name}') for name in files]
 
 
 def find_family(name: str) -> tuple[ModuleType, str]:
@@ -37,12 +36,13 @@ def find_family(name: str) -> tuple[ModuleType, str]:
   Raises:
     ValueError: there is none.
   """
-  families = _families()
-  if name in families:
-    return families[name], name
+  for family in _families():
+    if name in family.MEMBERS:
+      return family, name
+  names = [name for family in _families() for name in family.MEMBERS]
   expected = (
-    f'model.name: got {name!r}, expected one of {[*families]}, or '
-    'package.module:NAME'
+    f'model.name: got {name!r}, expected one of {names}, a ResNet by its '
+    "blocks, as 'basic-2-2-2-3', or package.module:NAME"
   )
   path, colon, member = name.partition(':')
   if not colon:

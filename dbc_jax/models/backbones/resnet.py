@@ -5,7 +5,8 @@ stride of a block sits in its 3x3 convolution), so that their weights fit.
 """
 
 import functools
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -30,14 +31,35 @@ class ResNetSpec(NamedTuple):
   stem: str
 
 
-RESNETS: dict[str, ResNetSpec] = {
-  'resnet50': ResNetSpec('bottleneck', (3, 4, 6, 3), 64, 'imagenet'),
+# 'basic-2-2-2-3': the blocks of each stage.
+_BY_BLOCKS = re.compile('(basic|bottleneck)((?:-[1-9][0-9]?){4})')
+
+
+class _Members(dict[str, ResNetSpec]):
+  """Networks by their names, and any other of width 64 by its blocks."""
+
+  def __contains__(self, name: object) -> bool:
+    return super().__contains__(name) or bool(_BY_BLOCKS.fullmatch(str(name)))
+
+  def __missing__(self, name: str) -> ResNetSpec:
+    match = _BY_BLOCKS.fullmatch(name)
+    if match is None:
+      raise KeyError(name)
+    sizes = tuple(map(int, match[2][1:].split('-')))
+    return ResNetSpec(match[1], sizes, 64, 'imagenet')
+
+
+RESNETS = _Members(
+  resnet18=ResNetSpec('basic', (2, 2, 2, 2), 64, 'imagenet'),
+  resnet34=ResNetSpec('basic', (3, 4, 6, 3), 64, 'imagenet'),
+  resnet50=ResNetSpec('bottleneck', (3, 4, 6, 3), 64, 'imagenet'),
+  resnet101=ResNetSpec('bottleneck', (3, 4, 23, 3), 64, 'imagenet'),
   # A ResNet-18 with a block more in its last stage.
-  'resnet2223': ResNetSpec('basic', (2, 2, 2, 3), 64, 'imagenet'),
-  'resnet_tiny': ResNetSpec('bottleneck', (1, 1, 1), 16, 'small'),
+  resnet2223=ResNetSpec('basic', (2, 2, 2, 3), 64, 'imagenet'),
+  resnet_tiny=ResNetSpec('bottleneck', (1, 1, 1), 16, 'small'),
   # The 6n + 2 family of He et al. (sec. 4.2), with a stem of stride 2.
-  'resnet8': ResNetSpec('basic', (1, 1, 1), 16, 'small'),
-}
+  resnet8=ResNetSpec('basic', (1, 1, 1), 16, 'small'),
+)
 MEMBERS = RESNETS
 
 _TORCH_NAMES = {
@@ -78,6 +100,38 @@ def torch_name(key: str) -> str:
     _TORCH_NAMES[part] if part in _TORCH_NAMES else part.replace('_', '.')
     for part in key.split('/')
   )
+
+
+def name_of(shapes: Mapping[str, Sequence[int]]) -> str | None:
+  """Which network a file of torch holds, by its arrays' names and shapes.
+
+  Args:
+    shapes: of the arrays, by torchvision's names, without a classifier.
+
+  Returns:
+    A name that `create` takes, or None: it is none of this family.
+  """
+  stages: dict[int, int] = {}
+  for match in filter(
+    None, (re.match(r'layer(\d)\.(\d+)\.', x) for x in shapes)
+  ):
+    stage, block = map(int, match.groups())
+    stages[stage] = max(stages.get(stage, 0), block + 1)
+  stem = shapes.get('conv1.weight', ())
+  if len(stem) != 4 or not stages:
+    return None
+  bottleneck = 'layer1.0.conv3.weight' in shapes
+  spec = ResNetSpec(
+    'bottleneck' if bottleneck else 'basic',
+    tuple(stages[stage] for stage in sorted(stages)),
+    stem[0],
+    {7: 'imagenet', 3: 'small'}.get(stem[-1], ''),
+  )
+  for name, known in RESNETS.items():
+    if spec == known:
+      return name
+  name = '-'.join([spec.block, *map(str, spec.stage_sizes)])
+  return name if name in RESNETS and RESNETS[name] == spec else None
 
 
 class Bottleneck(nn.Module):
