@@ -11,8 +11,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from dbc_jax.devices import processes
-from dbc_jax.devices.mesh import AXIS_NAME
+from dbc_jax.devices import mesh, processes
 from dbc_jax.models import Encoder
 from dbc_jax.training.objectives import Objective, Outputs
 
@@ -61,7 +60,11 @@ def init_variables(
 ) -> dict[str, Any]:
   """Random 'params' and 'batch_stats' of the encoder."""
   images = jnp.zeros((1, *image_size, 3), jnp.float32)
-  return jax.jit(encoder.init)(rng, images)
+  # For a single call: the same numbers, compiled in half the time.
+  options = {'xla_backend_optimization_level': 1}
+  if not mesh.host_is_device():  # Not tried elsewhere.
+    options = None
+  return jax.jit(encoder.init, compiler_options=options)(rng, images)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +74,7 @@ class Step:
   A call is pure, and is one device's share of a step.
 
   Attributes:
-    encoder: the network, whose axis is `AXIS_NAME`.
+    encoder: the network, whose axis is `mesh.AXIS_NAME`.
     optimizer: its updates are scaled by -learning_rate here.
     objective: what is trained on.
     augment: from images to what the network sees of them.
@@ -134,7 +137,7 @@ class Step:
       images, labels = (
         jnp.repeat(x, self.objective.views, axis=0) for x in (images, labels)
       )
-    first = jax.lax.axis_index(AXIS_NAME) * len(images)
+    first = jax.lax.axis_index(mesh.AXIS_NAME) * len(images)
     images = self.augment(augment_rng, first + jnp.arange(len(images)), images)
 
     def loss_fn(params: Any) -> tuple[jax.Array, Any]:
@@ -153,7 +156,7 @@ class Step:
       loss_fn, has_aux=True
     )(state.params)
     grads, batch_stats, loss, accuracy = jax.lax.pmean(
-      (grads, batch_stats, loss, accuracy), AXIS_NAME
+      (grads, batch_stats, loss, accuracy), mesh.AXIS_NAME
     )
     updates, opt_state = self.optimizer.update(
       grads, state.opt_state, state.params
@@ -165,7 +168,7 @@ class Step:
     finite = jnp.stack(jax.tree.leaves(finite)).all()
     loss = jnp.where(finite, loss, jnp.nan)
     outputs, labels = jax.lax.all_gather(
-      (outputs, labels), AXIS_NAME, tiled=True
+      (outputs, labels), mesh.AXIS_NAME, tiled=True
     )
     state = state._replace(
       params=optax.apply_updates(state.params, updates),
