@@ -247,8 +247,10 @@ def device() -> None:
   order = rng.integers(0, CAPACITY, (steps, size))
   index = mesh.shard((order, order), axis=1)
   run = trainer.compiled_epoch
+  start = time.perf_counter()
   state, _ = run(first_state(trainer.step), (resident, labels), index)
   jax.block_until_ready(state)
+  print(f'\nfirst epoch, compiled: {time.perf_counter() - start:.0f} s')
   seconds = []
   for _ in range(_REPEATS.value):
     start = time.perf_counter()
@@ -261,7 +263,7 @@ def device() -> None:
   flops = (cost[0] if isinstance(cost, list) else cost)['flops']
   share = flops / a_step / (_PEAK.value * 1e12)
   print(
-    f'\n{jax.devices()[0].device_kind}, {_DTYPE.value}, batch {size}: '
+    f'{jax.devices()[0].device_kind}, {_DTYPE.value}, batch {size}: '
     f'{1e3 * a_step:.2f} ms a step, {size / a_step:,.0f} images/s, '
     f"{flops / 1e12:.2f} TFLOP a step by XLA's count, {share:.1%} of "
     f'{_PEAK.value:.0f} TFLOP/s'
