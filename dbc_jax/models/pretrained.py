@@ -3,7 +3,6 @@
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -72,7 +71,7 @@ def load_pretrained(
   from_torch = file.suffix != '.npz'
   if from_torch:
     found = _backbone_of(found)
-    _check_variant(file)
+    _check_variant(str(file), weight_files.architecture(file))
     keys = {
       torch_name(key.split('/', 2)[2]): key
       for key in leaves
@@ -118,7 +117,7 @@ def network_of(path: str | os.PathLike[str]) -> str:
     }
   else:
     shapes = {name: x.shape for name, x in _backbone_of(found).items()}
-    _check_variant(file)
+    _check_variant(str(file), weight_files.architecture(file))
   name = resnet.name_of(shapes)
   if name is None:
     looks = _kind(shapes)
@@ -130,18 +129,17 @@ def network_of(path: str | os.PathLike[str]) -> str:
   return name
 
 
-def _check_variant(file: Path) -> None:
+def _check_variant(source: str, name: str | None) -> None:
   """Raises ValueError where the file itself says that it is a variant.
 
   A variant such as timm's resnetaa50 has the same names and shapes, and
   computes something else.
   """
-  name = weight_files.architecture(file)
   if name is not None and not _PLAIN.fullmatch(name):
     raise ValueError(
-      f'{file}: is of the network {name!r} by its own account, which computes '
-      'something else with arrays of the same names. Take weights of a plain '
-      'ResNet, as torchvision has them'
+      f'{source}: is of the network {name!r} by its own account, which '
+      'computes something else with arrays of the same names. Take weights of a '
+      'plain ResNet, as torchvision has them'
     )
 
 

@@ -158,6 +158,12 @@ class Parts:
       self.encoder, jax.random.key(self.config.seed), self.image_size
     )
 
+  @functools.cached_property
+  def variable_shapes(self) -> dict[str, Any]:
+    """The network without its numbers."""
+    images = jnp.zeros((1, *self.image_size, 3))
+    return jax.eval_shape(lambda: self.encoder.init(jax.random.key(0), images))
+
   def given_weights(self, workdir: Path) -> dict[str, Any] | None:
     """The network of the file that `train.init` names.
 
@@ -182,9 +188,7 @@ class Parts:
     """Logs the engine of the first merges; raises now if none can be had."""
     images = jnp.zeros((1, *self.image_size, 3))
     embeddings, features = jax.eval_shape(
-      lambda: self.encoder.apply(
-        self.encoder.init(jax.random.key(0), images), images
-      )
+      self.encoder.apply, self.variable_shapes, images
     )
     width = self.merger.chosen(features, embeddings).shape[1]
     self.merger.engine((num_samples, width), num_samples)

@@ -151,7 +151,7 @@ class _Job:
     else:
       log.info('resuming after the warm-up')
     self._read_record(store, 0)
-    variables = store.restore(0, self._parts.init_variables())
+    variables = store.restore(0, self._parts.variable_shapes)
     return runner.first_state(train, variables)
 
   def _read_record(self, store: CheckpointStore, stage: int) -> dict[str, Any]:
@@ -195,7 +195,7 @@ class _Job:
 
   def _read_arrays(self, stage: int) -> dict[str, Any]:
     blank = np.zeros(len(self._data.train), np.int32)
-    template = workdir_lib.arrays_of(self._parts.init_variables(), blank, blank)
+    template = workdir_lib.arrays_of(self._parts.variable_shapes, blank, blank)
     return self._store.restore(stage, template)
 
   def _write_result(self, history: list[dict[str, Any]]) -> None:

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 from tqdm import tqdm
 
@@ -92,9 +91,7 @@ def restore_run(workdir: Path, stage: str = 'chosen') -> RestoredRun:
     )
   # At first each of the N images is a cluster of its own.
   blank = np.zeros(history[0]['num_clusters'], np.int32)
-  template = workdir_lib.arrays_of(
-    jax.eval_shape(parts.init_variables), blank, blank
-  )
+  template = workdir_lib.arrays_of(parts.variable_shapes, blank, blank)
   arrays = store.restore(number, template)
   variables = {key: arrays[key] for key in ('params', 'batch_stats')}
   return RestoredRun(
