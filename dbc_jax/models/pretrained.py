@@ -138,8 +138,8 @@ def _check_variant(source: str, name: str | None) -> None:
   if name is not None and not _PLAIN.fullmatch(name):
     raise ValueError(
       f'{source}: is of the network {name!r} by its own account, which '
-      'computes something else with arrays of the same names. Take weights of a '
-      'plain ResNet, as torchvision has them'
+      'computes something else with arrays of the same names. Take weights of '
+      'a plain ResNet, as torchvision has them'
     )
 
 
