@@ -70,6 +70,8 @@ def base(dataset: str) -> Any:
   config.model.dropout = 0.5
   config.model.last_stride = 2
   config.model.frozen_stages = 0
+  config.model.pooling = 'mean'  # or 'gem', the generalised mean
+  config.model.neck = False  # a BatchNorm behind the pooling
   config.model.dtype = 'float32'
 
   config.memory = ml_collections.ConfigDict()

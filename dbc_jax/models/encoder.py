@@ -49,6 +49,41 @@ class GlobalDropout(nn.Module):
     return jnp.where(keep, x / (1.0 - self.rate), 0.0)
 
 
+class GeM(nn.Module):
+  """Generalised mean over places: [B, H, W, C] to [B, C].
+
+      (mean_i max(x_i, 1e-6)^p)^(1/p)
+
+  p is learned, from 3; 1 is the mean, infinity the maximum.
+
+  Source: Radenovic et al., Fine-tuning CNN image retrieval (2018), Eq. 3.
+  """
+
+  @nn.compact
+  def __call__(self, maps: jax.Array) -> jax.Array:
+    p = self.param('p', nn.initializers.constant(3.0), (), jnp.float32)
+    mean = jnp.mean(jnp.maximum(maps, 1e-6) ** p, axis=(1, 2))
+    return mean ** (1.0 / p)
+
+
+class Neck(nn.Module):
+  """BatchNorm without a bias between pooled outputs [B, D] and the head.
+
+  Source: Luo et al., Bag of tricks (2019), BNNeck.
+  """
+
+  axis_name: str | None
+
+  @nn.compact
+  def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+    return BatchNorm(
+      use_running_average=not train,
+      axis_name=self.axis_name if train else None,
+      use_bias=False,
+      name='bn',
+    )(x)
+
+
 class Head(nn.Module):
   """Linear -> BatchNorm -> dropout -> L2 norm: what meets the memory.
 
@@ -91,6 +126,8 @@ class Encoder(nn.Module):
 
   backbone: nn.Module
   head: Head
+  pooling: GeM | None = None  # or the mean
+  neck: Neck | None = None
 
   def __call__(
     self, images: jax.Array, *, train: bool = False
@@ -119,13 +156,17 @@ class Encoder(nn.Module):
   def pool(self, images: jax.Array, *, train: bool = False) -> jax.Array:
     """The backbone's output [B, D] for images [B, H, W, 3], not normalised."""
     maps = self.backbone(images, train=train)
-    at_least = jnp.promote_types(maps.dtype, jnp.float32)
-    return jnp.mean(maps.astype(at_least), axis=(1, 2))
+    maps = maps.astype(jnp.promote_types(maps.dtype, jnp.float32))
+    if self.pooling is not None:
+      return self.pooling(maps)
+    return jnp.mean(maps, axis=(1, 2))
 
   def finish(
     self, pooled: jax.Array, *, train: bool = False
   ) -> tuple[jax.Array, jax.Array]:
     """(embedding, feature) of pooled outputs, or means of them, [B, D]."""
+    if self.neck is not None:
+      pooled = self.neck(pooled, train=train)
     return self.head(pooled, train=train), l2_normalize(pooled)
 
 
@@ -137,6 +178,8 @@ def create_encoder(
   dropout: float = 0.5,
   last_stride: int = 2,
   frozen_stages: int = 0,
+  pooling: str = 'mean',
+  neck: bool = False,
   axis_name: str | None = None,
   dtype: str = 'float32',
 ) -> Encoder:
@@ -159,6 +202,9 @@ def create_encoder(
     last_stride: stride of the last stage, 2 or 1.
     frozen_stages: how many early stages keep their weights and statistics
       (with them the stem); 0 trains everything.
+    pooling: of the backbone's maps: 'mean', or 'gem', the generalised mean.
+    neck: whether a BatchNorm comes behind the pooling, and so makes part of
+      the feature.
     axis_name: pmap axis over which BatchNorm averages, or None.
     dtype: 'float32' or 'bfloat16', of the backbone's arithmetic.
 
@@ -180,6 +226,8 @@ def create_encoder(
       frozen_stages,
       f'0..{groups} for {name}',
     ),
+    'pooling': (pooling in ('mean', 'gem'), pooling, "'mean' or 'gem'"),
+    'neck': (isinstance(neck, bool), neck, 'True or False'),
     'dtype': (
       dtype in ('float32', 'bfloat16'),
       dtype,
@@ -197,4 +245,9 @@ def create_encoder(
     dtype=jnp.dtype(dtype),
   )
   head = Head(embedding_dim, head_layers, dropout, axis_name)
-  return Encoder(backbone, head)
+  return Encoder(
+    backbone,
+    head,
+    GeM() if pooling == 'gem' else None,
+    Neck(axis_name) if neck else None,
+  )

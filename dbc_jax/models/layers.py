@@ -68,12 +68,14 @@ class BatchNorm(nn.Module):
   Attributes:
     use_running_average: normalise by the running statistics.
     axis_name: pmap axis over which the batch's statistics are averaged.
+    use_bias: whether there is a 'bias'.
     dtype: of the arithmetic; None for the input's. Parameters and statistics
       are float32 at least.
   """
 
   use_running_average: bool
   axis_name: str | None = None
+  use_bias: bool = True
   dtype: Any = None
 
   # PARITY(torch): its momentum 0.1, and its epsilon.
@@ -88,7 +90,9 @@ class BatchNorm(nn.Module):
       for name, make in (('mean', jnp.zeros), ('var', jnp.ones))
     ]
     scale = self.param('scale', nn.initializers.ones, channels, jnp.float32)
-    bias = self.param('bias', nn.initializers.zeros, channels, jnp.float32)
+    bias: jax.Array | float = 0.0
+    if self.use_bias:
+      bias = self.param('bias', nn.initializers.zeros, channels, jnp.float32)
     if self.use_running_average:
       mean, var = (variable.value for variable in running)
     else:

@@ -12,7 +12,12 @@ Config = Any
 INITS = ('random', 'self_supervised')
 # Fields that came after the first builds, with the value at which a build that
 # lacked the field behaves as it did. A config without the field has that.
-ADDED_FIELDS = {'data.identities_seed': 0, 'train.objective': 'memory'}
+ADDED_FIELDS = {
+  'data.identities_seed': 0,
+  'train.objective': 'memory',
+  'model.pooling': 'mean',
+  'model.neck': False,
+}
 
 
 def with_added_fields(fields: Any) -> Config:

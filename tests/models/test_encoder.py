@@ -9,6 +9,7 @@ import pytest
 import small_networks
 
 from dbc_jax import models
+from dbc_jax.models import encoder as encoder_lib
 from dbc_jax.models import layers
 from dbc_jax.models.backbones import resnet
 
@@ -76,6 +77,72 @@ def test_no_head_layers_means_the_feature_is_the_embedding():
   embedding, feature = _apply(encoder, variables, images)
   np.testing.assert_array_equal(embedding, feature)
   assert 'head' not in variables['params']
+
+
+def test_generalised_mean():
+  # Zeros among them, as behind a ReLU.
+  maps = np.maximum(_images((2, 5, 3, 4)), 0).astype(np.float64)
+  with jax.enable_x64(True):
+    for p in (1.0, 3.0, 6.5):
+
+      def pooled(p, maps=maps):
+        return encoder_lib.GeM().apply({'params': {'p': p}}, maps)
+
+      expected = np.zeros((2, 4))
+      for image in range(2):
+        for channel in range(4):
+          places = np.maximum(maps[image, ..., channel].ravel(), 1e-6)
+          total = sum(float(x) ** p for x in places)
+          expected[image, channel] = (total / len(places)) ** (1 / p)
+      got = pooled(jnp.float64(p))
+      np.testing.assert_allclose(got, expected, rtol=1e-12)
+      slope = jax.grad(lambda p: pooled(p).sum())(jnp.float64(p))
+      step = 1e-5
+      difference = (pooled(p + step) - pooled(p - step)).sum() / (2 * step)
+      np.testing.assert_allclose(slope, difference, rtol=1e-6)
+  # 15 places: less than the maximum by a factor of at most 15^(1/60).
+  largest = encoder_lib.GeM().apply({'params': {'p': 60.0}}, maps)
+  np.testing.assert_allclose(largest, maps.max((1, 2)), rtol=0.05)
+
+
+def test_a_map_of_zeros_has_a_finite_gradient():
+  pool = encoder_lib.GeM()
+  maps = jnp.zeros((1, 2, 2, 3))
+  variables = pool.init(jax.random.key(0), maps)
+  assert variables['params']['p'] == 3.0
+  slopes = jax.grad(
+    lambda variables, maps: pool.apply(variables, maps).sum(), argnums=(0, 1)
+  )(variables, maps)
+  assert all(np.isfinite(x).all() for x in jax.tree.leaves(slopes))
+
+
+def test_a_neck_is_part_of_the_feature():
+  images = _images((8, 16, 16, 3))
+  options = {'head_layers': 0, 'dropout': 0.0}
+  plain = models.create_encoder(small_networks.NAME, **options)
+  encoder = models.create_encoder(small_networks.NAME, neck=True, **options)
+  variables = jax.jit(encoder.init)(jax.random.key(0), images)
+  assert [*variables['params']['neck']['bn']] == ['scale']
+  # Untrained it leaves directions alone.
+  before = {
+    group: {'backbone': variables[group]['backbone']}
+    for group in ('params', 'batch_stats')
+  }
+  embedding, feature = _apply(encoder, variables, images)
+  np.testing.assert_allclose(
+    feature, _apply(plain, before, images)[1], rtol=1e-5
+  )
+  np.testing.assert_array_equal(embedding, feature)
+  # In training each of its channels has mean 0 and deviation 1 in the batch.
+  pooled = _apply(encoder, variables, images, method='pool')
+  (_, feature), mutated = encoder.apply(
+    variables, pooled, train=True, method='finish', mutable=['batch_stats']
+  )
+  expected = (pooled - pooled.mean(0)) / np.sqrt(pooled.var(0) + 1e-5)
+  expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+  np.testing.assert_allclose(feature, expected, atol=1e-5)
+  mean = mutated['batch_stats']['neck']['bn']['mean']
+  np.testing.assert_allclose(mean, 0.1 * pooled.mean(0), rtol=1e-5)
 
 
 def test_resnet8_has_the_weights_of_the_6n_plus_2_family():

@@ -8,6 +8,7 @@ import pytest
 import runs
 
 from dbc_jax import models
+from dbc_jax.commands import evaluate
 from dbc_jax.run import build, checkpoint, job
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures('one_device')]
@@ -62,6 +63,20 @@ def test_bad_weights_are_an_error_before_any_image_is_read(
   with pytest.raises(ValueError, match=r"^train\.init: got 'imagenet', exp"):
     job.run(config, tmp_path / 'work')
   assert not (tmp_path / 'work').exists()
+
+
+def test_a_run_with_other_pooling_and_a_neck(tmp_path):
+  root = runs.write_market(tmp_path / 'market')
+  config = runs.small_config('market1501', root)
+  config.cluster.merge_percent = 0.5
+  config.model.pooling, config.model.neck = 'gem', True
+  job.run(config, tmp_path / 'work')
+  store = checkpoint.CheckpointStore(tmp_path / 'work' / 'checkpoints')
+  arrays = store.restore_as_saved(store.latest_stage())
+  assert arrays['params']['pooling']['p'] != 3.0
+  assert np.ptp(arrays['params']['neck']['bn']['scale']) > 0
+  assert np.abs(arrays['batch_stats']['neck']['bn']['mean']).max() > 0
+  evaluate.main([f'--workdir={tmp_path / "work"}', '--stage=last'])
 
 
 def test_a_network_by_the_arrays_of_its_file(tmp_path):
