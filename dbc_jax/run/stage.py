@@ -7,6 +7,7 @@ names, cameras or identities.
 import logging
 import pathlib
 import time
+from concurrent import futures
 from typing import Any, NamedTuple
 
 import jax
@@ -15,6 +16,7 @@ import numpy as np
 from dbc_jax import reporting
 from dbc_jax.data.pipeline import LoadedDataset
 from dbc_jax.data.split import Split
+from dbc_jax.devices import mesh, processes
 from dbc_jax.reporting.profiling import Profiler
 from dbc_jax.run import config as config_lib
 from dbc_jax.run import record as record_lib
@@ -131,6 +133,8 @@ class StageRunner:
   def run(self, stage: int, state: RunState, data: LoadedDataset) -> RunState:
     """Trains, extracts, evaluates and, unless it is the last, merges.
 
+    A GPU or TPU evaluates while it merges.
+
     Args:
       stage: 0 for the first.
       state: at its start.
@@ -157,33 +161,49 @@ class StageRunner:
     features, embeddings = extract(variables, data.train)
     seconds['embed'] = time.perf_counter() - clock
 
-    clock = time.perf_counter()
-    scores = record_lib.evaluate(
-      extract, variables, state.labels, data, self._config.camera_rule
-    )
-    record |= scores
-    if scores:
-      seconds['evaluate'] = time.perf_counter() - clock
-    clock = time.perf_counter()
-    # Of some training images, the same in all stages and all runs.
-    self._views = self._views or self.parts.views(data.train)
-    first, second = np.split(extract(variables, self._views)[0], 2)
-    record |= record_lib.measure(features, state.labels, (first, second))
-    seconds['measure'] = time.perf_counter() - clock
-
-    next_labels = state.labels
-    if stage + 1 < self.num_stages:
+    with futures.ThreadPoolExecutor(1) as beside:
       clock = time.perf_counter()
-      camids = None
-      if self._config.cluster.camera_centring:
-        camids = data.truth.train_camids
-      next_labels, merge_scores = self.parts.merger(
-        features, embeddings, state.labels, self.num_merges, camids
+      scoring = beside.submit(
+        record_lib.evaluate,
+        extract,
+        variables,
+        state.labels,
+        data,
+        self._config.camera_rule,
       )
-      record |= record_lib.measure_merges(
-        state.history, state.labels, next_labels, merge_scores
-      )
-      seconds['cluster'] = time.perf_counter() - clock
+      # On a CPU it would take the cores from what follows. Several processes
+      # have to gather what they compute in the same order.
+      if mesh.host_is_device() or processes.count() > 1:
+        scoring.result()
+      seconds['evaluate'] = time.perf_counter() - clock
+
+      clock = time.perf_counter()
+      # Of some training images, the same in all stages and all runs.
+      self._views = self._views or self.parts.views(data.train)
+      first, second = np.split(extract(variables, self._views)[0], 2)
+      measures = record_lib.measure(features, state.labels, (first, second))
+      seconds['measure'] = time.perf_counter() - clock
+
+      next_labels = state.labels
+      if stage + 1 < self.num_stages:
+        clock = time.perf_counter()
+        camids = None
+        if self._config.cluster.camera_centring:
+          camids = data.truth.train_camids
+        next_labels, merge_scores = self.parts.merger(
+          features, embeddings, state.labels, self.num_merges, camids
+        )
+        measures |= record_lib.measure_merges(
+          state.history, state.labels, next_labels, merge_scores
+        )
+        seconds['cluster'] = time.perf_counter() - clock
+
+      clock = time.perf_counter()
+      scores = scoring.result()
+      seconds['evaluate'] += time.perf_counter() - clock
+    if not scores:
+      del seconds['evaluate']
+    record |= scores | measures
     record |= {f'seconds_{part}': value for part, value in seconds.items()}
     return RunState(
       variables, next_labels, embeddings, [*state.history, record]

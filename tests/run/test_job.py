@@ -3,6 +3,8 @@
 import csv
 import json
 import shutil
+import threading
+import types
 
 import numpy as np
 import pytest
@@ -138,6 +140,35 @@ def test_interrupted_and_resumed_equals_straight(
     for key in expected:
       if not key.startswith(('seconds', 'images_per')):
         assert resumed[key] == expected[key], key
+
+
+def test_evaluation_beside_the_merging_changes_nothing(
+  straight, market, tmp_path, monkeypatch
+):
+  evaluate, measure = record.evaluate, record.measure
+  measured = threading.Event()
+
+  def evaluate_late(*arguments):
+    assert measured.wait(timeout=60)
+    measured.clear()
+    return evaluate(*arguments)
+
+  def measure_first(*arguments):
+    measured.set()
+    return measure(*arguments)
+
+  # As on a GPU; for this choice alone, as the training is to round alike.
+  gpu = types.SimpleNamespace(host_is_device=lambda: False)
+  monkeypatch.setattr(stage_lib, 'mesh', gpu)
+  monkeypatch.setattr(record, 'evaluate', evaluate_late)
+  monkeypatch.setattr(record, 'measure', measure_first)
+  job.run(runs.small_config('market1501', market), tmp_path)
+  assert _clusters(tmp_path) == _clusters(straight)
+  for got, expected in zip(_history(tmp_path), _history(straight), strict=True):
+    assert [*got] == [*expected]
+    for key in got:
+      if not key.startswith(('seconds', 'images_per')):
+        assert got[key] == expected[key], key
 
 
 def test_finished_run_says_so_and_trains_nothing(
