@@ -4,6 +4,7 @@ Functions of a RunState. Training is given pixels and cluster labels, never
 names, cameras or identities.
 """
 
+import functools
 import logging
 import pathlib
 import time
@@ -163,7 +164,7 @@ class StageRunner:
 
     with futures.ThreadPoolExecutor(1) as beside:
       clock = time.perf_counter()
-      scoring = beside.submit(
+      evaluate = functools.partial(
         record_lib.evaluate,
         extract,
         variables,
@@ -173,8 +174,11 @@ class StageRunner:
       )
       # On a CPU it would take the cores from what follows. Several processes
       # have to gather what they compute in the same order.
+      scores, scoring = {}, None
       if mesh.host_is_device() or processes.count() > 1:
-        scoring.result()
+        scores = evaluate()
+      else:
+        scoring = beside.submit(evaluate)
       seconds['evaluate'] = time.perf_counter() - clock
 
       clock = time.perf_counter()
@@ -198,9 +202,10 @@ class StageRunner:
         )
         seconds['cluster'] = time.perf_counter() - clock
 
-      clock = time.perf_counter()
-      scores = scoring.result()
-      seconds['evaluate'] += time.perf_counter() - clock
+      if scoring is not None:
+        clock = time.perf_counter()
+        scores = scoring.result()
+        seconds['evaluate'] += time.perf_counter() - clock
     if not scores:
       del seconds['evaluate']
     record |= scores | measures
