@@ -71,7 +71,8 @@ def load_pretrained(
   from_torch = file.suffix != '.npz'
   if from_torch:
     found = _backbone_of(found)
-    _check_variant(str(file), weight_files.architecture(file))
+    if torch_name is resnet.torch_name:  # Other families have other variants.
+      _check_variant(str(file), weight_files.architecture(file))
     keys = {
       torch_name(key.split('/', 2)[2]): key
       for key in leaves

@@ -112,7 +112,7 @@ def architecture(file: Path) -> str | None:
   if found is None and file.name in _HUB_FILES and beside.is_file():
     try:
       config = json.loads(beside.read_text())
-    except ValueError:  # Somebody else's file.
+    except (OSError, ValueError):  # Somebody else's file.
       return None
     found = config.get('architecture') if isinstance(config, dict) else None
   return found if isinstance(found, str) else None

@@ -353,3 +353,14 @@ def test_a_variant_that_says_so_is_refused(tmp_path):
     models.network_of(path)
   (tmp_path / 'config.json').write_text('not JSON')
   assert models.network_of(path) == 'resnet_tiny'
+
+
+def test_a_family_from_outside_has_its_own_variants(tmp_path):
+  path = tmp_path / 'model.safetensors'
+  arrays = {'weight': np.ones((2, 3), np.float32)}
+  safetensors.numpy.save_file(arrays, path, {'architecture': 'vit_small'})
+  blank = {'params': {'backbone': {'weight': np.zeros((2, 3), np.float32)}}}
+  loaded = models.load_pretrained(path, blank, torch_name=lambda key: key)
+  np.testing.assert_array_equal(
+    loaded['params']['backbone']['weight'], arrays['weight']
+  )
