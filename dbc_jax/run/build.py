@@ -43,8 +43,8 @@ _STRONG = {
 def with_network(config: Config, workdir: Path) -> Config:
   """A config with the network of its weights, where it leaves model.name ''.
 
-  A run that was begun has the name in its config.json, and needs the file no
-  more.
+  A run with a checkpoint has the name in its config.json, and needs the file
+  no more.
 
   Raises:
     ValueError: there is no such file, or it holds none of our networks.
@@ -58,9 +58,9 @@ def with_network(config: Config, workdir: Path) -> Config:
       f'and train.init={init!r} names none; give one of them'
     )
   named = config.copy_and_resolve_references()
-  if (workdir / workdir_lib.CONFIG).exists():
+  if workdir_lib.has_run(workdir):
     saved = workdir_lib.read_config(workdir)
-    if saved.train.init == init:
+    if saved.get('train', {}).get('init') == init:
       named.model.name = saved.model.name
       return named
   try:

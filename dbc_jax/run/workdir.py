@@ -59,6 +59,11 @@ def has_stage(folder: Path) -> bool:
   return folder.exists() and CheckpointStore(folder).latest_stage() is not None
 
 
+def has_run(workdir: Path) -> bool:
+  """Whether a run in a workdir came so far that it is bound to its config."""
+  return any(has_stage(workdir / name) for name in (CHECKPOINTS, WARMUP))
+
+
 def check_workdir(workdir: Path, config: Config) -> None:
   """Checks that the run in a workdir, if there is one, is one of this config.
 
@@ -70,7 +75,7 @@ def check_workdir(workdir: Path, config: Config) -> None:
   """
   if workdir.exists() and not workdir.is_dir():
     raise ValueError(f'workdir: {workdir} is a file; choose another --workdir')
-  if not any(has_stage(workdir / name) for name in (CHECKPOINTS, WARMUP)):
+  if not has_run(workdir):
     return
   if not (workdir / CONFIG).exists():
     raise ValueError(

@@ -87,6 +87,8 @@ def test_a_network_by_the_arrays_of_its_file(tmp_path):
   config.train.init = str(tmp_path / 'weights.npz')
   _saved(config, tmp_path / 'weights.npz')
   config.model.name = ''
+  (tmp_path / 'work').mkdir()
+  (tmp_path / 'work' / 'config.json').write_text('{}')  # Of no run.
   job.run(config, tmp_path / 'work')
   saved = json.loads((tmp_path / 'work' / 'config.json').read_text())
   assert saved['model']['name'] == 'resnet8'
