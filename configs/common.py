@@ -62,6 +62,10 @@ def base(dataset: str) -> Any:
   # Training crops: share of the area; height / width over the image's own.
   config.data.crop_area = (0.64, 1.0)
   config.data.crop_aspect = (1.0, 1.5)
+  # Pixels of black around the image, out of which a crop of its size is cut, in
+  # place of those crops; 0: none.
+  config.data.crop_padding = 0
+  config.data.erasing = 0.0  # share of images with a rectangle blanked out
 
   config.model = ml_collections.ConfigDict()
   config.model.name = 'resnet50'
@@ -78,6 +82,7 @@ def base(dataset: str) -> Any:
   config.memory.temperature = 0.1
   config.memory.momentum = 0.5  # weight of the old row
   config.memory.init = 'centroid'  # or 'zeros', as BUC's corrected code
+  config.memory.update_by = 'each'  # or 'hardest' or 'mean' of a batch's images
 
   config.train = ml_collections.ConfigDict()
   # Or 'self_supervised', a warm-up first; or a file of weights; or
@@ -88,8 +93,12 @@ def base(dataset: str) -> Any:
   config.train.batch_size = 16  # over all devices
   config.train.reference_batch_size = 16  # that the rates are for
   config.train.rate_warmup_epochs = 5  # of stage 0, with a larger batch
-  config.train.stage0_epochs = 20
+  config.train.images_per_cluster = 0  # in a batch; 0: images of any cluster
+  config.train.num_stages = 0  # 0: until the papers' merges are done
+  config.train.stage0_epochs = 20  # of single images; 0: from clusters at once
   config.train.stage_epochs = 2
+  config.train.stage_steps = 0  # of each later stage; 0: its epochs
+  config.train.optimizer = 'sgd'  # or 'adam'
   config.train.learning_rate = 0.1
   config.train.drop_epoch = 15  # of stage 0
   config.train.dropped_learning_rate = 0.01
@@ -100,7 +109,12 @@ def base(dataset: str) -> Any:
   config.train.backbone_multiplier = 0.1  # presumes pre-trained weights
 
   config.cluster = ml_collections.ConfigDict()
-  config.cluster.merge_percent = 0.05
+  config.cluster.cut = 'papers'  # or share, dbscan, hdbscan, package.module
+  config.cluster.merge_percent = 0.05  # papers: merges a stage, of the images
+  config.cluster.share = (0.3, 0.9)  # share: placed images, first and last
+  config.cluster.min_size = 4  # not papers: images of a cluster, at least
+  config.cluster.eps = 0.5  # dbscan: radius of a neighbourhood
+  config.cluster.anew = False  # merging starts from single images each time
   config.cluster.features = 'feature'  # or 'embedding'
   config.cluster.camera_centring = False  # less each camera's mean feature
   config.cluster.distance = 'euclidean'  # or 'jaccard', of neighbourhoods

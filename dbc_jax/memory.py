@@ -72,30 +72,43 @@ def update_memory(
   labels: jax.Array,
   *,
   momentum: float,
+  by: str = 'each',
 ) -> jax.Array:
-  """Moves each sample's row towards it, one sample after another.
+  """Moves the rows of a batch's clusters towards its samples.
 
       V[y] <- normalize(momentum V[y] + (1 - momentum) v)
 
   Args:
     memory: [capacity, E] float32.
-    embeddings: [B, E] float32. A label that occurs twice is updated twice, in
-      the order of the batch.
+    embeddings: [B, E] float32.
     labels: [B] int32.
     momentum: weight of the old row; 0.5 in the papers.
+    by: what v is, where a label occurs more than once. 'each': each sample,
+      one after another in the order of the batch. 'hardest': the one least
+      similar to its row, of equals the first. 'mean': their mean.
 
   Returns:
     [capacity, E] float32, the new memory.
 
-  Source: E-cluster, sec. 3.1, and DBC, sec. III-A; the order is that of the
-    public code's loop.
+  Source: E-cluster, sec. 3.1, and DBC, sec. III-A; the order of 'each' is that
+    of the public code's loop. 'hardest' and 'mean' are the two of Dai et al.,
+    Cluster Contrast (2022), sec. 3.3.
   """
   memory, embeddings, labels = map(jnp.asarray, (memory, embeddings, labels))
-
+  alike = labels[:, None] == labels
   # How often a sample's label came before in the batch. Samples of one round
   # name different rows, so that a round is a single gather and scatter.
-  earlier = jnp.tril(labels[:, None] == labels, -1)
-  rounds = jnp.sum(earlier, axis=1)
+  rounds = jnp.sum(jnp.tril(alike, -1), axis=1)
+  last = jnp.max(rounds) + 1
+  if by != 'each':
+    weights = alike.astype(embeddings.dtype)
+    if by == 'hardest':
+      own = jnp.sum(memory[labels] * embeddings, axis=1)
+      hardest = jnp.argmin(jnp.where(alike, own, jnp.inf), axis=1)
+      weights = jax.nn.one_hot(hardest, len(labels), dtype=embeddings.dtype)
+    weights /= weights.sum(axis=1, keepdims=True)
+    embeddings = jnp.matmul(weights, embeddings, precision='highest')
+    last = 1
 
   def update_round(k: jax.Array, memory: jax.Array) -> jax.Array:
     rows = momentum * memory[labels] + (1.0 - momentum) * embeddings
@@ -105,7 +118,7 @@ def update_memory(
       rows / jnp.maximum(norms, _EPSILON), mode='drop'
     )
 
-  return jax.lax.fori_loop(0, jnp.max(rounds) + 1, update_round, memory)
+  return jax.lax.fori_loop(0, last, update_round, memory)
 
 
 def init_memory(
@@ -121,7 +134,7 @@ def init_memory(
 
   Args:
     embeddings: [N, E] float32, eval-mode embeddings of the training samples.
-    labels: [N] int32, in 0..num_clusters-1.
+    labels: [N] int32, in 0..num_clusters-1, or -1 for a sample of no cluster.
     num_clusters: number of live rows.
     capacity: rows of the result, >= num_clusters; those beyond are zero.
 
@@ -146,6 +159,8 @@ def _centroids(
   embeddings: jax.Array, labels: jax.Array, capacity: int
 ) -> jax.Array:
   # Over all rows, so that a falling count compiles nothing anew.
+  # A label beyond them is dropped.
+  labels = jnp.where(labels < 0, capacity, labels)
   sums = jax.ops.segment_sum(embeddings, labels, num_segments=capacity)
   # The direction of the sum is that of the mean.
   norms = jnp.sqrt(jnp.sum(jnp.square(sums), axis=1, keepdims=True))

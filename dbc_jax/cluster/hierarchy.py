@@ -1,8 +1,33 @@
-"""Merges as a tree that SciPy can draw and cut."""
+"""Merges as a tree: cut after some merges, or as SciPy draws it."""
 
 import numpy as np
 
 from dbc_jax.cluster.merge import MergeResult
+
+
+def labels_after(
+  pairs: np.ndarray, labels: np.ndarray, num_merges: int
+) -> np.ndarray:
+  """The clusters after the first merges of a tree.
+
+  Args:
+    pairs: [m, 2] int, as `MergeResult.pairs`.
+    labels: [N] int, contiguous 0..K-1: the starting clusters.
+    num_merges: of the m, in 0..m.
+
+  Returns:
+    [N] int32, contiguous 0..K-num_merges-1. A cluster keeps the place, among
+    the others, of the lowest starting cluster it contains.
+  """
+  num_clusters = int(labels.max()) + 1
+  homes = np.arange(num_clusters + num_merges)
+  # Backwards, so that a cluster is sent to where its union itself ends up.
+  for t in reversed(range(num_merges)):
+    homes[pairs[t]] = homes[num_clusters + t]
+  _, first, place = np.unique(
+    homes[:num_clusters], return_index=True, return_inverse=True
+  )
+  return np.argsort(np.argsort(first))[place][labels].astype(np.int32)
 
 
 def to_scipy_linkage(

@@ -1,4 +1,4 @@
-"""From pixels to what a network sees: crop, flip, resize, colours, normalise.
+"""From pixels to what a network sees: crop, flip, resize, normalise, colours.
 
 The strong augmentation changes colours too. Learning without labels needs views
 that differ in more than place: a colour that the light or a camera may change
@@ -57,8 +57,10 @@ def augment(
   size: tuple[int, int],
   crop_area: tuple[float, float],
   crop_aspect: tuple[float, float],
+  crop_padding: int = 0,
+  erasing: float = 0.0,
 ) -> jax.Array:
-  """Random crop, resize and flip, then normalise.
+  """Random crop, resize and flip, then normalise; then a blank rectangle.
 
   If none of 10 draws of a crop fits inside, the whole image is taken.
 
@@ -73,18 +75,30 @@ def augment(
       public code.
     crop_aspect: bounds of a crop's height / width, relative to the image's
       own; (1, 1.5) is the public code's (2, 3) for crops of 2:1.
+    crop_padding: if above 0, the whole image is resized instead, gets so many
+      black pixels on each side, and a crop of `size` is cut out of that.
+    erasing: share of images in which a rectangle becomes ImageNet's mean
+      colour: 2 to 40 % of the area, height / width between 0.3 and 1 / 0.3.
 
   Returns:
     [B, height, width, 3] or [B, T, height, width, 3] float32, normalised.
 
   Source: BUC's public training transform, which DBC and E-cluster take over.
+    Zhong et al., Random Erasing Data Augmentation (2020), for the rectangle.
   """
   *batch, height, width, channels = images.shape
   keys = _keys_of_images(rng, positions, batch)
   images = normalize(images.reshape((-1, height, width, channels)))
-  images = jax.vmap(
-    lambda key, image: _augment_one(key, image, size, crop_area, crop_aspect)
-  )(keys, images)
+  if crop_padding:
+    images = jax.vmap(lambda key, x: _pad_and_crop(key, x, size, crop_padding))(
+      keys, images
+    )
+  else:
+    images = jax.vmap(
+      lambda key, x: _augment_one(key, x, size, crop_area, crop_aspect)
+    )(keys, images)
+  if erasing:
+    images = jax.vmap(lambda key, x: _erase(key, x, erasing))(keys, images)
   return images.reshape((*batch, *size, channels))
 
 
@@ -181,6 +195,43 @@ def _augment_one(
     method='linear',
   )
   return jnp.where(jax.random.bernoulli(flip_key), image[:, ::-1], image)
+
+
+def _pad_and_crop(
+  key: jax.Array, image: jax.Array, size: tuple[int, int], padding: int
+) -> jax.Array:
+  _, _, place_key, flip_key = jax.random.split(key, 4)
+  image = jax.image.resize(image, (*size, image.shape[2]), 'linear')
+  black = normalize(jnp.zeros(3))
+  image = jnp.pad(
+    image - black, ((padding, padding), (padding, padding), (0, 0))
+  )
+  start = jax.random.randint(place_key, (2,), 0, 2 * padding + 1)
+  image = jax.lax.dynamic_slice(image, (*start, 0), (*size, image.shape[2]))
+  image += black
+  return jnp.where(jax.random.bernoulli(flip_key), image[:, ::-1], image)
+
+
+def _erase(key: jax.Array, image: jax.Array, share: float) -> jax.Array:
+  """One normalised image; the first of 10 rectangles that fits, if any."""
+  # A key of its own: the crop has split the image's four ways.
+  keys = jax.random.split(jax.random.fold_in(key, 1), 4)
+  height, width = image.shape[:2]
+  area = jax.random.uniform(keys[0], (_DRAWS,), minval=0.02, maxval=0.4)
+  aspect = jax.random.uniform(keys[1], (_DRAWS,), minval=0.3, maxval=1 / 0.3)
+  tall = jnp.round(jnp.sqrt(area * height * width * aspect))
+  wide = jnp.round(jnp.sqrt(area * height * width / aspect))
+  fits = (tall < height) & (wide < width)
+  first = jnp.argmax(fits)
+  place = jax.random.uniform(keys[2], (2,))
+  top = jnp.floor(place[0] * (height - tall[first] + 1))
+  left = jnp.floor(place[1] * (width - wide[first] + 1))
+  rows, columns = jnp.arange(height)[:, None], jnp.arange(width)
+  inside = (rows >= top) & (rows < top + tall[first])
+  inside &= (columns >= left) & (columns < left + wide[first])
+  drawn = jax.random.bernoulli(keys[3], share) & fits.any()
+  # The mean colour is 0 once normalised.
+  return jnp.where((inside & drawn)[..., None], 0.0, image)
 
 
 def _recolour(

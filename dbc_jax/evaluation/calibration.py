@@ -9,7 +9,7 @@ from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.optimize import minimize
 
 from dbc_jax.evaluation import similarity
-from dbc_jax.evaluation.truth import check_labels, checked_ids
+from dbc_jax.evaluation.truth import apart, checked_ids
 
 # Pairs that must lie below a threshold, for it to mean anything.
 _FEWEST = 10
@@ -124,7 +124,7 @@ def calibrate_pairs(
 
   Args:
     features: [N, D] real and finite; they are L2-normalised here.
-    labels: [N] integers >= 0, the cluster of each image.
+    labels: [N] integers, the cluster of each image; -1 for one in none.
     leeway: at least 1, which takes the clusters as they are. Never more than
       half of the merges inside clusters are taken back.
     num_pairs: how many are looked at, of all and of those of one person, at
@@ -136,7 +136,7 @@ def calibrate_pairs(
 
   Raises:
     ValueError: features that are not finite, labels of another length or below
-      0, no cluster of two images, a single cluster, clusters whose pairs are
+      -1, no cluster of two images, a single cluster, clusters whose pairs are
       no nearer than others, or a setting out of range.
 
   Source: Platt, Probabilistic Outputs for Support Vector Machines (1999), for
@@ -165,8 +165,7 @@ def calibrate_pairs(
 def _checked_labels(labels: ArrayLike, size: int) -> np.ndarray:
   """Labels as [N], contiguous from 0."""
   labels = checked_ids(labels, size, 'labels')
-  check_labels(labels)
-  found, labels = np.unique(labels, return_inverse=True)
+  found, labels = np.unique(apart(labels), return_inverse=True)
   if len(found) == size:
     raise ValueError(
       f'labels: each of the {size} clusters has one image, expected some of '

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from dbc_jax.data.samples import JUNK_PID
-from dbc_jax.evaluation.truth import check_labels
+from dbc_jax.evaluation.truth import NOT_PLACED, apart
 
 
 def clustering_scores(labels: ArrayLike, pids: ArrayLike) -> dict[str, float]:
@@ -33,7 +33,8 @@ def clustering_scores(labels: ArrayLike, pids: ArrayLike) -> dict[str, float]:
   homogeneity (completeness) is 1 if all are of one identity (cluster).
 
   Args:
-    labels: [N] integers >= 0, the cluster of each sample.
+    labels: [N] integers, the cluster of each sample; -1 for one that is in
+      none, which counts as a cluster of its own.
     pids: [N] integers. Samples of pid -1 (junk) are left out.
 
   Returns:
@@ -42,7 +43,7 @@ def clustering_scores(labels: ArrayLike, pids: ArrayLike) -> dict[str, float]:
     clusters_merged, whole numbers.
 
   Raises:
-    ValueError: shapes that disagree, labels below 0, or nothing to score.
+    ValueError: shapes that disagree, labels below -1, or nothing to score.
 
   Source: Hubert and Arabie, Comparing Partitions (1985), for the adjusted
     Rand index; Rosenberg and Hirschberg, V-Measure (2007), which is NMI
@@ -51,6 +52,7 @@ def clustering_scores(labels: ArrayLike, pids: ArrayLike) -> dict[str, float]:
   labels, pids = _checked(labels, 'labels'), _checked(pids, 'pids')
   if len(labels) != len(pids):
     raise ValueError(f'Got {len(labels)} labels, but {len(pids)} pids.')
+  labels = apart(labels)
   known = pids != JUNK_PID
   if not known.any():
     raise ValueError(f'None of the {len(pids)} samples has an identity.')
@@ -81,7 +83,8 @@ def cluster_sizes(labels: ArrayLike) -> dict[str, float]:
   """What sizes alone tell of clusters, without identities.
 
   Args:
-    labels: [N] integers >= 0, the cluster of each sample.
+    labels: [N] integers, the cluster of each sample; -1 for one that is in
+      none, and counts among all samples alone.
 
   Returns:
     num_clusters; singletons, the number of clusters of one sample;
@@ -89,12 +92,13 @@ def cluster_sizes(labels: ArrayLike) -> dict[str, float]:
     cluster, in (0, 1].
 
   Raises:
-    ValueError: labels below 0 or not [N] integers, or none at all.
+    ValueError: labels below -1 or not [N] integers, or none in a cluster.
   """
   labels = _checked(labels, 'labels')
-  if not len(labels):
+  apart(labels)  # So that a bad label is told.
+  _, sizes = np.unique(labels[labels != NOT_PLACED], return_counts=True)
+  if not len(sizes):
     raise ValueError('labels: there are none.')
-  _, sizes = np.unique(labels, return_counts=True)
   return {
     'num_clusters': len(sizes),
     'singletons': int((sizes == 1).sum()),
@@ -109,8 +113,6 @@ def _checked(ids: ArrayLike, name: str) -> np.ndarray:
     raise ValueError(
       f'{name}: expected [N] integers, got {ids.shape} {ids.dtype}.'
     )
-  if name == 'labels':
-    check_labels(ids)
   return ids
 
 

@@ -30,7 +30,8 @@ def write_clusters(
   Args:
     path: of the CSV file; replaced as a whole.
     names: N paths of images.
-    labels: [N] int, cluster of each image.
+    labels: [N] int, cluster of each image; -1 where it is in none. Those
+      come last.
     pids: [N] int, true identities, for a column `pid`; -1 where not known.
     camids: [N] int, cameras, for a column `camid`.
 
@@ -45,7 +46,10 @@ def write_clusters(
         f'{key}: got {len(column)} values for {len(names)} images.'
         ' Pass one value per image, in the same order.'
       )
-  order = sorted(range(len(names)), key=lambda i: (int(labels[i]), names[i]))
+  order = sorted(
+    range(len(names)),
+    key=lambda i: (labels[i] < 0, int(labels[i]), names[i]),
+  )
   text = io.StringIO()
   writer = csv.writer(text, lineterminator='\n')
   writer.writerow(columns)
@@ -65,7 +69,7 @@ def choose_clusters(
   The others have two members or more and are spread evenly over their ranks.
   Both lists are by falling size, equal sizes by number.
   """
-  sizes = np.bincount(labels)
+  sizes = np.bincount(labels[labels >= 0])
   ranked = [int(k) for k in np.argsort(-sizes, kind='stable') if sizes[k] > 1]
   others = ranked[num_largest:]
   return ranked[:num_largest], [
@@ -101,9 +105,7 @@ def contact_sheets(
     if chosen:
       yield f'<h3>{heading}</h3>'
     for cluster in chosen:
-      members: list[int] = np.flatnonzero(labels == cluster).tolist()
-      members.sort(key=lambda i: names[i])
-      shown = [members[i] for i in spread(len(members), _NUM_IMAGES)]
+      members, shown = _members(names, labels == cluster)
       caption = f'Cluster {cluster}: {len(members)} images'
       if len(shown) < len(members):
         caption += f', {len(shown)} shown'
@@ -121,13 +123,33 @@ def contact_sheets(
           others = {i for i in known if pids[i] != main}
         elif len(values):
           caption += '; one identity'
-      images = ''.join(
-        _image(read_image(i), names[i], i in others) for i in shown
+      yield _sheet(
+        caption,
+        [_image(read_image(i), names[i], i in others) for i in shown],
       )
-      yield (
-        f'<figure><figcaption>{caption}</figcaption>'
-        f'<div class="sheet">{images}</div></figure>'
-      )
+  members, shown = _members(names, labels < 0)
+  if members:
+    yield '<h3>Not placed</h3>'
+    yield _sheet(
+      f'{len(members)} images are in no cluster, {len(shown)} shown',
+      [_image(read_image(i), names[i], False) for i in shown],
+    )
+
+
+def _members(
+  names: Sequence[str], inside: np.ndarray
+) -> tuple[list[int], list[int]]:
+  """The images [N] bool by name, and those of them on show."""
+  members: list[int] = np.flatnonzero(inside).tolist()
+  members.sort(key=lambda i: names[i])
+  return members, [members[i] for i in spread(len(members), _NUM_IMAGES)]
+
+
+def _sheet(caption: str, images: Sequence[str]) -> str:
+  return (
+    f'<figure><figcaption>{caption}</figcaption>'
+    f'<div class="sheet">{"".join(images)}</div></figure>'
+  )
 
 
 def _image(pixels: np.ndarray, name: str, other: bool) -> str:

@@ -51,6 +51,7 @@ FIELDS: dict[str, Field] = {
   'singletons': Field('singletons', 'clusters', 'count'),
   'median_size': Field('median size', 'clusters'),
   'largest_share': Field('largest share', 'clusters'),
+  'placed': Field('placed', 'clusters', '%', in_table=True),
   'seconds_train': Field('train', 'seconds', 's'),
   'seconds_embed': Field('embed', 'seconds', 's'),
   'seconds_evaluate': Field('evaluate', 'seconds', 's'),

@@ -75,7 +75,7 @@ def write_report(
     config: settings of the run, nested; `data.name` and `cluster.criterion`
       stand in the title.
     names: N paths of the training images.
-    labels: [N] int, clusters in the kept stage.
+    labels: [N] int, clusters in the kept stage; -1 for an image in none.
     read_image: from i to image i, [H, W, 3] uint8; called for those on show.
     pids: [N] int, true identities, -1 where not known; None without any.
 
@@ -88,7 +88,7 @@ def write_report(
       f'labels: got {len(labels)} values for {len(names)} images. Pass one'
       ' label per image.'
     )
-  sizes = np.bincount(labels)
+  sizes = np.bincount(labels[labels >= 0])
   title = html.escape(
     f'{config["data"]["name"]} clustered by {config["cluster"]["criterion"]}'
   )
@@ -140,9 +140,12 @@ def _verdict(
   kept = record.kept_record(history, kept_stage)
   text = (
     f'{len(labels)} training images were grouped, without labels, into'
-    f' {len(np.unique(labels))} clusters. Stage {kept_stage} is kept'
+    f' {labels.max() + 1} clusters. Stage {kept_stage} is kept'
     f' ({html.escape(reason)}), out of {len(history)}.'
   )
+  waiting = np.count_nonzero(labels < 0)
+  if waiting:
+    text += f' {waiting} images are in none of them: they are not placed.'
   if not record.was_evaluated(history):
     return (
       f'{text} Evaluation was skipped because the data set has no identities.'

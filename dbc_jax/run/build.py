@@ -115,6 +115,11 @@ class Parts:
     data = self.config.data
     return {key: tuple(data[key]) for key in ('crop_area', 'crop_aspect')}
 
+  @property
+  def _extras(self) -> dict[str, Any]:
+    data = self.config.data
+    return {key: data[key] for key in ('crop_padding', 'erasing')}
+
   @functools.cached_property
   def trainer(self) -> Trainer:
     fields = self.config.memory
@@ -124,14 +129,18 @@ class Parts:
         temperature=fields.temperature,
         momentum=fields.momentum,
         init=fields.init,
+        update_by=fields.update_by,
       )
     except ValueError as error:
       raise ValueError(f'train.{error}') from error
     return self._trainer(
       objective,
-      functools.partial(augment, size=self.image_size, **self._crops),
+      functools.partial(
+        augment, size=self.image_size, **self._crops, **self._extras
+      ),
       backbone_multiplier=self.config.train.backbone_multiplier,
       frozen=self._family.frozen(self.config.model.frozen_stages),
+      name=self.config.train.optimizer,
     )
 
   @functools.cached_property
@@ -196,10 +205,13 @@ class Parts:
   def stage_rates(self, stage: int) -> list[tuple[float, float]]:
     """Of each epoch of a stage, the rate of its first step and at its end."""
     train = self.config.train
-    epochs = train.stage_epochs if stage else train.stage0_epochs
+    alone = self._is_of_single_samples(stage)
+    epochs = train.stage0_epochs if alone else train.stage_epochs
+    if train.stage_steps and not alone:
+      epochs = 1
     return [
       optim.learning_rates(
-        stage,
+        0 if alone else 1,
         epoch,
         initial=train.learning_rate,
         dropped=train.dropped_learning_rate,
@@ -212,9 +224,15 @@ class Parts:
       for epoch in range(epochs)
     ]
 
-  def epochs_before(self, stage: int) -> int:
-    """Passes over the data in all stages before this one."""
-    return sum(len(self.stage_rates(before)) for before in range(stage))
+  def steps(self, stage: int, num_samples: int) -> int:
+    """How many an epoch of a stage has."""
+    train = self.config.train
+    if train.stage_steps and not self._is_of_single_samples(stage):
+      return train.stage_steps
+    return num_samples // train.batch_size
+
+  def _is_of_single_samples(self, stage: int) -> bool:
+    return stage == 0 and self.config.train.stage0_epochs > 0
 
   def warmup_rates(self) -> list[tuple[float, float]]:
     """As `stage_rates`: a cosine that falls to zero."""

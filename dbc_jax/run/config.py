@@ -17,6 +17,18 @@ ADDED_FIELDS = {
   'train.objective': 'memory',
   'model.pooling': 'mean',
   'model.neck': False,
+  'memory.update_by': 'each',
+  'data.crop_padding': 0,
+  'data.erasing': 0.0,
+  'train.optimizer': 'sgd',
+  'train.num_stages': 0,
+  'train.stage_steps': 0,
+  'train.images_per_cluster': 0,
+  'cluster.cut': 'papers',
+  'cluster.anew': False,
+  'cluster.share': (0.3, 0.9),
+  'cluster.min_size': 4,
+  'cluster.eps': 0.5,
 }
 
 
@@ -70,9 +82,43 @@ def num_merges_and_stages(
   return num_merges, math.ceil(num_samples / num_merges) - 1
 
 
+def num_stages(config: Config, num_samples: int) -> int:
+  """How many stages are trained: `train.num_stages`, or as the papers.
+
+  Without a stage of single samples (`train.stage0_epochs=0`) it is one less.
+
+  Raises:
+    ValueError: as `num_merges_and_stages`, where its number counts; the papers'
+      cut cannot merge so often.
+  """
+  wanted = config.train.num_stages
+  by_papers = config.cluster.cut == 'papers'
+  if wanted and not by_papers:
+    return wanted
+  _, most = num_merges_and_stages(num_samples, config.cluster.merge_percent)
+  if not config.train.stage0_epochs:
+    most -= 1
+  if by_papers and (wanted > most or most < 1):
+    raise ValueError(
+      f'train.num_stages: got {wanted}, expected at most {most} with '
+      f'cluster.merge_percent={config.cluster.merge_percent} of {num_samples} '
+      'images; lower one of the two'
+    )
+  return wanted or most
+
+
+def describe_cut(config: Config, num_samples: int) -> str:
+  """How far each stage merges, for a line of the log."""
+  fields = config.cluster
+  if fields.cut != 'papers':
+    return f'cut {fields.cut}'
+  merges, _ = num_merges_and_stages(num_samples, fields.merge_percent)
+  return f'{merges} merges after each but the last'
+
+
 def check_num_samples(config: Config, num_samples: int) -> None:
   """Raises ValueError if there are too few samples for a batch or a merge."""
-  num_merges_and_stages(num_samples, config.cluster.merge_percent)
+  num_stages(config, num_samples)
   if config.train.batch_size > num_samples:
     raise ValueError(
       f'train.batch_size: got {config.train.batch_size}, more than the '
@@ -89,7 +135,6 @@ def check_config(config: Config) -> None:
   train, memory, data = config.train, config.memory, config.data
   cluster = config.cluster
   positive = {
-    'train.stage0_epochs': train.stage0_epochs,
     'train.stage_epochs': train.stage_epochs,
     'train.warmup_epochs': train.warmup_epochs,
     'train.reference_batch_size': train.reference_batch_size,
@@ -111,14 +156,22 @@ def check_config(config: Config) -> None:
     'train.weight_decay': train.weight_decay,
     'train.backbone_multiplier': train.backbone_multiplier,
     'train.drop_epoch': train.drop_epoch,
+    'train.stage0_epochs': train.stage0_epochs,
+    'train.num_stages': train.num_stages,
+    'train.stage_steps': train.stage_steps,
+    'train.images_per_cluster': train.images_per_cluster,
+    'data.crop_padding': data.crop_padding,
     'train.rate_warmup_epochs': train.rate_warmup_epochs,
   }
   shares = {
     'train.momentum': train.momentum,
     'memory.momentum': memory.momentum,
+    'data.erasing': data.erasing,
   }
   choices = {
     'memory.init': (memory.init, ('centroid', 'zeros')),
+    'memory.update_by': (memory.update_by, ('each', 'hardest', 'mean')),
+    'train.optimizer': (train.optimizer, ('sgd', 'adam')),
     'cluster.features': (cluster.features, ('feature', 'embedding')),
     'cluster.distance': (cluster.distance, ('euclidean', 'jaccard')),
   }
@@ -154,6 +207,12 @@ def check_config(config: Config) -> None:
       raise ValueError(
         f'{field}: got {value!r}, expected one of {list(allowed)}'
       )
+  each = train.images_per_cluster
+  if each and train.batch_size % each:
+    raise ValueError(
+      f'train.images_per_cluster: got {each}, expected a divisor of '
+      f'train.batch_size={train.batch_size}'
+    )
   init = train.init
   if init not in INITS and '.' not in init and not init.startswith('hf:'):
     raise ValueError(

@@ -76,22 +76,19 @@ def run(config: Config, workdir: pathlib.Path) -> None:
   job = _Job(runner, workdir, data, weights)
   devices = mesh.devices()
   log.info(
-    '%s on %s: %d training images, %d stages, %d merges after each but the '
-    'last, %s on %d x %s, workdir %s',
+    '%s on %s: %d training images, %d stages, %s, %s on %d x %s, workdir %s',
     config.cluster.criterion,
     config.data.name,
     len(data.train),
     runner.num_stages,
-    runner.num_merges,
+    config_lib.describe_cut(config, len(data.train)),
     config.model.name,
     len(devices),
     devices[0].device_kind,
     workdir,
   )
-  if runner.num_stages == 1:
-    log.warning(
-      'cluster.merge_percent leaves a single stage: nothing will be merged'
-    )
+  if runner.num_stages == 1 and config.train.stage0_epochs:
+    log.warning('there is a single stage: nothing will be merged')
   job.run()
 
 
@@ -142,17 +139,17 @@ class _Job:
 
   def _first_state(self) -> RunState:
     """From a random network, given weights, or a warm-up's, which is kept."""
-    runner, train = self._runner, self._data.train
+    runner, data = self._runner, self._data
     if self._parts.config.train.init != 'self_supervised':
-      return runner.first_state(train, self._weights)
+      return runner.start(data, self._weights)
     store = CheckpointStore(self._workdir / workdir_lib.WARMUP)
     if store.latest_stage() is None:
-      store.save(0, runner.warm_up(train), {'digest': self._data.digest})
+      store.save(0, runner.warm_up(data.train), {'digest': data.digest})
     else:
       log.info('resuming after the warm-up')
     self._read_record(store, 0)
     variables = store.restore(0, self._parts.variable_shapes)
-    return runner.first_state(train, variables)
+    return runner.start(data, variables)
 
   def _read_record(self, store: CheckpointStore, stage: int) -> dict[str, Any]:
     record = store.read_record(stage)

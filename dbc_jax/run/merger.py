@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from dbc_jax import cluster
+from dbc_jax.cluster import cuts
 from dbc_jax.devices import mesh, processes
 
 log = logging.getLogger('dbc_jax')
@@ -37,17 +38,31 @@ def make_criterion(fields: Any) -> cluster.Criterion:
     raise ValueError(f'cluster.{field}:{rest}') from error
 
 
+def make_cut(fields: Any) -> cuts.Cut:
+  """The cut that a config's `cluster` fields describe.
+
+  Raises:
+    ValueError: a value that it does not take; names the config's field.
+  """
+  names = ('merge_percent', 'anew', 'share', 'min_size', 'eps')
+  try:
+    return cuts.create_cut(fields.cut, **{name: fields[name] for name in names})
+  except ValueError as error:
+    raise ValueError(f'cluster.{error}') from error
+
+
 class Merger:
-  """What a config's `cluster` fields say about merging."""
+  """What a config's `cluster` fields say about merging, and about whom."""
 
   def __init__(self, fields: Any):
-    """Checks the criterion.
+    """Checks the criterion and the cut.
 
     Raises:
-      ValueError: as `make_criterion`.
+      ValueError: as `make_criterion` and `make_cut`.
     """
     self._fields = fields
     self._criterion = make_criterion(fields)
+    self._cut = make_cut(fields)
     self._engine = ''
 
   def engine(self, shape: tuple[int, int], num_clusters: int) -> cluster.Engine:
@@ -81,62 +96,90 @@ class Merger:
     features: np.ndarray,
     embeddings: np.ndarray,
     labels: np.ndarray,
-    num_merges: int,
+    number: int,
+    count: int,
     camids: np.ndarray | None = None,
   ) -> tuple[np.ndarray, np.ndarray]:
     """What the first process computes, in all of them.
 
+    Where the cut leaves fewer than two clusters, the labels stay as they were.
+
     Args:
       features: [N, D].
       embeddings: [N, E].
-      labels: [N], before the merges.
-      num_merges: m, how many.
+      labels: [N] int32, before it; -1 for a sample that is not placed.
+      number: of this clustering in the run, from 0.
+      count: of clusterings in the run.
       camids: [N], where their centring is on.
 
     Returns:
-      Labels [N] after the merges, and the scores [m] float32 of the merges.
+      Labels [N] after it, and the scores of the first and the last merge [2]
+      float32: NaN where the cut does not stop at a number of merges.
     """
-    scores = np.zeros(num_merges, np.float32)
+    ends = np.full(2, np.nan, np.float32)
     if processes.is_first():
-      labels, _, scores, _ = self._merge(
-        features, embeddings, labels, num_merges, camids
+      found, scores = self._place(
+        features, embeddings, labels, number, count, camids
       )
-    return processes.from_first((labels, scores))
+      if found.max() < 1:
+        log.warning(
+          'cluster.cut: %s leaves %d clusters of %d images; the clusters stay '
+          'as they were',
+          self._fields.cut,
+          found.max() + 1,
+          len(found),
+        )
+      else:
+        labels = found
+        if len(scores):
+          ends = np.asarray(scores)[[0, -1]]
+    return processes.from_first((labels, ends))
 
   def chosen(self, features: Any, embeddings: Any) -> Any:
     """Of the two, what the config clusters by."""
     by_embedding = self._fields.features == 'embedding'
     return embeddings if by_embedding else features
 
-  def _merge(
+  def _place(
     self,
     features: np.ndarray,
     embeddings: np.ndarray,
     labels: np.ndarray,
-    num_merges: int,
+    number: int,
+    count: int,
     camids: np.ndarray | None,
-  ) -> cluster.MergeResult:
+  ) -> cuts.Placed:
     fields = self._fields
     chosen = self.chosen(features, embeddings)
     if fields.camera_centring:
       assert camids is not None
       chosen = cluster.center_cameras(chosen, camids)
-    distances = None
+    start = cuts.start_labels(labels)
+    if fields.anew:
+      start = np.arange(len(labels), dtype=np.int32)
+    given = None
     if fields.distance == 'jaccard':
-      distances = cluster.jaccard_distances(
+      given = cluster.jaccard_distances(
         chosen, k1=fields.jaccard_k1, k2=fields.jaccard_k2
       )
-    result = cluster.merge_clusters(
-      chosen,
-      labels,
-      num_merges,
-      self._criterion,
-      distances=distances,
-      memory_budget_gb=self._budget(),
-    )
-    if result.engine != self._engine:
-      self.engine(chosen.shape, int(labels.max()) + 1)
-    return result
+
+    def distances() -> Any:
+      return cluster.pairwise_distances(chosen) if given is None else given
+
+    def merge(num_merges: int, distances: Any = given) -> cluster.MergeResult:
+      result = cluster.merge_clusters(
+        chosen,
+        start,
+        num_merges,
+        self._criterion,
+        distances=distances,
+        memory_budget_gb=self._budget(),
+      )
+      if result.engine != self._engine:
+        self.engine(chosen.shape, int(start.max()) + 1)
+      return result
+
+    return self._cut(cuts.Task(start, number, count, distances, merge))
 
   def _budget(self) -> float | None:
     """In 1e9 bytes: the config's, else half of what the device has.

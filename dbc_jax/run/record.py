@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from dbc_jax import cluster, evaluation
+from dbc_jax.cluster import cuts
 from dbc_jax.data import GroundTruth
 from dbc_jax.data.pipeline import LoadedDataset
 from dbc_jax.training.embed import Extractor
@@ -78,15 +79,20 @@ def measure(
 
   Args:
     features: [N, D] after the stage.
-    labels: [N] clusters that it trained on.
+    labels: [N] clusters that it trained on; -1 for a sample in none.
     views: two arrays [M, D], features of M images under two augmentations.
 
   Returns:
-    Sizes of the clusters, and `cluster.validity_indices` if there are several.
+    Sizes of the clusters, the share of the samples that are in one, and
+    `cluster.validity_indices` of those if there are several. A sample in none
+    counts 0 in the silhouette, as one alone does.
   """
-  measures = evaluation.cluster_sizes(labels)
+  placed = labels >= 0
+  share = float(placed.mean())
+  measures = evaluation.cluster_sizes(labels) | {'placed': share}
   if measures['num_clusters'] > 1:
-    measures |= cluster.validity_indices(features, labels, views)
+    found = cluster.validity_indices(features[placed], labels[placed], views)
+    measures |= found | {'silhouette': share * found['silhouette']}
   return measures
 
 
@@ -102,18 +108,23 @@ def measure_merges(
     history: records of the stages before it.
     labels: [N] clusters that it trained on.
     merged: [N] those after the merges.
-    scores: [m] what each pair was merged by.
+    scores: [2] what the first and the last pair were merged by; NaN where
+      the cut stops at no number of merges.
 
   Returns:
     stage_agreement, the adjusted Rand index of these clusters and the next;
-    last_merge_score; and after stage 0 merge_gap, the first score less the last
-    one of the merges before, as a share of that.
+    with scores last_merge_score; and after stage 0 merge_gap, the first score
+    less the last one of the merges before, as a share of that.
   """
   measures = {
-    'stage_agreement': evaluation.clustering_scores(labels, merged)['ari'],
-    'last_merge_score': float(scores[-1]),
+    'stage_agreement': evaluation.clustering_scores(
+      labels, cuts.start_labels(merged)
+    )['ari']
   }
-  if history:
+  if np.isnan(scores).any():
+    return measures
+  measures['last_merge_score'] = float(scores[-1])
+  if history and 'last_merge_score' in history[-1]:
     before = history[-1]['last_merge_score']
     rise = float(scores[0]) - before
     measures['merge_gap'] = rise / max(abs(before), _EPSILON)

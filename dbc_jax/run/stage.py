@@ -35,7 +35,8 @@ class RunState(NamedTuple):
 
   Attributes:
     variables: 'params' and 'batch_stats' of the network.
-    labels: [N] int32, the clusters the coming stage trains on.
+    labels: [N] int32, the clusters the coming stage trains on; -1 for a sample
+      that is in none.
     embeddings: [N, E] float32, eval-mode, of `variables`.
     history: one record a stage, as written to metrics.jsonl.
   """
@@ -51,7 +52,6 @@ class StageRunner:
 
   Attributes:
     parts: of the run.
-    num_merges: after each stage but the last.
     num_stages: in the whole run.
   """
 
@@ -69,9 +69,9 @@ class StageRunner:
       profile_dir: for a trace of some training steps, or None.
     """
     self.parts = parts
-    self.num_merges, self.num_stages = config_lib.num_merges_and_stages(
-      num_samples, parts.config.cluster.merge_percent
-    )
+    self.num_stages = config_lib.num_stages(parts.config, num_samples)
+    # How many clusterings come before stage 0.
+    self._before = 0 if parts.config.train.stage0_epochs else 1
     self._config = parts.config
     self._views: Split | None = None
     self._profiler = Profiler(profile_dir)
@@ -131,6 +131,46 @@ class StageRunner:
     embeddings = self.parts.extract(variables, split)[1]
     return RunState(variables, labels, embeddings, [])
 
+  def start(
+    self, data: LoadedDataset, variables: dict[str, Any] | None = None
+  ) -> RunState:
+    """What stage 0 starts from: single samples, or clusters.
+
+    Args:
+      data: the data set; training is given its images alone.
+      variables: of the network; at random unless given.
+    """
+    if not self._before:
+      return self.first_state(data.train, variables)
+    variables = variables or self.parts.init_variables()
+    features, embeddings = self.parts.extract(variables, data.train)
+    labels = np.arange(len(data.train), dtype=np.int32)
+    labels, _ = self._place(features, embeddings, labels, 0, data)
+    log.info(
+      'first clusters: %d, of %d of %d images',
+      labels.max() + 1,
+      np.count_nonzero(labels >= 0),
+      len(labels),
+    )
+    return RunState(variables, labels, embeddings, [])
+
+  def _place(
+    self,
+    features: np.ndarray,
+    embeddings: np.ndarray,
+    labels: np.ndarray,
+    number: int,
+    data: LoadedDataset,
+  ) -> tuple[np.ndarray, np.ndarray]:
+    """The next clusters, and scores, as `Merger` returns them."""
+    camids = None
+    if self._config.cluster.camera_centring:
+      camids = data.truth.train_camids
+    count = self.num_stages - 1 + self._before
+    return self.parts.merger(
+      features, embeddings, labels, number, count, camids
+    )
+
   def run(self, stage: int, state: RunState, data: LoadedDataset) -> RunState:
     """Trains, extracts, evaluates and, unless it is the last, merges.
 
@@ -186,16 +226,16 @@ class StageRunner:
       self._views = self._views or self.parts.views(data.train)
       first, second = np.split(extract(variables, self._views)[0], 2)
       measures = record_lib.measure(features, state.labels, (first, second))
+      if self._config.cluster.cut == 'papers':
+        del measures['placed']  # All of them, always.
       seconds['measure'] = time.perf_counter() - clock
 
       next_labels = state.labels
       if stage + 1 < self.num_stages:
         clock = time.perf_counter()
-        camids = None
-        if self._config.cluster.camera_centring:
-          camids = data.truth.train_camids
-        next_labels, merge_scores = self.parts.merger(
-          features, embeddings, state.labels, self.num_merges, camids
+        number = stage + self._before
+        next_labels, merge_scores = self._place(
+          features, embeddings, state.labels, number, data
         )
         measures |= record_lib.measure_merges(
           state.history, state.labels, next_labels, merge_scores
@@ -225,8 +265,8 @@ class StageRunner:
     """Trains one stage; returns the variables and the last epoch's metrics."""
     train, seed = self._config.train, self._config.seed
     rates = self.parts.stage_rates(stage)
-    before = self.parts.epochs_before(stage)
-    steps = len(split) // train.batch_size
+    before = sum(len(self.parts.stage_rates(each)) for each in range(stage))
+    steps = self.parts.steps(stage, len(split))
     images_a_step = train.batch_size
     if split.is_video:
       images_a_step *= self._config.data.num_frames
@@ -234,7 +274,10 @@ class StageRunner:
     trained = start = trainer.step.start(
       state.variables,
       self.objective_state(state),
-      step=before * steps,
+      step=sum(
+        len(self.parts.stage_rates(each)) * self.parts.steps(each, len(split))
+        for each in range(stage)
+      ),
       rng=jax.random.key(seed),
     )
     with reporting.StageProgress(
@@ -250,6 +293,8 @@ class StageRunner:
           batch_size=train.batch_size,
           num_frames=self._config.data.num_frames,
           on_step=progress.update,
+          steps=steps,
+          images_per_cluster=train.images_per_cluster,
           profiler=self._profiler,
         ):
           if not progress.enabled:

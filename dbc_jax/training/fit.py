@@ -11,6 +11,7 @@ import numpy as np
 from dbc_jax.data.split import Split
 from dbc_jax.devices import mesh
 from dbc_jax.reporting.profiling import Profiler
+from dbc_jax.training.batches import draw_batches
 from dbc_jax.training.step import Step, StepMetrics, TrainState
 
 # Called with the number of the epoch, and loss and accuracy of the step.
@@ -63,23 +64,28 @@ class Trainer:
     batch_size: int,
     num_frames: int,
     on_step: OnStep,
+    steps: int = 0,
+    images_per_cluster: int = 0,
     profiler: Profiler | None = None,
   ) -> Iterator[tuple[int, TrainState]]:
     """Trains for some epochs, and yields the state after each.
 
-    Each epoch steps once over the shuffled samples; an incomplete last batch
-    is dropped.
+    Each epoch steps once over the shuffled samples, unless `steps` says how
+    many steps it has; an incomplete last batch is dropped.
 
     Args:
       state: at the start; used up.
       split: N training samples.
-      labels: [N] int32.
+      labels: [N] int32; samples of -1 are left out, and the others take their
+        places, so that an epoch has as many steps.
       rates: of each epoch, the learning rate of its first step, and of the one
         after its last; linear between.
       seeds: of each epoch, that of its permutation and its frames.
       batch_size: of the global batch, <= N.
       num_frames: drawn of each tracklet.
       on_step: called for every step, in order.
+      steps: of an epoch; 0: N // batch_size.
+      images_per_cluster: as `draw_batches`.
       profiler: takes a trace of some steps.
 
     Yields:
@@ -90,8 +96,8 @@ class Trainer:
       FloatingPointError: a loss is NaN or infinite; names the epoch and step.
     """
     profiler = profiler or Profiler(None)
+    steps = steps or len(split) // batch_size
     for epoch, (ends, seed) in enumerate(zip(rates, seeds, strict=True)):
-      steps = len(split) // batch_size
       start, end = ends
       state = mesh.replicate(
         state._replace(
@@ -99,8 +105,13 @@ class Trainer:
           rate_increment=jnp.float32((end - start) / steps),
         )
       )
-      order = np.random.default_rng(seed).permutation(len(split))
-      order = order[: steps * batch_size].reshape(steps, batch_size)
+      order = draw_batches(
+        labels,
+        steps=steps,
+        batch_size=batch_size,
+        images_per_cluster=images_per_cluster,
+        seed=seed,
+      )
       frames = split.draw_frames(order, num_frames, seed)
       first = int(state.step)
       # A trace of a whole epoch would be too long to look at.

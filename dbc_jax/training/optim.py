@@ -1,9 +1,11 @@
-"""SGD as the papers use it, and its schedule."""
+"""SGD as the papers use it, Adam, and the schedule of their rates."""
 
 from typing import Any
 
 import jax
 import optax
+
+OPTIMIZERS = ('sgd', 'adam')
 
 
 def create_optimizer(
@@ -12,25 +14,27 @@ def create_optimizer(
   weight_decay: float,
   backbone_multiplier: float,
   frozen: tuple[str, ...] = (),
+  name: str = 'sgd',
 ) -> optax.GradientTransformation:
-  """Nesterov SGD without its learning rate, which the step multiplies in.
+  """An optimiser without its learning rate, which the step multiplies in.
 
   Keeping the rate out of the transformation lets one compiled step serve every
   stage of the schedule.
 
   Args:
-    momentum: of the velocity; 0.9.
-    weight_decay: L2 penalty, added to the gradient before the velocity.
+    momentum: of SGD's velocity; 0.9.
+    weight_decay: L2 penalty, added to the gradient before anything else.
     backbone_multiplier: factor on the rate of everything under 'backbone';
       0.1 for pre-trained weights.
     frozen: prefixes of the names under 'backbone' that stay as they are;
       weight decay, too, leaves them alone.
+    name: 'sgd', of Nesterov, or 'adam', with its usual 0.9, 0.999 and 1e-8.
 
   Returns:
     Transformation whose updates are to be scaled by -learning_rate.
 
   Source: SGD of both papers; Nesterov and weight decay 5e-4 are those of BUC's
-    public code.
+    public code. Kingma and Ba, Adam (2015).
   """
 
   def backbone_mask(params: Any) -> Any:
@@ -47,9 +51,13 @@ def create_optimizer(
       params,
     )
 
+  directions = {
+    'sgd': lambda: optax.trace(momentum, nesterov=True),
+    'adam': optax.scale_by_adam,
+  }
   return optax.chain(
     optax.add_decayed_weights(weight_decay),
-    optax.trace(momentum, nesterov=True),
+    directions[name](),
     optax.masked(optax.scale(backbone_multiplier), backbone_mask),
     optax.masked(optax.set_to_zero(), frozen_mask),
   )

@@ -186,7 +186,7 @@ def test_serves_new_persons_better_than_clusters_at_their_word():
   ('labels', 'options', 'message'),
   [
     ([0, 0, 1], {}, r'labels: expected \[4\] integers, got \(3,\)'),
-    ([0, 0, -1, 1], {}, 'labels: 1 are below 0'),
+    ([0, 0, -2, 1], {}, 'labels: 1 are below -1'),
     ([0, 1, 2, 3], {}, 'each of the 4 clusters has one image'),
     ([3, 3, 3, 3], {}, 'all 4 images are in one cluster'),
     ([0, 0, 1, 1], {'leeway': 0.5}, 'leeway: expected at least 1, got 0.5'),

@@ -137,7 +137,7 @@ def test_hundred_thousand_samples_do_not_overflow():
     ([0, 1], [0], 'Got 2 labels, but 1 pids'),
     ([0.0, 1.0], [0, 1], r'labels: expected \[N\] integers, .* float64'),
     ([[0, 1]], [0, 1], r'labels: expected \[N\] integers, got \(1, 2\)'),
-    ([0, -1], [0, 1], 'labels: 1 are below 0'),
+    ([0, -2], [0, 1], 'labels: 1 are below -1'),
     ([0, 1], [-1, -1], 'None of the 2 samples has an identity'),
   ],
 )
@@ -160,7 +160,8 @@ def test_sizes_alone():
   ('labels', 'message'),
   [
     (np.zeros(0, int), 'labels: there are none'),
-    ([0, -1], 'labels: 1 are below 0'),
+    ([0, -2], 'labels: 1 are below -1'),
+    ([-1, -1], 'labels: there are none'),
     ([0.5], r'labels: expected \[N\] integers'),
   ],
 )

@@ -8,6 +8,7 @@ import pytest
 import runs
 
 from dbc_jax import cluster
+from dbc_jax.cluster.cuts import papers
 from dbc_jax.devices import mesh
 from dbc_jax.run import job
 from dbc_jax.run import merger as merger_lib
@@ -24,6 +25,7 @@ def _features() -> np.ndarray:
 
 def _merger(**fields):
   config = runs.small_config('folder', '')
+  config.cluster.merge_percent = 0.3
   config.cluster.update(fields)
   return merger_lib.Merger(config.cluster), merger_lib.make_criterion(
     config.cluster
@@ -37,7 +39,7 @@ def test_merges_by_the_distance_of_the_config(distance, centring):
     distance=distance, camera_centring=centring, jaccard_k1=8, jaccard_k2=3
   )
   x = _features()
-  got, scores = merger(x, np.ones_like(x), LABELS, 9, CAMIDS)
+  got, scores = merger(x, np.ones_like(x), LABELS, 0, 3, CAMIDS)
   if centring:
     x = cluster.center_cameras(x, CAMIDS)
   dist = None
@@ -45,13 +47,13 @@ def test_merges_by_the_distance_of_the_config(distance, centring):
     dist = cluster.jaccard_distances(x, k1=8, k2=3)
   expected = cluster.merge_clusters(x, LABELS, 9, criterion, distances=dist)
   np.testing.assert_array_equal(got, expected.labels)
-  np.testing.assert_array_equal(scores, expected.scores)
+  np.testing.assert_array_equal(scores, expected.scores[[0, -1]])
 
 
 def test_centring_is_of_the_embeddings_where_those_are_clustered():
   merger, criterion = _merger(camera_centring=True, features='embedding')
   x = _features()
-  got, _ = merger(np.ones((30, 3), np.float32), x, LABELS, 9, CAMIDS)
+  got, _ = merger(np.ones((30, 3), np.float32), x, LABELS, 0, 3, CAMIDS)
   x = cluster.center_cameras(x, CAMIDS)
   expected = cluster.merge_clusters(x, LABELS, 9, criterion)
   np.testing.assert_array_equal(got, expected.labels)
@@ -61,9 +63,9 @@ def test_cameras_change_the_merges_only_where_asked():
   x = _features()
   plain, _ = _merger()
   centred, _ = _merger(camera_centring=True)
-  without, _ = plain(x, x, LABELS, 9)
-  np.testing.assert_array_equal(plain(x, x, LABELS, 9, CAMIDS)[0], without)
-  assert (centred(x, x, LABELS, 9, CAMIDS)[0] != without).any()
+  without, _ = plain(x, x, LABELS, 0, 3)
+  np.testing.assert_array_equal(plain(x, x, LABELS, 0, 3, CAMIDS)[0], without)
+  assert (centred(x, x, LABELS, 0, 3, CAMIDS)[0] != without).any()
 
 
 @pytest.mark.slow
@@ -81,9 +83,9 @@ def test_a_run_hands_over_cameras_only_where_asked(
   given = []
   merge = merger_lib.Merger.__call__
 
-  def record(self, features, embeddings, labels, num_merges, camids=None):
+  def record(self, features, embeddings, labels, number, count, camids=None):
     given.append(camids)
-    return merge(self, features, embeddings, labels, num_merges, camids)
+    return merge(self, features, embeddings, labels, number, count, camids)
 
   monkeypatch.setattr(merger_lib.Merger, '__call__', record)
   job.run(config, tmp_path / 'run')
@@ -127,15 +129,17 @@ def test_a_budget_too_small_ends_before_any_work(tmp_path):
 def test_the_engine_is_told_with_the_reason(caplog):
   x = np.random.default_rng(1).normal(size=(300, 8)).astype(np.float32)
   labels = np.arange(300, dtype=np.int32)
-  roomy, _ = _merger(criterion='dbc', reg_weight=0.1)
+  dbc = {'criterion': 'dbc', 'reg_weight': 0.1, 'merge_percent': 2 / 3}
+  roomy, _ = _merger(**dbc)
   # Between what the two engines need.
-  tight, _ = _merger(criterion='dbc', reg_weight=0.1, memory_budget_gb=0.00395)
+  tight, _ = _merger(**dbc, memory_budget_gb=0.00395)
   with caplog.at_level('INFO', 'dbc_jax'):
-    expected, _ = roomy(x, x, labels, 200)
-    got, _ = tight(x, x, labels, 200)
+    expected, _ = roomy(x, x, labels, 0, 2)
+    got, _ = tight(x, x, labels, 0, 2)
     np.testing.assert_array_equal(got, expected)
-    tight(x, x, got, 50)
-    roomy(x, x, got, 50)
+    for merger in (tight, roomy):
+      merger._cut = papers.Papers(1 / 6)
+      merger(x, x, got, 1, 2)
   told = [record.getMessage() for record in caplog.records]
   assert len(told) == 3, told
   assert told[0].startswith('merging 300 clusters with the dense engine: the ')

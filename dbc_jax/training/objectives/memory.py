@@ -36,11 +36,13 @@ class MemoryObjective:
     temperature: divides the logits.
     momentum: weight of a row's old value.
     init: 'centroid', or 'zeros' as BUC's corrected code.
+    update_by: `by` of `dbc_jax.memory.update_memory`.
   """
 
   temperature: float
   momentum: float
   init: str = 'centroid'
+  update_by: str = 'each'
   views: int = 1
 
   def start(self, embeddings: np.ndarray, labels: np.ndarray) -> MemoryState:
@@ -67,7 +69,11 @@ class MemoryObjective:
   ) -> MemoryState:
     # Every device updates with the whole global batch, in order.
     memory = update_memory(
-      state.memory, outputs.embeddings, labels, momentum=self.momentum
+      state.memory,
+      outputs.embeddings,
+      labels,
+      momentum=self.momentum,
+      by=self.update_by,
     )
     return state._replace(memory=memory)
 

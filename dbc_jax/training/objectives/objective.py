@@ -38,7 +38,8 @@ class Objective(Protocol):
 
     Args:
       embeddings: [N, E] float32, of all training samples, before the stage.
-      labels: [N] int32, the clusters that the stage trains on.
+      labels: [N] int32, the clusters that the stage trains on; -1 for a
+        sample that is in none, and in no batch.
     """
     ...
 

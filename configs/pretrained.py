@@ -1,0 +1,52 @@
+r"""From ImageNet weights: clusters anew in each of many short stages.
+
+An image that is not dense yet waits in no cluster. docs/recipe.md has what each
+part of it gives.
+
+Command:
+  python -m dbc_jax.main --config=configs/pretrained.py:market1501 \
+    --config.data.root=DIR --config.train.init=FILE
+"""
+
+import ml_collections
+
+from configs import common
+
+
+def get_config(dataset: str = 'demo') -> ml_collections.ConfigDict:
+  """See configs/common.py for the fields."""
+  config = common.base(dataset)
+  config.extract_batch_size = 128
+  config.data.image_size = (128, 64)
+  config.data.stored_size = (128, 64)
+  config.data.crop_padding = 10
+  config.data.erasing = 0.5
+
+  config.model.name = ''  # the network of the file that train.init names
+  config.model.head_layers = 0
+  config.model.dropout = 0.0
+  config.model.last_stride = 1
+  config.model.frozen_stages = 0
+  config.model.neck = True
+
+  config.memory.temperature = 0.05
+  config.memory.momentum = 0.1
+  config.memory.update_by = 'hardest'
+
+  config.train.optimizer = 'adam'
+  config.train.later_learning_rate = 3.5e-4
+  config.train.later_decay = False
+  config.train.backbone_multiplier = 1.0
+  config.train.batch_size = 64
+  config.train.reference_batch_size = 64
+  config.train.images_per_cluster = 4
+  config.train.stage0_epochs = 0
+  config.train.num_stages = 8
+  config.train.stage_steps = 25
+
+  config.cluster.criterion = 'average'
+  config.cluster.reg_weight = 0.0
+  config.cluster.distance = 'jaccard'
+  config.cluster.cut = 'share'
+  config.cluster.anew = True
+  return config

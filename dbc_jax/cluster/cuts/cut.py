@@ -1,0 +1,85 @@
+"""What a cut is given, and what it returns."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from jax import Array
+
+from dbc_jax.cluster.merge import MergeResult
+
+# The label of a sample that no cluster takes yet.
+NOT_PLACED = -1
+
+
+class Placed(NamedTuple):
+  """What a cut decides.
+
+  Attributes:
+    labels: [N] int32, clusters 0..K-1, or -1 for a sample that is not placed.
+    scores: [m] float32, what each pair was merged by; empty where the cut
+      does not stop at a number of merges.
+  """
+
+  labels: np.ndarray
+  scores: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+  """The samples between two stages.
+
+  Attributes:
+    labels: [N] int32, contiguous 0..K-1: the clusters that merging starts
+      from. A sample that was not placed is one of its own.
+    number: of this clustering in the run, from 0.
+    count: of clusterings in the run.
+    distances: returns the base distances [N, N] float32.
+    merge: merges `labels` a number of times, by the criterion; a second
+      argument replaces the base distances.
+  """
+
+  labels: np.ndarray
+  number: int
+  count: int
+  distances: Callable[[], Array]
+  merge: Callable[..., MergeResult]
+
+  @property
+  def progress(self) -> float:
+    """0 for the first clustering of the run, 1 for the last."""
+    return self.number / (self.count - 1) if self.count > 1 else 1.0
+
+
+class Cut(Protocol):
+  """Decides which samples a stage trains on, and in which clusters.
+
+  A cut is immutable and pure. It sees no identity: only distances, merges and
+  how far the run has come.
+  """
+
+  def __call__(self, task: Task) -> Placed: ...
+
+
+def start_labels(labels: np.ndarray) -> np.ndarray:
+  """[N] int32, contiguous: each sample that is not placed by itself, last."""
+  alone = labels == NOT_PLACED
+  out = labels.astype(np.int32)
+  out[alone] = labels.max(initial=-1) + 1 + np.arange(alone.sum())
+  return out
+
+
+def drop_small(labels: np.ndarray, min_size: int) -> np.ndarray:
+  """Labels [N] int32, contiguous, in which smaller clusters are not placed.
+
+  The order of the other clusters stays.
+
+  Args:
+    labels: [N] int, >= 0, or -1.
+    min_size: of a cluster that stays, in samples.
+  """
+  counts = np.bincount(labels[labels >= 0], minlength=1)
+  stays = counts >= max(min_size, 1)
+  names = np.where(stays, np.cumsum(stays) - 1, NOT_PLACED)
+  return np.where(labels >= 0, names[labels], NOT_PLACED).astype(np.int32)

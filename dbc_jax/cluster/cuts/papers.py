@@ -1,0 +1,33 @@
+"""The papers' cut: so many merges a stage, and every sample in."""
+
+import dataclasses
+
+import numpy as np
+
+from dbc_jax.cluster.cuts.cut import Placed, Task
+
+
+@dataclasses.dataclass(frozen=True)
+class Papers:
+  """Leaves int(N merge_percent) clusters fewer after each stage.
+
+  Where merging starts from single samples each time, the merges of all stages
+  so far are done at once.
+
+  Attributes:
+    merge_percent: share of the samples.
+    anew: whether `Task.labels` are single samples each time.
+
+  Source: Algorithm 1 of DBC and of E-cluster.
+  """
+
+  merge_percent: float
+  anew: bool = False
+
+  def __call__(self, task: Task) -> Placed:
+    merges = int(len(task.labels) * self.merge_percent)
+    result = task.merge(merges * (task.number + 1) if self.anew else merges)
+    return Placed(result.labels, np.asarray(result.scores))
+
+
+create = Papers

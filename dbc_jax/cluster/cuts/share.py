@@ -1,0 +1,76 @@
+"""Merges until a share of the samples is in clusters; the others wait."""
+
+import dataclasses
+import math
+
+import numpy as np
+
+from dbc_jax.cluster.cuts.cut import Placed, Task, drop_small
+from dbc_jax.cluster.hierarchy import labels_after
+
+
+def merges_to_place(
+  pairs: np.ndarray, sizes: np.ndarray, wanted: int, min_size: int
+) -> int:
+  """The fewest merges after which so many samples are in large clusters.
+
+  Args:
+    pairs: [m, 2] int, merges in SciPy's numbering, in their order.
+    sizes: [K] int, samples of each starting cluster.
+    wanted: samples.
+    min_size: of a cluster that counts.
+
+  Returns:
+    In 0..m; m where not even all of them suffice.
+  """
+  counts = [*sizes.tolist()]
+  placed = sum(size for size in counts if size >= min_size)
+  for t, (a, b) in enumerate(pairs.tolist()):
+    if placed >= wanted:
+      return t
+    together = counts[a] + counts[b]
+    if together >= min_size:
+      placed += sum(size for size in (counts[a], counts[b]) if size < min_size)
+    counts.append(together)
+  return len(pairs)
+
+
+@dataclasses.dataclass(frozen=True)
+class Share:
+  """The lowest cut of the tree at which a share of the samples is placed.
+
+  Placed are the samples in clusters of at least `min_size`. The share grows
+  evenly over the clusterings of the run.
+
+  Attributes:
+    share: of the samples, in the first clustering and in the last; in (0, 1].
+    min_size: in samples.
+  """
+
+  share: tuple[float, float]
+  min_size: int
+
+  def __post_init__(self) -> None:
+    shares = tuple(self.share)
+    if len(shares) != 2 or not all(0.0 < share <= 1.0 for share in shares):
+      raise ValueError(
+        f'share: got {self.share}, expected (first, last), both in (0, 1]'
+      )
+    if self.min_size < 2:
+      raise ValueError(
+        f'min_size: got {self.min_size}, expected at least 2 images'
+      )
+
+  def __call__(self, task: Task) -> Placed:
+    first, last = self.share
+    share = first + (last - first) * task.progress
+    sizes = np.bincount(task.labels)
+    result = task.merge(len(sizes) - 1)
+    # Rounded first: 0.3 of 10 samples are 3, not 4.
+    wanted = math.ceil(round(share * len(task.labels), 6))
+    merges = merges_to_place(result.pairs, sizes, wanted, self.min_size)
+    labels = labels_after(result.pairs, task.labels, merges)
+    return Placed(drop_small(labels, self.min_size), np.zeros(0, np.float32))
+
+
+create = Share

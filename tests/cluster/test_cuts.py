@@ -1,0 +1,156 @@
+"""Cuts: whom they place, against slow rules, and what any cut must keep."""
+
+import numpy as np
+import pytest
+
+from dbc_jax import cluster
+from dbc_jax.cluster import cuts, hierarchy
+from dbc_jax.cluster.cuts import papers, share
+
+OPTIONS = {
+  'merge_percent': 0.1,
+  'share': (0.3, 0.9),
+  'min_size': 3,
+  'eps': 0.9,
+}
+
+
+def _features(count=60, seed=0):
+  rng = np.random.default_rng(seed)
+  x = rng.normal(size=(12, 8))[rng.integers(0, 12, count)]
+  x = x + 0.4 * rng.normal(size=(count, 8))
+  return (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32)
+
+
+def _task(features, labels=None, number=0, count=3, name='average'):
+  if labels is None:
+    labels = np.arange(len(features), dtype=np.int32)
+  distances = cluster.pairwise_distances(features)
+
+  def merge(num_merges, distances=distances):
+    return cluster.merge_clusters(
+      features,
+      labels,
+      num_merges,
+      cluster.Criterion(name, 0.001),
+      distances=distances,
+    )
+
+  return cuts.Task(labels, number, count, lambda: distances, merge)
+
+
+@pytest.mark.parametrize('name', cuts.cut_names())
+@pytest.mark.parametrize('number', [0, 2])
+def test_labels_of_every_cut_are_contiguous_and_pure(name, number):
+  task = _task(_features(), number=number)
+  cut = cuts.create_cut(name, **OPTIONS)
+  labels, scores = cut(task)
+  assert labels.dtype == np.int32
+  assert labels.shape == (60,)
+  placed = labels[labels != cuts.NOT_PLACED]
+  np.testing.assert_array_equal(np.unique(placed), np.arange(placed.max() + 1))
+  assert labels.min() >= cuts.NOT_PLACED
+  again, _ = cut(task)
+  np.testing.assert_array_equal(labels, again)
+  assert np.isfinite(scores).all()
+
+
+@pytest.mark.parametrize('name', cuts.cut_names())
+def test_no_cut_sees_the_order_of_the_samples(name):
+  features = _features()
+  order = np.random.default_rng(5).permutation(len(features))
+  cut = cuts.create_cut(name, **OPTIONS)
+  one, _ = cut(_task(features))
+  other, _ = cut(_task(features[order]))
+  back = np.empty_like(other)
+  back[order] = other
+  np.testing.assert_array_equal(one < 0, back < 0)
+  same = (one[:, None] == one) & (one >= 0)
+  np.testing.assert_array_equal(same, (back[:, None] == back) & (back >= 0))
+
+
+def test_the_papers_cut_is_so_many_merges():
+  task = _task(_features())
+  expected = task.merge(6)
+  for number in (0, 1):
+    labels, scores = papers.Papers(0.1)(_task(_features(), number=number))
+    np.testing.assert_array_equal(labels, expected.labels)
+    np.testing.assert_array_equal(scores, expected.scores)
+  anew, _ = papers.Papers(0.1, anew=True)(_task(_features(), number=2))
+  np.testing.assert_array_equal(anew, task.merge(18).labels)
+
+
+@pytest.mark.parametrize('merges', [0, 1, 30, 59])
+def test_labels_after_are_those_of_merging_so_often(merges):
+  features = _features()
+  task = _task(features)
+  whole = task.merge(59)
+  got = hierarchy.labels_after(whole.pairs, task.labels, merges)
+  expected = task.merge(merges).labels if merges else task.labels
+  np.testing.assert_array_equal(got, expected)
+  # From clusters, too.
+  start = task.merge(20).labels
+  later = _task(features, start)
+  got = hierarchy.labels_after(later.merge(39).pairs, start, 10)
+  np.testing.assert_array_equal(got, later.merge(10).labels)
+
+
+def _slow_share(task, wanted, min_size):
+  """Merges one more, and one more, and counts anew each time."""
+  for merges in range(len(task.labels)):
+    labels = task.merge(merges).labels if merges else task.labels
+    sizes = np.bincount(labels)[labels]
+    if (sizes >= min_size).sum() >= wanted:
+      return np.where(sizes >= min_size, labels, -1)
+  raise AssertionError('all samples are in one cluster at last')
+
+
+@pytest.mark.parametrize('name', ['average', 'buc', 'ecluster'])
+@pytest.mark.parametrize('number', [0, 1, 2])
+@pytest.mark.parametrize('min_size', [2, 5])
+def test_the_share_is_reached_by_the_fewest_merges(name, number, min_size):
+  task = _task(_features(30), number=number, name=name)
+  wanted = [9, 18, 27][number]
+  labels, _ = share.Share((0.3, 0.9), min_size)(task)
+  expected = _slow_share(task, wanted, min_size)
+  np.testing.assert_array_equal(labels < 0, expected < 0)
+  same = labels[:, None] == labels
+  np.testing.assert_array_equal(same, expected[:, None] == expected)
+
+
+def test_samples_that_wait_may_join_and_clusters_stay():
+  features = _features()
+  first, _ = share.Share((0.3, 0.9), 3)(_task(features))
+  assert (first < 0).any()
+  start = cuts.start_labels(first)
+  np.testing.assert_array_equal(start[first >= 0], first[first >= 0])
+  alone = start[first < 0]
+  assert len(np.unique(alone)) == len(alone)
+  assert alone.min() == first.max() + 1
+  second, _ = share.Share((0.3, 0.9), 3)(_task(features, start, number=2))
+  assert (second < 0).sum() < (first < 0).sum()
+  for k in range(first.max() + 1):
+    assert len(np.unique(second[first == k])) == 1
+
+
+def test_small_clusters_are_dropped_in_order():
+  labels = np.array([2, 0, 0, 1, 2, 2, -1, 3, 3])
+  got = cuts.drop_small(labels, 2)
+  np.testing.assert_array_equal(got, [1, 0, 0, -1, 1, 1, -1, 2, 2])
+  np.testing.assert_array_equal(cuts.drop_small(labels, 4), [-1] * 9)
+
+
+@pytest.mark.parametrize(
+  ('name', 'options', 'expected'),
+  [
+    ('nothing', {}, r"^cut: got 'nothing', expected one of \['dbscan'"),
+    ('json', {}, r"^cut: got 'json', expected one of"),
+    ('share', {'share': (0.0, 0.5)}, r'^share: got \(0\.0, 0\.5\), expected'),
+    ('share', {'share': (0.5, 1.5)}, r'^share: got \(0\.5, 1\.5\), expected'),
+    ('share', {'min_size': 1}, r'^min_size: got 1, expected at least 2'),
+    ('dbscan', {'eps': 0.0}, r'^eps: got 0\.0, expected more than 0'),
+  ],
+)
+def test_bad_cuts_are_named(name, options, expected):
+  with pytest.raises(ValueError, match=expected):
+    cuts.create_cut(name, **(OPTIONS | options))
