@@ -94,6 +94,27 @@ def test_update_equals_a_loop_with_repeated_labels(case):
   np.testing.assert_array_equal(np.asarray(got)[rest], table[rest])
 
 
+@pytest.mark.parametrize('by', ['hardest', 'mean'])
+def test_one_update_a_cluster_equals_a_loop(case, by):
+  table, embeddings, labels = case
+  expected = table.astype(np.float64)
+  for y in np.unique(labels):
+    own = embeddings[labels == y].astype(np.float64)
+    v = own.mean(axis=0)
+    if by == 'hardest':
+      v = own[np.argmin(own @ table[y].astype(np.float64))]
+    row = 0.1 * expected[y] + 0.9 * v
+    expected[y] = row / np.linalg.norm(row)
+  got = memory.update_memory(table, embeddings, labels, momentum=0.1, by=by)
+  np.testing.assert_allclose(got, expected, atol=1e-6)
+  rest = sorted(set(range(12)) - set(labels.tolist()))
+  np.testing.assert_array_equal(np.asarray(got)[rest], table[rest])
+  backward = memory.update_memory(
+    table, embeddings[::-1], labels[::-1], momentum=0.1, by=by
+  )
+  np.testing.assert_allclose(got, backward, atol=1e-6)
+
+
 def test_update_depends_on_the_order_of_the_batch(case):
   table, embeddings, labels = case
   forward = memory.update_memory(table, embeddings, labels, momentum=0.5)
@@ -118,6 +139,15 @@ def test_init_is_the_normalised_centroid_of_the_current_labels():
     mean = embeddings[labels == k].astype(np.float64).mean(axis=0)
     np.testing.assert_allclose(got[k], mean / np.linalg.norm(mean), atol=1e-6)
   np.testing.assert_array_equal(got[4:], 0.0)
+
+
+def test_init_has_no_row_for_a_sample_of_no_cluster():
+  embeddings = _unit(np.random.default_rng(2), 6, 4)
+  labels = np.array([-1, 1, 0, -1, 1, 0], np.int32)
+  placed = labels >= 0
+  got = memory.init_memory(embeddings, labels, 2, 6)
+  expected = memory.init_memory(embeddings[placed], labels[placed], 2, 6)
+  np.testing.assert_array_equal(got, expected)
 
 
 def test_init_of_cancelling_members_is_zero():

@@ -51,7 +51,7 @@ FIELDS: dict[str, Field] = {
   'singletons': Field('singletons', 'clusters', 'count'),
   'median_size': Field('median size', 'clusters'),
   'largest_share': Field('largest share', 'clusters'),
-  'placed': Field('placed', 'clusters', '%', in_table=True),
+  'placed': Field('placed', 'clusters', '%'),
   'seconds_train': Field('train', 'seconds', 's'),
   'seconds_embed': Field('embed', 'seconds', 's'),
   'seconds_evaluate': Field('evaluate', 'seconds', 's'),
@@ -92,6 +92,9 @@ def describe(record: Record) -> str:
   parts = []
   if 'num_clusters' in record:
     parts.append(f'{int(record["num_clusters"])} clusters')
+  if 'placed' in record:
+    share = format_value('placed', record['placed'])
+    parts[-1] += f' of {share} of the images'
   parts += [
     f'{FIELDS[key].heading} {format_value(key, record[key])}'
     for key in _HEADLINES

@@ -23,6 +23,7 @@ _PANELS = {
   'Cluster quality': ('pair_f', 'ari', 'nmi', 'silhouette'),
   'Training loss': ('loss',),
   'Clusters': ('num_clusters',),
+  'Images in clusters': ('placed',),
 }
 
 _CSS = """
@@ -181,8 +182,9 @@ def _curves(history: Sequence[record.Record], kept_stage: int) -> str:
     figure = matplotlib.figure.Figure((9, 2.9 * num_rows), layout=layout)
     for i, (title, keys) in enumerate(panels.items()):
       axes = figure.add_subplot(num_rows, 2, i + 1)
+      is_share = record.FIELDS[keys[0]].unit == '%'
       for key, hue in zip(keys, _HUES, strict=False):
-        scale = 100 if record.FIELDS[key].unit == '%' else 1
+        scale = 100 if is_share else 1
         points = [
           (int(each['stage']), scale * float(each[key]))
           for each in history
@@ -197,7 +199,7 @@ def _curves(history: Sequence[record.Record], kept_stage: int) -> str:
         )
       top = 0.85 if len(keys) > 1 else 1
       axes.axvline(kept_stage, 0, top, color=_INK, linestyle=':', linewidth=1)
-      axes.set_title(f'{title} (%)' if title == 'Retrieval' else title)
+      axes.set_title(f'{title} (%)' if is_share else title)
       axes.set_xlabel('stage')
       axes.xaxis.set_major_locator(
         matplotlib.ticker.MaxNLocator(integer=True, min_n_ticks=1)

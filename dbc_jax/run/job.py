@@ -184,6 +184,7 @@ class _Job:
       {
         'history': state.history,
         'digest': self._data.digest,
+        'num_samples': len(self._data.train),
         'rounding': _ROUNDING,
       },
     )

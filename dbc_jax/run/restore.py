@@ -89,8 +89,9 @@ def restore_run(workdir: Path, stage: str = 'chosen') -> RestoredRun:
       f'stage: got {which}, but {folder} has checkpoints of '
       f'{", ".join(map(str, sorted(saved)))} alone; choose one of these'
     )
-  # At first each of the N images is a cluster of its own.
-  blank = np.zeros(history[0]['num_clusters'], np.int32)
+  # Earlier builds began with each of the N images as a cluster of its own.
+  num_samples = record.get('num_samples', history[0]['num_clusters'])
+  blank = np.zeros(num_samples, np.int32)
   template = workdir_lib.arrays_of(parts.variable_shapes, blank, blank)
   arrays = store.restore(number, template)
   variables = {key: arrays[key] for key in ('params', 'batch_stats')}

@@ -270,6 +270,15 @@ class StageRunner:
     images_a_step = train.batch_size
     if split.is_video:
       images_a_step *= self._config.data.num_frames
+    places = train.batch_size // max(1, train.images_per_cluster)
+    if train.images_per_cluster and state.labels.max() + 1 < places:
+      log.warning(
+        'stage %d: %d clusters are fewer than the %d that a batch has places '
+        'for (train.images_per_cluster), so some stand in it more than once',
+        stage,
+        state.labels.max() + 1,
+        places,
+      )
     trainer = self.parts.trainer
     trained = start = trainer.step.start(
       state.variables,

@@ -179,3 +179,60 @@ def test_a_place_in_the_batch_decides_all_draws(images):
   # Frames are rows of a longer batch.
   frames = _recolour(images.reshape(4, 2, 12, 6, 3), jnp.arange(4), **fields)
   np.testing.assert_allclose(frames.reshape(whole.shape), whole, atol=1e-6)
+
+
+@functools.partial(jax.jit, static_argnames=('padding', 'erasing'))
+def _augment_more(key, images, padding=0, erasing=0.0):
+  return augment(
+    key,
+    jnp.arange(len(images)),
+    images,
+    size=images.shape[1:3],
+    **_CROPS,
+    crop_padding=padding,
+    erasing=erasing,
+  )
+
+
+def test_padded_crops_are_shifts_with_black_at_the_border():
+  image = np.random.default_rng(8).integers(1, 256, (12, 8, 3), np.uint8)
+  images = jnp.asarray(np.repeat(image[None], 200, axis=0))
+  got = np.asarray(_augment_more(jax.random.key(0), images, padding=2))
+  padded = np.pad(image, ((2, 2), (2, 2), (0, 0)))
+  shifts = {}
+  for top in range(5):
+    for left in range(5):
+      crop = padded[top : top + 12, left : left + 8]
+      for flipped in (crop, crop[:, ::-1]):
+        values = np.asarray(normalize(jnp.asarray(flipped)))
+        shifts[values.round(3).tobytes()] = 0
+  for each in got:
+    shifts[each.round(3).tobytes()] += 1
+  # 50 of them, 200 draws: nearly all are drawn, and none much too often.
+  assert len(shifts) == 50
+  assert sum(count > 0 for count in shifts.values()) >= 45
+  assert max(shifts.values()) <= 15
+
+
+def test_erasing_blanks_one_rectangle_of_some_images():
+  image = np.full((40, 20, 3), 255, np.uint8)
+  images = jnp.asarray(np.repeat(image[None], 300, axis=0))
+  plain = np.asarray(_augment_more(jax.random.key(1), images, padding=0))
+  got = np.asarray(_augment_more(jax.random.key(1), images, erasing=0.5))
+  blank = (got == 0.0).all(axis=3)
+  np.testing.assert_array_equal(got[~blank], plain[~blank])
+  erased = blank.any(axis=(1, 2))
+  assert 0.4 < erased.mean() < 0.6
+  areas = []
+  for each in blank[erased]:
+    rows, columns = (
+      np.flatnonzero(each.any(axis=1)),
+      np.flatnonzero(each.any(0)),
+    )
+    tall, wide = np.ptp(rows) + 1, np.ptp(columns) + 1
+    assert each.sum() == tall * wide
+    assert 0.25 < tall / wide < 4
+    areas.append(tall * wide / 800)
+  assert min(areas) > 0.015
+  assert max(areas) < 0.42
+  assert 0.1 < np.mean(areas) < 0.3

@@ -36,6 +36,37 @@ def test_updates_equal_nesterov_sgd_written_out():
     np.testing.assert_allclose(got[room]['w'], params[room]['w'], rtol=1e-4)
 
 
+def test_updates_equal_adam_written_out():
+  rng = np.random.default_rng(0)
+  params = {
+    'backbone': {'w': rng.normal(size=3)},
+    'head': {'w': rng.normal(size=2)},
+  }
+  decay, rate = 5e-4, 0.01
+  optimizer = optim.create_optimizer(
+    name='adam', momentum=0.9, weight_decay=decay, backbone_multiplier=0.5
+  )
+  got = jax.tree.map(np.float32, params)
+  state = optimizer.init(got)
+  first = jax.tree.map(np.zeros_like, params)
+  second = jax.tree.map(np.zeros_like, params)
+  for step in range(1, 5):
+    grads = jax.tree.map(lambda p: rng.normal(size=p.shape), params)
+    updates, state = optimizer.update(
+      jax.tree.map(np.float32, grads), state, got
+    )
+    got = jax.tree.map(lambda p, u: p - rate * u, got, updates)
+    for room, factor in (('backbone', 0.5), ('head', 1.0)):
+      grad = grads[room]['w'] + decay * params[room]['w']
+      first[room]['w'] = 0.9 * first[room]['w'] + 0.1 * grad
+      second[room]['w'] = 0.999 * second[room]['w'] + 0.001 * grad**2
+      mean = first[room]['w'] / (1 - 0.9**step)
+      scale = np.sqrt(second[room]['w'] / (1 - 0.999**step)) + 1e-8
+      params[room]['w'] = params[room]['w'] - rate * factor * mean / scale
+  for room in params:
+    np.testing.assert_allclose(got[room]['w'], params[room]['w'], rtol=1e-4)
+
+
 def test_frozen_parts_stay_although_weights_decay():
   encoder = models.create_encoder('resnet8', frozen_stages=1, embedding_dim=8)
   params = jax.eval_shape(
