@@ -4,8 +4,8 @@ Best of docs/criteria.md, which compares criteria on fixed features. Its lambda,
 k1 and k2 were chosen there by looking at identities, 17 images each; lambda is
 to fall, and k1 to rise, where an identity has many more.
 
-Merging uses the cameras of the data set. A `folder` has them only in a CSV, so
-there `camera_centring` is off; with such a CSV it may be set to True.
+Merging uses the cameras of the data set, where it has them; the log's first
+lines say so.
 
 Expected: unmeasured in training, on any benchmark. On the fixed features of
   docs/criteria.md, pair F at the best of 20 cluster counts / at the last:
@@ -31,5 +31,6 @@ def get_config(dataset: str = 'demo') -> ml_collections.ConfigDict:
   config.cluster.distance = 'jaccard'
   config.cluster.jaccard_k1 = 20
   config.cluster.jaccard_k2 = 3
-  config.cluster.camera_centring = config.data.name != 'folder'
+  config.cluster.camera_centring = True
+  config.data.use_cameras = 'auto'
   return config

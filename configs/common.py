@@ -65,6 +65,9 @@ def base(dataset: str) -> Any:
   # Pixels of black around the image, out of which a crop of its size is cut, in
   # place of those crops; 0: none.
   config.data.crop_padding = 0
+  # By training, merging where cluster.camera_centring says so; or 'True', or
+  # 'auto': where the data set has them.
+  config.data.use_cameras = 'False'
   config.data.erasing = 0.0  # share of images with a rectangle blanked out
 
   config.model = ml_collections.ConfigDict()

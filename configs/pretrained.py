@@ -21,6 +21,7 @@ def get_config(dataset: str = 'demo') -> ml_collections.ConfigDict:
   config.data.stored_size = (128, 64)
   config.data.crop_padding = 10
   config.data.erasing = 0.5
+  config.data.use_cameras = 'auto'
 
   config.model.name = ''  # the network of the file that train.init names
   config.model.head_layers = 0
@@ -33,6 +34,7 @@ def get_config(dataset: str = 'demo') -> ml_collections.ConfigDict:
   config.memory.momentum = 0.1
   config.memory.update_by = 'hardest'
 
+  config.train.objective = 'camera_proxies'
   config.train.optimizer = 'adam'
   config.train.later_learning_rate = 3.5e-4
   config.train.later_decay = False

@@ -71,6 +71,39 @@ def with_network(config: Config, workdir: Path) -> Config:
   return named
 
 
+def with_cameras(config: Config, truth: data_lib.GroundTruth) -> Config:
+  """A config whose `data.use_cameras` says whether cameras are used.
+
+  'auto' becomes True where the data set has them. Where it has none, nothing
+  else of the config asks for them. Centring by itself is a use of them, too.
+
+  Raises:
+    ValueError: they are asked for, and the data set has none.
+  """
+  wanted, there = config.data.use_cameras, truth.train_camids is not None
+  centring = config.cluster.camera_centring
+  if not there and wanted != 'auto' and (centring or wanted == 'True'):
+    field = 'cluster.camera_centring' if centring else 'data.use_cameras'
+    raise ValueError(
+      f'{field}: got True, but {config.data.name} has no cameras of the '
+      'training images; set it to False'
+    )
+  used = there if wanted == 'auto' else wanted == 'True' or centring
+  if (wanted, centring) == (str(used), centring and used):
+    return config
+  resolved = config.copy_and_resolve_references()
+  resolved.data.use_cameras = str(used)
+  resolved.cluster.camera_centring = centring and used
+  if wanted == 'auto':
+    log.info(
+      'data.use_cameras: %s, as %s has %s',
+      used,
+      config.data.name,
+      'cameras' if there else 'none',
+    )
+  return resolved
+
+
 class Parts:
   """What a config describes; each part is made when it is first asked for.
 
@@ -142,6 +175,12 @@ class Parts:
       frozen=self._family.frozen(self.config.model.frozen_stages),
       name=self.config.train.optimizer,
     )
+
+  @property
+  def uses_proxies(self) -> bool:
+    """Whether training tells the parts of a cluster by their camera."""
+    takes_them = hasattr(self.trainer.step.objective, 'start_proxies')
+    return takes_them and self.config.data.use_cameras == 'True'
 
   @functools.cached_property
   def warmup(self) -> Trainer:

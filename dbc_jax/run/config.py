@@ -18,6 +18,7 @@ ADDED_FIELDS = {
   'model.pooling': 'mean',
   'model.neck': False,
   'memory.update_by': 'each',
+  'data.use_cameras': 'False',
   'data.crop_padding': 0,
   'data.erasing': 0.0,
   'train.optimizer': 'sgd',
@@ -38,8 +39,12 @@ def with_added_fields(fields: Any) -> Config:
   Args:
     fields: a config, or the content of a config.json, which is left alone.
   """
-  config = ml_collections.ConfigDict(fields).copy_and_resolve_references()
-  for name, value in ADDED_FIELDS.items():
+  config: Any = ml_collections.ConfigDict(fields).copy_and_resolve_references()
+  added = dict(ADDED_FIELDS)
+  if 'cluster' in config and 'camera_centring' in config.cluster:
+    # It was the only use of cameras.
+    added['data.use_cameras'] = str(config.cluster.camera_centring)
+  for name, value in added.items():
     group, _, field = name.rpartition('.')
     own: Any = config.get(group) if group else config
     if own is not None and field not in own:
@@ -172,6 +177,7 @@ def check_config(config: Config) -> None:
     'memory.init': (memory.init, ('centroid', 'zeros')),
     'memory.update_by': (memory.update_by, ('each', 'hardest', 'mean')),
     'train.optimizer': (train.optimizer, ('sgd', 'adam')),
+    'data.use_cameras': (data.use_cameras, ('False', 'True', 'auto')),
     'cluster.features': (cluster.features, ('feature', 'embedding')),
     'cluster.distance': (cluster.distance, ('euclidean', 'jaccard')),
   }

@@ -46,15 +46,11 @@ def run(config: Config, workdir: pathlib.Path) -> None:
   config_lib.check_config(config)
   processes.check_same('config', workdir_lib.as_json(config))
   mesh.check_batch_size(config.train.batch_size)
-  parts = build.Parts(config)
   # Made now, so that a bad field ends the run before any work.
-  _ = parts.merger, parts.trainer
+  _ = build.Parts(config).merger, build.Parts(config).trainer
   dataset, truth = load_configured(config.data)
-  if config.cluster.camera_centring and truth.train_camids is None:
-    raise ValueError(
-      f'cluster.camera_centring: got True, but {config.data.name} has no '
-      'cameras of the training images; set it to False'
-    )
+  config = build.with_cameras(config, truth)
+  parts = build.Parts(config)
   config_lib.check_num_samples(config, len(dataset.train))
   workdir_lib.check_workdir(workdir, config)
   build.check_matches(truth, config.camera_rule)

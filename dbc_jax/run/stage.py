@@ -15,6 +15,7 @@ import jax
 import numpy as np
 
 from dbc_jax import reporting
+from dbc_jax.cluster.proxies import Proxies, split_clusters
 from dbc_jax.data.pipeline import LoadedDataset
 from dbc_jax.data.split import Split
 from dbc_jax.devices import mesh, processes
@@ -194,7 +195,11 @@ class StageRunner:
     clock = time.perf_counter()
     # Scores of earlier stages are no business of training.
     blind = state._replace(history=[])
-    variables, metrics = self._train(stage, blind, data.train)
+    proxies = None
+    if self.parts.uses_proxies:
+      assert data.truth.train_camids is not None
+      proxies = split_clusters(state.labels, data.truth.train_camids)
+    variables, metrics = self._train(stage, blind, data.train, proxies)
     record |= metrics
     seconds = {'train': time.perf_counter() - clock}
 
@@ -254,13 +259,21 @@ class StageRunner:
       variables, next_labels, embeddings, [*state.history, record]
     )
 
-  def objective_state(self, state: RunState) -> Any:
+  def objective_state(
+    self, state: RunState, proxies: Proxies | None = None
+  ) -> Any:
     """What the objective of a stage starts with."""
-    objective = self.parts.trainer.step.objective
+    objective: Any = self.parts.trainer.step.objective
+    if proxies is not None:
+      return objective.start_proxies(state.embeddings, proxies)
     return objective.start(state.embeddings, state.labels)
 
   def _train(
-    self, stage: int, state: RunState, split: Split
+    self,
+    stage: int,
+    state: RunState,
+    split: Split,
+    proxies: Proxies | None,
   ) -> tuple[dict[str, Any], dict[str, float]]:
     """Trains one stage; returns the variables and the last epoch's metrics."""
     train, seed = self._config.train, self._config.seed
@@ -282,7 +295,7 @@ class StageRunner:
     trainer = self.parts.trainer
     trained = start = trainer.step.start(
       state.variables,
-      self.objective_state(state),
+      self.objective_state(state, proxies),
       step=sum(
         len(self.parts.stage_rates(each)) * self.parts.steps(each, len(split))
         for each in range(stage)
@@ -302,6 +315,7 @@ class StageRunner:
           batch_size=train.batch_size,
           num_frames=self._config.data.num_frames,
           on_step=progress.update,
+          targets=None if proxies is None else proxies.rows,
           steps=steps,
           images_per_cluster=train.images_per_cluster,
           profiler=self._profiler,

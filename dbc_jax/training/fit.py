@@ -64,6 +64,7 @@ class Trainer:
     batch_size: int,
     num_frames: int,
     on_step: OnStep,
+    targets: np.ndarray | None = None,
     steps: int = 0,
     images_per_cluster: int = 0,
     profiler: Profiler | None = None,
@@ -84,6 +85,7 @@ class Trainer:
       batch_size: of the global batch, <= N.
       num_frames: drawn of each tracklet.
       on_step: called for every step, in order.
+      targets: [N] int32, what the objective takes for labels; None: `labels`.
       steps: of an epoch; 0: N // batch_size.
       images_per_cluster: as `draw_batches`.
       profiler: takes a trace of some steps.
@@ -97,6 +99,7 @@ class Trainer:
     """
     profiler = profiler or Profiler(None)
     steps = steps or len(split) // batch_size
+    targets = labels if targets is None else targets
     for epoch, (ends, seed) in enumerate(zip(rates, seeds, strict=True)):
       start, end = ends
       state = mesh.replicate(
@@ -117,10 +120,10 @@ class Trainer:
       # A trace of a whole epoch would be too long to look at.
       images = None if profiler.wanted else split.resident_images()
       if images is None:
-        passing = self._step_by_step(state, split, labels, order, frames)
+        passing = self._step_by_step(state, split, targets, order, frames)
       else:
         index = mesh.shard((frames, order), axis=1)
-        data = images, mesh.replicate(labels)
+        data = images, mesh.replicate(targets)
         state, found = self.compiled_epoch(state, data, index)
         found = map(StepMetrics._make, zip(*jax.device_get(found), strict=True))
         passing = zip(itertools.repeat(state), found, strict=False)

@@ -197,8 +197,9 @@ def test_configs_pass_their_own_checks(name, dataset):
   module = importlib.import_module(f'configs.{name}')
   config = module.get_config(dataset)
   assert config.cluster.criterion == CONFIGS[name]
-  cameras = name == 'best' and config.data.name != 'folder'
-  assert config.cluster.camera_centring == cameras
+  assert config.cluster.camera_centring == (name == 'best')
+  cameras = 'auto' if name in ('best', 'pretrained') else 'False'
+  assert config.data.use_cameras == cameras
   config_lib.check_config(config)
   assert json.loads(json.dumps(config.to_dict()))
   expected = dataset.partition(',')[0] or 'demo'

@@ -11,6 +11,7 @@ from dbc_jax.cluster.cuts import share
 from dbc_jax.run import checkpoint, job, record, restore
 from dbc_jax.run import stage as stage_lib
 from dbc_jax.training import fit
+from dbc_jax.training.objectives.camera_proxies import CameraProxies
 from dbc_jax.training.objectives.memory import MemoryObjective
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures('one_device')]
@@ -253,3 +254,55 @@ def test_the_merges_of_a_share_are_counted():
     (6, 3, 4),
   ):
     assert share.merges_to_place(pairs, sizes, wanted, min_size) == merges
+
+
+def test_cameras_split_the_rows_of_the_memory(market, tmp_path, monkeypatch):
+  """A row for each camera and cluster, where cameras are used."""
+  rows = {}
+  start = CameraProxies.start_proxies
+
+  def note(self, embeddings, proxies):
+    rows[used] = proxies
+    return start(self, embeddings, proxies)
+
+  monkeypatch.setattr(CameraProxies, 'start_proxies', note)
+  for used in ('auto', 'False'):
+    fields = {
+      'train.objective': 'camera_proxies',
+      'train.num_stages': 1,
+      'data.use_cameras': used,
+    }
+    job.run(_config(market, **fields), tmp_path / used)
+    saved = json.loads((tmp_path / used / 'config.json').read_text())
+    assert saved['data']['use_cameras'] == str(used == 'auto')
+  assert [*rows] == ['auto']
+  history = _history(tmp_path / 'auto')
+  assert rows['auto'].clusters.max() + 1 == history[0]['num_clusters']
+  assert rows['auto'].groups.max() + 1 == 3
+  # Both began with the same clusters.
+  assert (
+    history[0]['num_clusters']
+    == _history(tmp_path / 'False')[0]['num_clusters']
+  )
+
+
+def test_cameras_that_are_not_there(tmp_path, caplog):
+  names = [f'{i}.png' for i in range(30)]
+  root = runs.write_images(tmp_path / 'data', names, runs.make_images(30, 6))
+  config = runs.small_config('folder', root)
+  config.data.use_cameras = 'True'
+  with pytest.raises(
+    ValueError, match=r'data\.use_cameras: got True, but folder has no cameras'
+  ):
+    job.run(config, tmp_path / 'run')
+  assert not (tmp_path / 'run').exists()
+  config.data.use_cameras = 'auto'
+  config.cluster.camera_centring = True
+  config.train.objective = 'camera_proxies'
+  with caplog.at_level('INFO', 'dbc_jax'):
+    job.run(config, tmp_path / 'run')
+  told = [r.getMessage() for r in caplog.records]
+  assert 'data.use_cameras: False, as folder has none' in told
+  saved = json.loads((tmp_path / 'run' / 'config.json').read_text())
+  assert saved['data']['use_cameras'] == 'False'
+  assert not saved['cluster']['camera_centring']

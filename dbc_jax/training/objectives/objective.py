@@ -43,6 +43,10 @@ class Objective(Protocol):
     """
     ...
 
+  # An objective with a method `start_proxies(embeddings, proxies)` gets that
+  # called in place of `start` where a run uses cameras, with the
+  # `cluster.proxies.Proxies` of its clusters. Its labels are then their rows.
+
   def loss(
     self, state: Any, outputs: Outputs, labels: jax.Array
   ) -> tuple[jax.Array, jax.Array]:
