@@ -102,6 +102,8 @@ def base(dataset: str) -> Any:
   config.train.stage_epochs = 2
   config.train.stage_steps = 0  # of each later stage; 0: its epochs
   config.train.optimizer = 'sgd'  # or 'adam'
+  # Of the moving mean of the weights, by which stages embed; 0: the weights.
+  config.train.teacher_momentum = 0.0
   config.train.learning_rate = 0.1
   config.train.drop_epoch = 15  # of stage 0
   config.train.dropped_learning_rate = 0.01

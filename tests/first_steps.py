@@ -102,7 +102,8 @@ def _compute() -> dict[str, np.ndarray]:
 def _merges(features: np.ndarray, labels: np.ndarray) -> np.ndarray:
   fields: ml_collections.ConfigDict = common.base('demo').cluster
   fields.criterion, fields.reg_weight = 'dbc', 0.1
-  return merger.Merger(fields)(features, features, labels, 15)[0]
+  fields.merge_percent = 15.5 / len(labels)
+  return merger.Merger(fields)(features, features, labels, 0, 1)[0]
 
 
 def main() -> None:

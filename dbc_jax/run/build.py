@@ -174,6 +174,7 @@ class Parts:
       backbone_multiplier=self.config.train.backbone_multiplier,
       frozen=self._family.frozen(self.config.model.frozen_stages),
       name=self.config.train.optimizer,
+      teacher_momentum=self.config.train.teacher_momentum,
     )
 
   @property
@@ -192,13 +193,19 @@ class Parts:
     )
 
   def _trainer(
-    self, objective: Objective, seen: step.Augment, **rates: Any
+    self,
+    objective: Objective,
+    seen: step.Augment,
+    teacher_momentum: float = 0.0,
+    **rates: Any,
   ) -> Trainer:
     train = self.config.train
     optimizer = optim.create_optimizer(
       momentum=train.momentum, weight_decay=train.weight_decay, **rates
     )
-    return Trainer(step.Step(self.encoder, optimizer, objective, seen))
+    return Trainer(
+      step.Step(self.encoder, optimizer, objective, seen, teacher_momentum)
+    )
 
   def init_variables(self) -> dict[str, Any]:
     """The network at random, from the config's seed."""
@@ -211,6 +218,12 @@ class Parts:
     """The network without its numbers."""
     images = jnp.zeros((1, *self.image_size, 3))
     return jax.eval_shape(lambda: self.encoder.init(jax.random.key(0), images))
+
+  def saved_shapes(self, labels: np.ndarray) -> dict[str, Any]:
+    """What a checkpoint holds, with some labels [N] and without its numbers."""
+    shapes = self.variable_shapes
+    student = shapes if self.config.train.teacher_momentum else None
+    return workdir_lib.arrays_of(shapes, labels, labels, student)
 
   def given_weights(self, workdir: Path) -> dict[str, Any] | None:
     """The network of the file that `train.init` names.

@@ -22,6 +22,7 @@ ADDED_FIELDS = {
   'data.crop_padding': 0,
   'data.erasing': 0.0,
   'train.optimizer': 'sgd',
+  'train.teacher_momentum': 0.0,
   'train.num_stages': 0,
   'train.stage_steps': 0,
   'train.images_per_cluster': 0,
@@ -170,6 +171,7 @@ def check_config(config: Config) -> None:
   }
   shares = {
     'train.momentum': train.momentum,
+    'train.teacher_momentum': train.teacher_momentum,
     'memory.momentum': memory.momentum,
     'data.erasing': data.erasing,
   }

@@ -170,13 +170,19 @@ class _Job:
     variables = {key: arrays[key] for key in ('params', 'batch_stats')}
     _, embeddings = self._parts.extract(variables, self._data.train)
     return RunState(
-      variables, arrays['next_labels'], embeddings, record['history']
+      variables,
+      arrays['next_labels'],
+      embeddings,
+      record['history'],
+      arrays.get('student'),
     )
 
   def _save(self, stage: int, state: RunState, trained_on: np.ndarray) -> None:
     self._store.save(
       stage,
-      workdir_lib.arrays_of(state.variables, trained_on, state.labels),
+      workdir_lib.arrays_of(
+        state.variables, trained_on, state.labels, state.student
+      ),
       {
         'history': state.history,
         'digest': self._data.digest,
@@ -189,8 +195,7 @@ class _Job:
 
   def _read_arrays(self, stage: int) -> dict[str, Any]:
     blank = np.zeros(len(self._data.train), np.int32)
-    template = workdir_lib.arrays_of(self._parts.variable_shapes, blank, blank)
-    return self._store.restore(stage, template)
+    return self._store.restore(stage, self._parts.saved_shapes(blank))
 
   def _write_result(self, history: list[dict[str, Any]]) -> None:
     """With the chosen stage's clusters."""

@@ -92,8 +92,7 @@ def restore_run(workdir: Path, stage: str = 'chosen') -> RestoredRun:
   # Earlier builds began with each of the N images as a cluster of its own.
   num_samples = record.get('num_samples', history[0]['num_clusters'])
   blank = np.zeros(num_samples, np.int32)
-  template = workdir_lib.arrays_of(parts.variable_shapes, blank, blank)
-  arrays = store.restore(number, template)
+  arrays = store.restore(number, parts.saved_shapes(blank))
   variables = {key: arrays[key] for key in ('params', 'batch_stats')}
   return RestoredRun(
     parts, number, variables, arrays['labels'], record['digest']

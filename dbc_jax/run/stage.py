@@ -35,7 +35,9 @@ class RunState(NamedTuple):
   """What is threaded from one stage to the next.
 
   Attributes:
-    variables: 'params' and 'batch_stats' of the network.
+    variables: 'params' and 'batch_stats' of the network; of the teacher, where
+      there is one.
+    student: of the network that goes on learning, where that is another.
     labels: [N] int32, the clusters the coming stage trains on; -1 for a sample
       that is in none.
     embeddings: [N, E] float32, eval-mode, of `variables`.
@@ -46,6 +48,7 @@ class RunState(NamedTuple):
   labels: np.ndarray
   embeddings: np.ndarray
   history: list[dict[str, Any]]
+  student: dict[str, Any] | None = None
 
 
 class StageRunner:
@@ -199,7 +202,7 @@ class StageRunner:
     if self.parts.uses_proxies:
       assert data.truth.train_camids is not None
       proxies = split_clusters(state.labels, data.truth.train_camids)
-    variables, metrics = self._train(stage, blind, data.train, proxies)
+    variables, student, metrics = self._train(stage, blind, data.train, proxies)
     record |= metrics
     seconds = {'train': time.perf_counter() - clock}
 
@@ -256,7 +259,7 @@ class StageRunner:
     record |= scores | measures
     record |= {f'seconds_{part}': value for part, value in seconds.items()}
     return RunState(
-      variables, next_labels, embeddings, [*state.history, record]
+      variables, next_labels, embeddings, [*state.history, record], student
     )
 
   def objective_state(
@@ -274,8 +277,12 @@ class StageRunner:
     state: RunState,
     split: Split,
     proxies: Proxies | None,
-  ) -> tuple[dict[str, Any], dict[str, float]]:
-    """Trains one stage; returns the variables and the last epoch's metrics."""
+  ) -> tuple[dict[str, Any], dict[str, Any] | None, dict[str, float]]:
+    """Trains one stage.
+
+    Returns the variables, those of the student if it is another network, and
+    the last epoch's metrics.
+    """
     train, seed = self._config.train, self._config.seed
     rates = self.parts.stage_rates(stage)
     before = sum(len(self.parts.stage_rates(each)) for each in range(stage))
@@ -294,13 +301,14 @@ class StageRunner:
       )
     trainer = self.parts.trainer
     trained = start = trainer.step.start(
-      state.variables,
+      state.student or state.variables,
       self.objective_state(state, proxies),
       step=sum(
         len(self.parts.stage_rates(each)) * self.parts.steps(each, len(split))
         for each in range(stage)
       ),
       rng=jax.random.key(seed),
+      teacher=state.variables if state.student else None,
     )
     with reporting.StageProgress(
       stage, self.num_stages, len(rates), steps, images_a_step
@@ -335,5 +343,7 @@ class StageRunner:
         'accuracy': progress.epoch_accuracy,
         'images_per_second': progress.images_per_second,
       }
-    variables = {'params': trained.params, 'batch_stats': trained.batch_stats}
-    return variables, metrics
+    learnt = {'params': trained.params, 'batch_stats': trained.batch_stats}
+    if trained.teacher:
+      return trained.teacher, learnt, metrics
+    return learnt, None, metrics

@@ -48,10 +48,21 @@ def read_config(workdir: Path) -> Config:
 
 
 def arrays_of(
-  variables: dict[str, Any], labels: np.ndarray, next_labels: np.ndarray
+  variables: dict[str, Any],
+  labels: np.ndarray,
+  next_labels: np.ndarray,
+  student: dict[str, Any] | None,
 ) -> dict[str, Any]:
-  """What a checkpoint holds: the model, its labels, and those that follow."""
-  return variables | {'labels': labels, 'next_labels': next_labels}
+  """What a checkpoint holds.
+
+  Args:
+    variables: of the model that embeds.
+    labels: [N], the clusters that it was trained on.
+    next_labels: [N], those that follow.
+    student: of the model that goes on learning, if that is another.
+  """
+  arrays = variables | {'labels': labels, 'next_labels': next_labels}
+  return arrays if student is None else arrays | {'student': student}
 
 
 def has_stage(folder: Path) -> bool:

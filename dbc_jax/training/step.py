@@ -25,6 +25,7 @@ class TrainState(NamedTuple):
 
   Attributes:
     params, batch_stats: the network's variables.
+    teacher: moving means of both, or () where there is no teacher.
     opt_state: of the optimiser; fresh in each stage.
     objective: what the objective needs beside the network.
     learning_rate: float32 scalar of the coming step.
@@ -35,6 +36,7 @@ class TrainState(NamedTuple):
 
   params: Any
   batch_stats: Any
+  teacher: Any
   opt_state: Any
   objective: Any
   learning_rate: jax.Array
@@ -78,12 +80,15 @@ class Step:
     optimizer: its updates are scaled by -learning_rate here.
     objective: what is trained on.
     augment: from images to what the network sees of them.
+    teacher_momentum: weight of the teacher's old weights; 0: no teacher.
+      Tarvainen and Valpola, Mean teachers are better role models (2017).
   """
 
   encoder: Encoder
   optimizer: optax.GradientTransformation
   objective: Objective
   augment: Augment
+  teacher_momentum: float = 0.0
 
   def start(
     self,
@@ -92,6 +97,7 @@ class Step:
     *,
     step: int,
     rng: jax.Array,
+    teacher: dict[str, Any] | None = None,
   ) -> TrainState:
     """The state at the start of a stage: fresh optimiser, given variables.
 
@@ -103,11 +109,16 @@ class Step:
       objective: the objective's state.
       step: the number of the first step.
       rng: key of the run.
+      teacher: as `variables`; None: it starts as they do, if there is one.
     """
     variables, objective = processes.from_first((variables, objective))
     return TrainState(
       params=variables['params'],
       batch_stats=variables['batch_stats'],
+      # Copies: a buffer cannot be taken over twice.
+      teacher=jax.tree.map(jnp.array, teacher or variables)
+      if self.teacher_momentum
+      else (),
       # One program, not one a parameter.
       opt_state=jax.jit(self.optimizer.init)(variables['params']),
       objective=objective,
@@ -170,12 +181,20 @@ class Step:
     outputs, labels = jax.lax.all_gather(
       (outputs, labels), mesh.AXIS_NAME, tiled=True
     )
+    params = optax.apply_updates(state.params, updates)
+    student = {'params': params, 'batch_stats': batch_stats}
     state = state._replace(
-      params=optax.apply_updates(state.params, updates),
+      params=params,
       batch_stats=batch_stats,
+      teacher=self._taught(state.teacher, student),
       opt_state=opt_state,
       objective=self.objective.after(state.objective, outputs, labels),
       learning_rate=state.learning_rate + state.rate_increment,
       step=state.step + 1,
     )
     return state, StepMetrics(loss, accuracy)
+
+  def _taught(self, teacher: Any, student: Any) -> Any:
+    if not self.teacher_momentum:
+      return teacher
+    return optax.incremental_update(student, teacher, 1 - self.teacher_momentum)

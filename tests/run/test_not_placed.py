@@ -31,6 +31,7 @@ def _config(market, **fields):
       'train.stage_steps': 4,
       'train.images_per_cluster': 2,
       'train.optimizer': 'adam',
+      'train.teacher_momentum': 0.9,
       'train.later_learning_rate': 1e-3,
       'memory.update_by': 'hardest',
       'data.crop_padding': 2,
@@ -131,6 +132,14 @@ def test_files_and_commands_know_who_is_not_placed(watched, market):
   assert ('Not placed' in report) == (waiting > 0)
   last = restore.restore_run(workdir, '0').labels
   assert (last < 0).any()
+
+
+def test_the_student_is_kept_beside_its_teacher(watched):
+  store = checkpoint.CheckpointStore(watched[0] / 'checkpoints')
+  arrays = store.restore_as_saved(2)
+  teacher, student = arrays['params'], arrays['student']['params']
+  kernel = teacher['backbone']['stem_conv']['kernel']
+  assert np.abs(kernel - student['backbone']['stem_conv']['kernel']).max() > 0
 
 
 def test_resuming_is_exact(watched, market, tmp_path, monkeypatch):

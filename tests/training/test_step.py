@@ -1,5 +1,6 @@
 """The step on one device and on several, compilations, and determinism."""
 
+import dataclasses
 import functools
 import logging
 
@@ -261,3 +262,26 @@ class _CompileLog:
 
   def count(self, name):
     return sum(name in found for found in self.names)
+
+
+def test_the_teacher_is_the_moving_mean_of_the_students(monkeypatch):
+  monkeypatch.setattr(mesh, 'devices', lambda: jax.local_devices()[:1])
+  step = dataclasses.replace(_step(), teacher_momentum=0.75)
+  state, images, labels = _start(step)
+  state = state._replace(learning_rate=jnp.float32(0.1))
+  compiled = mesh.parallel_update(step)
+  expected = jax.device_get(_network()[1])
+  jax.tree.map(np.testing.assert_array_equal, state.teacher, expected)
+  for first in (0, 8):
+    rows = slice(first, first + 8)
+    batch = {'images': images[rows], 'labels': labels[rows]}
+    state, _ = compiled(state, mesh.shard(batch))
+    student = {'params': state.params, 'batch_stats': state.batch_stats}
+    expected = jax.tree.map(
+      lambda old, new: 0.75 * old + 0.25 * np.asarray(new), expected, student
+    )
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-9),
+    jax.device_get(state.teacher),
+    expected,
+  )
