@@ -114,7 +114,7 @@ def base(dataset: str) -> Any:
   config.train.backbone_multiplier = 0.1  # presumes pre-trained weights
 
   config.cluster = ml_collections.ConfigDict()
-  config.cluster.cut = 'papers'  # or share, dbscan, hdbscan, package.module
+  config.cluster.cut = 'papers'  # core, share, dbscan, hdbscan, package.module
   config.cluster.merge_percent = 0.05  # papers: merges a stage, of the images
   config.cluster.share = (0.3, 0.9)  # share: placed images, first and last
   config.cluster.min_size = 4  # not papers: images of a cluster, at least

@@ -28,6 +28,7 @@ def get_config(dataset: str = 'demo') -> ml_collections.ConfigDict:
   config.model.dropout = 0.0
   config.model.last_stride = 1
   config.model.frozen_stages = 0
+  config.model.pooling = 'gem'
   config.model.neck = True
 
   config.memory.temperature = 0.05
@@ -49,6 +50,6 @@ def get_config(dataset: str = 'demo') -> ml_collections.ConfigDict:
   config.cluster.criterion = 'average'
   config.cluster.reg_weight = 0.0
   config.cluster.distance = 'jaccard'
-  config.cluster.cut = 'share'
+  config.cluster.cut = 'core'
   config.cluster.anew = True
   return config

@@ -5,7 +5,7 @@ import pytest
 
 from dbc_jax import cluster
 from dbc_jax.cluster import cuts, hierarchy
-from dbc_jax.cluster.cuts import papers, share
+from dbc_jax.cluster.cuts import core, papers, share
 
 OPTIONS = {
   'merge_percent': 0.1,
@@ -118,6 +118,43 @@ def test_the_share_is_reached_by_the_fewest_merges(name, number, min_size):
   np.testing.assert_array_equal(same, expected[:, None] == expected)
 
 
+def test_the_core_of_a_cluster_is_what_lies_near_to_its_others():
+  task = _task(_features(80, seed=4))
+  labels, _ = core.Core(3)(task)
+  coarse = share.labels_of_share(task, 0.95, 3)
+  distances = np.asarray(task.distances(), np.float64)
+  means = {}
+  for i in range(80):
+    others = [j for j in range(80) if j != i and coarse[j] == coarse[i] >= 0]
+    if others:
+      means[i] = np.mean([distances[i, j] for j in others])
+  # Otsu by trying every threshold.
+  best, threshold = -1.0, None
+  for each in sorted(means.values())[:-1]:
+    lower = [x for x in means.values() if x <= each]
+    upper = [x for x in means.values() if x > each]
+    gap = len(lower) * len(upper) * (np.mean(lower) - np.mean(upper)) ** 2
+    if gap > best:
+      best, threshold = gap, each
+  near = {i for i in means if means[i] <= threshold}
+  count = {k: sum(coarse[i] == k for i in near) for k in {*coarse.tolist()}}
+  expected = {i for i in near if count[coarse[i]] >= 3}
+  assert {*np.flatnonzero(labels >= 0).tolist()} == expected
+  assert 0 < len(expected) < 80
+  for i in expected:
+    for j in expected:
+      assert (labels[i] == labels[j]) == (coarse[i] == coarse[j])
+
+
+def test_otsu_splits_two_groups_and_leaves_equal_values_together():
+  rng = np.random.default_rng(0)
+  values = np.concatenate([rng.normal(1, 0.1, 70), rng.normal(3, 0.1, 30)])
+  threshold = core.split_by_otsu(values)
+  assert (values <= threshold).sum() == 70
+  assert core.split_by_otsu(np.full(9, 0.7)) == 0.7
+  assert core.split_by_otsu(np.zeros(4)) == 0.0
+
+
 def test_samples_that_wait_may_join_and_clusters_stay():
   features = _features()
   first, _ = share.Share((0.3, 0.9), 3)(_task(features))
@@ -143,11 +180,12 @@ def test_small_clusters_are_dropped_in_order():
 @pytest.mark.parametrize(
   ('name', 'options', 'expected'),
   [
-    ('nothing', {}, r"^cut: got 'nothing', expected one of \['dbscan'"),
+    ('nothing', {}, r"^cut: got 'nothing', expected one of \['core', 'dbscan'"),
     ('json', {}, r"^cut: got 'json', expected one of"),
     ('share', {'share': (0.0, 0.5)}, r'^share: got \(0\.0, 0\.5\), expected'),
     ('share', {'share': (0.5, 1.5)}, r'^share: got \(0\.5, 1\.5\), expected'),
     ('share', {'min_size': 1}, r'^min_size: got 1, expected at least 2'),
+    ('core', {'min_size': 1}, r'^min_size: got 1, expected at least 2'),
     ('dbscan', {'eps': 0.0}, r'^eps: got 0\.0, expected more than 0'),
   ],
 )

@@ -35,6 +35,25 @@ def merges_to_place(
   return len(pairs)
 
 
+def labels_of_share(task: Task, share: float, min_size: int) -> np.ndarray:
+  """The lowest cut at which a share of the samples is in large clusters.
+
+  Args:
+    task: whose samples are merged.
+    share: of all samples, in (0, 1].
+    min_size: of a cluster that counts.
+
+  Returns:
+    [N] int32; -1 for the samples of smaller clusters.
+  """
+  sizes = np.bincount(task.labels)
+  pairs = task.merge(len(sizes) - 1).pairs
+  # Rounded first: 0.3 of 10 samples are 3, not 4.
+  wanted = math.ceil(round(share * len(task.labels), 6))
+  merges = merges_to_place(pairs, sizes, wanted, min_size)
+  return drop_small(labels_after(pairs, task.labels, merges), min_size)
+
+
 @dataclasses.dataclass(frozen=True)
 class Share:
   """The lowest cut of the tree at which a share of the samples is placed.
@@ -64,13 +83,8 @@ class Share:
   def __call__(self, task: Task) -> Placed:
     first, last = self.share
     share = first + (last - first) * task.progress
-    sizes = np.bincount(task.labels)
-    result = task.merge(len(sizes) - 1)
-    # Rounded first: 0.3 of 10 samples are 3, not 4.
-    wanted = math.ceil(round(share * len(task.labels), 6))
-    merges = merges_to_place(result.pairs, sizes, wanted, self.min_size)
-    labels = labels_after(result.pairs, task.labels, merges)
-    return Placed(drop_small(labels, self.min_size), np.zeros(0, np.float32))
+    labels = labels_of_share(task, share, self.min_size)
+    return Placed(labels, np.zeros(0, np.float32))
 
 
 create = Share
