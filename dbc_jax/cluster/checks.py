@@ -35,10 +35,8 @@ def check_features(features: ArrayLike) -> np.ndarray:
   return features
 
 
-def check_labels(
-  labels: ArrayLike, num_samples: int, num_clusters: int | None = None
-) -> tuple[np.ndarray, int]:
-  """Labels as [N] int32 and the number of clusters they name."""
+def check_shape(labels: ArrayLike, num_samples: int) -> np.ndarray:
+  """Labels as [N] integers."""
   labels = np.asarray(labels)
   if labels.shape != (num_samples,):
     raise ValueError(
@@ -50,6 +48,14 @@ def check_labels(
       f'labels: got dtype {labels.dtype}, expected integers; convert them '
       'with astype(np.int32).'
     )
+  return labels
+
+
+def check_labels(
+  labels: ArrayLike, num_samples: int, num_clusters: int | None = None
+) -> tuple[np.ndarray, int]:
+  """Labels as [N] int32 and the number of clusters they name."""
+  labels = check_shape(labels, num_samples)
   found = np.unique(labels)
   if not np.array_equal(found, np.arange(len(found))):
     raise ValueError(

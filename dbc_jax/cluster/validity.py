@@ -7,6 +7,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from dbc_jax.cluster import checks
+from dbc_jax.cluster.cuts.cut import NOT_PLACED
 
 _BLOCK_SIZE = 512
 _EPSILON = 1e-12
@@ -39,11 +40,13 @@ def validity_indices(
 
   which is the pair F of the clusters if neighbours are taken for the truth.
   view_agreement is the share of images both of whose views are nearest to the
-  mean of the same cluster.
+  mean of the same cluster. A sample in no cluster is one without others: it
+  counts 0 in the silhouette, and adds nothing to C.
 
   Args:
     features: [N, D] floating point, taken as they are.
-    labels: [N] integer, contiguous 0..K-1, K at least 2.
+    labels: [N] integer, contiguous 0..K-1, K at least 2; -1 for a sample in no
+      cluster.
     views: two arrays [M, D], features of M images under two augmentations.
     sample_size: the first two are taken over whole clusters drawn at random
       until they hold as many samples, and |B(i) & C(i)| over as many samples;
@@ -62,11 +65,14 @@ def validity_indices(
     dispersions; Zhong et al., Re-ranking (2017), for 20 neighbours.
   """
   features = checks.check_features(features)
-  labels, num_clusters = checks.check_labels(labels, len(features))
+  labels = checks.check_shape(labels, len(features))
+  placed = labels != NOT_PLACED
+  neighbour_f = _neighbour_f(features, labels, sample_size, seed)
+  share, features = float(placed.mean()), features[placed]
+  labels, num_clusters = checks.check_labels(labels[placed], len(features))
   if num_clusters < 2:
     raise ValueError('labels: got a single cluster, expected at least 2')
   sizes = np.bincount(labels)
-  neighbour_f = _neighbour_f(features, labels, sample_size, seed)
   drawn = np.random.default_rng(seed).permutation(num_clusters)
   enough = np.searchsorted(np.cumsum(sizes[drawn]), sample_size) + 1
   # Samples by cluster, so that a sum over a cluster is one over neighbours.
@@ -92,7 +98,7 @@ def validity_indices(
     )
     silhouettes.append(np.where(counts[owner] > 1, margin, 0.0))
   indices = {
-    'silhouette': float(np.concatenate(silhouettes).mean()),
+    'silhouette': share * float(np.concatenate(silhouettes).mean()),
     'dispersion_validity': float(np.concatenate(ratios).mean()),
     'neighbour_f': neighbour_f,
   }
@@ -128,8 +134,10 @@ def _neighbour_f(
     distances = _distances(features[rows], features)
     distances[np.arange(len(rows)), rows] = np.inf
     nearest = np.argpartition(distances, count - 1, axis=1)[:, :count]
-    shared += np.count_nonzero(labels[nearest] == labels[rows][:, None])
-  pairs = np.sum(np.bincount(labels) ** 2) - num_samples + num_samples * count
+    own = labels[rows][:, None]
+    shared += np.count_nonzero((labels[nearest] == own) & (own != NOT_PLACED))
+  sizes = np.bincount(labels[labels != NOT_PLACED])
+  pairs = np.sum(sizes * (sizes - 1)) + num_samples * count
   return float(2.0 * shared * num_samples / len(drawn) / pairs)
 
 

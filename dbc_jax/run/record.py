@@ -84,15 +84,12 @@ def measure(
 
   Returns:
     Sizes of the clusters, the share of the samples that are in one, and
-    `cluster.validity_indices` of those if there are several. A sample in none
-    counts 0 in the silhouette, as one alone does.
+    `cluster.validity_indices` if there are several.
   """
-  placed = labels >= 0
-  share = float(placed.mean())
-  measures = evaluation.cluster_sizes(labels) | {'placed': share}
+  measures = evaluation.cluster_sizes(labels)
+  measures['placed'] = float(np.mean(labels >= 0))
   if measures['num_clusters'] > 1:
-    found = cluster.validity_indices(features[placed], labels[placed], views)
-    measures |= found | {'silhouette': share * found['silhouette']}
+    measures |= cluster.validity_indices(features, labels, views)
   return measures
 
 

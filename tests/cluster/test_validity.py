@@ -17,6 +17,13 @@ def make_clusters(
   return features, labels
 
 
+def leave_out(labels: np.ndarray, count: int) -> np.ndarray:
+  """So many of the first samples in no cluster; the others' contiguous."""
+  labels = labels.copy()
+  labels[:count] = -1
+  return np.unique(labels, return_inverse=True)[1] - (count > 0)
+
+
 @pytest.mark.parametrize('num_clusters', [2, 13, 400, 699, 700])
 def test_silhouette_of_all_samples_is_scikit_learns(num_clusters):
   features, labels = make_clusters(np.random.default_rng(0), 700, num_clusters)
@@ -48,18 +55,36 @@ def test_dispersion_validity_is_that_of_plain_loops(num_clusters):
   assert found == pytest.approx(np.mean(ratios), abs=1e-5)
 
 
+@pytest.mark.parametrize('waiting', [0, 20])
 @pytest.mark.parametrize('num_clusters', [2, 13, 60])
-def test_neighbour_f_is_the_pair_f_against_the_20_nearest(num_clusters):
+def test_neighbour_f_is_the_pair_f_against_the_20_nearest(
+  num_clusters, waiting
+):
   features, labels = make_clusters(np.random.default_rng(6), 60, num_clusters)
+  labels = leave_out(labels, waiting)
   clusters, neighbours = set(), set()
   for i in range(60):
     distances = np.linalg.norm(features - features[i], axis=1)
     distances[i] = np.inf
     neighbours |= {(i, j) for j in np.argsort(distances)[:20]}
-    clusters |= {(i, j) for j in range(60) if labels[i] == labels[j] and i != j}
+    clusters |= {
+      (i, j) for j in range(60) if labels[i] == labels[j] >= 0 and i != j
+    }
   expected = 2 * len(clusters & neighbours) / (len(clusters) + len(neighbours))
   found = validity_indices(features, labels)['neighbour_f']
   assert found == pytest.approx(expected)
+
+
+def test_a_sample_in_no_cluster_counts_nothing_in_the_silhouette():
+  features, labels = make_clusters(np.random.default_rng(9), 200, 13)
+  labels = leave_out(labels, 50)
+  placed = labels >= 0
+  views = features[:30] + 0.1, features[:30] - 0.1
+  expected = validity_indices(features[placed], labels[placed], views)
+  found = validity_indices(features, labels, views)
+  assert found['silhouette'] == pytest.approx(0.75 * expected['silhouette'])
+  for key in ('dispersion_validity', 'view_agreement'):
+    assert found[key] == expected[key]
 
 
 def test_neighbour_f_of_a_sample_keeps_to_the_same_images():
