@@ -116,7 +116,10 @@ def base(dataset: str) -> Any:
   config.cluster = ml_collections.ConfigDict()
   config.cluster.cut = 'papers'  # core, share, dbscan, hdbscan, package.module
   config.cluster.merge_percent = 0.05  # papers: merges a stage, of the images
-  config.cluster.share = (0.3, 0.9)  # share: placed images, first and last
+  config.cluster.share = (
+    0.3,
+    0.9,
+  )  # core, share: images placed, first and last
   config.cluster.min_size = 4  # not papers: images of a cluster, at least
   config.cluster.eps = 0.5  # dbscan: radius of a neighbourhood
   config.cluster.anew = False  # merging starts from single images each time

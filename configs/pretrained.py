@@ -51,5 +51,6 @@ def get_config(dataset: str = 'demo') -> ml_collections.ConfigDict:
   config.cluster.reg_weight = 0.0
   config.cluster.distance = 'jaccard'
   config.cluster.cut = 'core'
+  config.cluster.share = (0.1, 0.5)
   config.cluster.anew = True
   return config

@@ -118,9 +118,10 @@ def test_the_share_is_reached_by_the_fewest_merges(name, number, min_size):
   np.testing.assert_array_equal(same, expected[:, None] == expected)
 
 
-def test_the_core_of_a_cluster_is_what_lies_near_to_its_others():
-  task = _task(_features(80, seed=4))
-  labels, _ = core.Core(3)(task)
+@pytest.mark.parametrize('number', [0, 2])
+def test_the_core_of_a_cluster_is_what_lies_near_to_its_others(number):
+  task = _task(_features(80, seed=4), number=number)
+  labels, _ = core.Core((0.4, 0.6), 3)(task)
   coarse = share.labels_of_share(task, 0.95, 3)
   distances = np.asarray(task.distances(), np.float64)
   means = {}
@@ -128,15 +129,7 @@ def test_the_core_of_a_cluster_is_what_lies_near_to_its_others():
     others = [j for j in range(80) if j != i and coarse[j] == coarse[i] >= 0]
     if others:
       means[i] = np.mean([distances[i, j] for j in others])
-  # Otsu by trying every threshold.
-  best, threshold = -1.0, None
-  for each in sorted(means.values())[:-1]:
-    lower = [x for x in means.values() if x <= each]
-    upper = [x for x in means.values() if x > each]
-    gap = len(lower) * len(upper) * (np.mean(lower) - np.mean(upper)) ** 2
-    if gap > best:
-      best, threshold = gap, each
-  near = {i for i in means if means[i] <= threshold}
+  near = sorted(means, key=means.get)[: [32, 0, 48][number]]
   count = {k: sum(coarse[i] == k for i in near) for k in {*coarse.tolist()}}
   expected = {i for i in near if count[coarse[i]] >= 3}
   assert {*np.flatnonzero(labels >= 0).tolist()} == expected
@@ -146,13 +139,11 @@ def test_the_core_of_a_cluster_is_what_lies_near_to_its_others():
       assert (labels[i] == labels[j]) == (coarse[i] == coarse[j])
 
 
-def test_otsu_splits_two_groups_and_leaves_equal_values_together():
-  rng = np.random.default_rng(0)
-  values = np.concatenate([rng.normal(1, 0.1, 70), rng.normal(3, 0.1, 30)])
-  threshold = core.split_by_otsu(values)
-  assert (values <= threshold).sum() == 70
-  assert core.split_by_otsu(np.full(9, 0.7)) == 0.7
-  assert core.split_by_otsu(np.zeros(4)) == 0.0
+def test_the_core_of_equal_samples_is_all_of_them():
+  """Equal distances are placed together."""
+  features = np.repeat(np.eye(4, dtype=np.float32), 5, axis=0)
+  labels, _ = core.Core((0.3, 0.3), 2)(_task(features))
+  assert (labels >= 0).all()
 
 
 def test_samples_that_wait_may_join_and_clusters_stay():

@@ -54,6 +54,23 @@ def labels_of_share(task: Task, share: float, min_size: int) -> np.ndarray:
   return drop_small(labels_after(pairs, task.labels, merges), min_size)
 
 
+def check_share(share: tuple[float, float], min_size: int) -> None:
+  """Raises ValueError unless they are shares in (0, 1], and a size above 1."""
+  shares = tuple(share)
+  if len(shares) != 2 or not all(0.0 < each <= 1.0 for each in shares):
+    raise ValueError(
+      f'share: got {share}, expected (first, last), both in (0, 1]'
+    )
+  if min_size < 2:
+    raise ValueError(f'min_size: got {min_size}, expected at least 2 images')
+
+
+def share_now(share: tuple[float, float], task: Task) -> float:
+  """Between the first and the last, by how far the run has come."""
+  first, last = share
+  return first + (last - first) * task.progress
+
+
 @dataclasses.dataclass(frozen=True)
 class Share:
   """The lowest cut of the tree at which a share of the samples is placed.
@@ -70,20 +87,10 @@ class Share:
   min_size: int
 
   def __post_init__(self) -> None:
-    shares = tuple(self.share)
-    if len(shares) != 2 or not all(0.0 < share <= 1.0 for share in shares):
-      raise ValueError(
-        f'share: got {self.share}, expected (first, last), both in (0, 1]'
-      )
-    if self.min_size < 2:
-      raise ValueError(
-        f'min_size: got {self.min_size}, expected at least 2 images'
-      )
+    check_share(self.share, self.min_size)
 
   def __call__(self, task: Task) -> Placed:
-    first, last = self.share
-    share = first + (last - first) * task.progress
-    labels = labels_of_share(task, share, self.min_size)
+    labels = labels_of_share(task, share_now(self.share, task), self.min_size)
     return Placed(labels, np.zeros(0, np.float32))
 
 
