@@ -11,9 +11,9 @@ from dbc_jax.cluster.cuts.share import (
   share_now,
 )
 
-# Of the samples that are in the clusters whose cores are sought: nearly all.
+# Of the samples that are in the clusters whose cores are sought: most.
 # A lower cut splits identities into clusters that the loss then drives apart.
-_SHARE = 0.95
+_SHARE = 0.9
 
 
 def mean_distances(distances: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -43,7 +43,7 @@ def mean_distances(distances: np.ndarray, labels: np.ndarray) -> np.ndarray:
 class Core:
   """Places the samples that are nearest to the others of their cluster.
 
-  The clusters are those of the lowest cut at which 95 % of the samples are in
+  The clusters are those of the lowest cut at which 90 % of the samples are in
   clusters of at least `min_size`. Of these, the samples with the smallest mean
   distance to the others of their cluster are placed, as many as a share says
   that grows evenly over the clusterings of the run. A cluster of which fewer
