@@ -96,16 +96,23 @@ def _load(
   if name in SYNTHETIC:
     config = module.get_config('demo')
     config.train.later_decay = _DECAY.value
-    plan = dataclasses.replace(images_lib.PLAN, **SYNTHETIC[name])
-    dataset, truth = splits_lib.draw(plan, 0, 1000, 60)
-  else:
-    config = module.get_config(f'{name},small')
-    config.data.root = _ROOT.value
-    config.data.num_identities = 100
-    dataset, truth = load_configured(config.data)
+    config.seed = seed
+    config_lib.check_config(config)
+    return config, synthetic_data(config, name)
+  config = module.get_config(f'{name},small')
+  config.data.root = _ROOT.value
+  config.data.num_identities = 100
   config.seed = seed
   config_lib.check_config(config)
-  return config, build.load_data(config, dataset, truth)
+  return config, build.load_data(config, *load_configured(config.data))
+
+
+def synthetic_data(
+  config: ml_collections.ConfigDict, name: str
+) -> LoadedDataset:
+  """A set of synthetic images, decoded as a config of the demo asks."""
+  plan = dataclasses.replace(images_lib.PLAN, **SYNTHETIC[name])
+  return build.load_data(config, *splits_lib.draw(plan, 0, 1000, 60))
 
 
 if __name__ == '__main__':

@@ -16,14 +16,18 @@ from configs import common
 def get_config(dataset: str = 'demo') -> ml_collections.ConfigDict:
   """See configs/common.py for the fields."""
   config = common.base(dataset)
-  config.extract_batch_size = 128
-  config.data.image_size = (128, 64)
-  config.data.stored_size = (128, 64)
   config.data.crop_padding = 10
   config.data.erasing = 0.5
   config.data.use_cameras = 'auto'
 
-  config.model.name = ''  # the network of the file that train.init names
+  if config.data.name in ('demo', 'demo_video'):
+    # A warm-up in place of weights; the demo's own network and size.
+    config.train.init = 'self_supervised'
+    config.data.crop_padding = 5
+  else:
+    config.extract_batch_size = 128
+    config.data.image_size = config.data.stored_size = (128, 64)
+    config.model.name = ''  # the network of the file that train.init names
   config.model.head_layers = 0
   config.model.dropout = 0.0
   config.model.last_stride = 1
