@@ -27,7 +27,7 @@ from dbc_jax.run import merger as merger_lib
 from dbc_jax.run import stage as stage_lib
 from dbc_jax.training import embed, fit, optim
 from dbc_jax.training import step as step_lib
-from dbc_jax.training.objectives import contrastive, memory
+from dbc_jax.training.objectives import camera_proxies, contrastive, memory
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures('one_device')]
 
@@ -38,10 +38,12 @@ IDENTITY = {'pid', 'pids', 'names', 'paths', 'truth', 'identities', 'dataset'}
 CAMERA = {'camid', 'camids', 'cameras'}
 RUNNER = stage_lib.StageRunner
 OBJECTIVES = (memory.MemoryObjective, contrastive.ContrastiveObjective)
+PROXIES = camera_proxies.CameraProxies
 # All that trains, embeds or merges, where it is called from.
 STEPS = [
   *((RUNNER, name) for name in ('warm_up', 'first_state', '_train')),
   *((owner, n) for owner in OBJECTIVES for n in ('start', 'loss', 'after')),
+  *((PROXIES, n) for n in ('start_proxies', 'loss', 'after')),
   (fit.Trainer, 'fit'),
   (step_lib.Step, 'start'),
   (step_lib.Step, '__call__'),
@@ -75,19 +77,32 @@ def watched(tmp_path_factory, market):
       watch = _watched if (owner, name) in STEPS else _makes_watched
       label = f'{owner.__name__}.{name}'
       monkeypatch.setattr(owner, name, watch(getattr(owner, name), label))
+    _run(
+      market,
+      tmp_path_factory.mktemp('proxies'),
+      **{
+        'train.objective': 'camera_proxies',
+        'train.stage0_epochs': 0,
+        'train.num_stages': 1,
+        'train.images_per_cluster': 2,
+        'cluster.cut': 'core',
+        'cluster.min_size': 2,
+      },
+    )
     return _run(market, workdir)
 
 
-def _run(root, workdir):
+def _run(root, workdir, **fields):
   """Two stages, with all that a config can put before and between them."""
   config = runs.small_config('market1501', root)
   config.train.init = 'self_supervised'
   config.train.warmup_epochs = 1
   config.cluster.update(merge_percent=0.4, camera_centring=True)
   config.cluster.update(distance='jaccard', jaccard_k1=8)
+  config.update_from_flattened_dict(fields)
   job.run(config, workdir)
   store = checkpoint.CheckpointStore(workdir / 'checkpoints')
-  return store.restore_as_saved(1)
+  return store.restore_as_saved(store.latest_stage())
 
 
 def _assert_same(*trees):
@@ -194,6 +209,7 @@ def test_signatures_take_no_identities(owner, name):
   [
     fit,
     step_lib,
+    camera_proxies,
     contrastive,
     memory,
     embed,
