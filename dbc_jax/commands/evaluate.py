@@ -160,9 +160,11 @@ def _from_workdir(
 
   run = restore.restore_run(args.workdir, args.stage or 'chosen')
   trained = run.parts.config
+  waiting = np.count_nonzero(run.labels < 0)
   print(
     f'stage {run.stage} of {args.workdir}: {trained.model.name}, '
-    f'{run.labels.max() + 1:,} clusters of {len(run.labels):,} images',
+    f'{run.labels.max() + 1:,} clusters of {len(run.labels):,} images'
+    + (f', {waiting:,} of them in none' if waiting else ''),
     flush=True,
   )
   if args.camera_rule is None:

@@ -8,6 +8,7 @@ import pytest
 import runs
 
 from dbc_jax.cluster.cuts import share
+from dbc_jax.commands import evaluate
 from dbc_jax.run import checkpoint, job, record, restore
 from dbc_jax.run import stage as stage_lib
 from dbc_jax.training import fit
@@ -118,7 +119,7 @@ def test_nothing_compiles_twice(watched):
   assert watched[1]['traces'] == 1
 
 
-def test_files_and_commands_know_who_is_not_placed(watched, market):
+def test_files_and_commands_know_who_is_not_placed(watched, capsys):
   workdir, _ = watched
   with (workdir / 'clusters.csv').open(newline='') as file:
     rows = [int(row['cluster']) for row in csv.DictReader(file)]
@@ -130,8 +131,14 @@ def test_files_and_commands_know_who_is_not_placed(watched, market):
   assert rows[len(rows) - waiting :] == [-1] * waiting
   report = (workdir / 'report.html').read_text()
   assert ('Not placed' in report) == (waiting > 0)
-  last = restore.restore_run(workdir, '0').labels
-  assert (last < 0).any()
+  save = workdir / 'features.npz'
+  evaluate.main([f'--workdir={workdir}', f'--save={save}'])
+  told = capsys.readouterr().out.splitlines()[0]
+  count = f'{run.labels.max() + 1} clusters of 30 images'
+  assert told.endswith(
+    f'{count}, {waiting} of them in none' if waiting else count
+  )
+  np.testing.assert_array_equal(np.load(save)['train_labels'], run.labels)
 
 
 def test_the_student_is_kept_beside_its_teacher(watched):
