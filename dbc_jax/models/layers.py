@@ -10,9 +10,7 @@ otherwise (docs/performance.md has the measurements):
   1, in place of one over a gradient that is mostly zeros;
 - the gradient of a max-pool from the places of the maxima, in place of a
   search for them;
-- BatchNorm's sums over rows [B H W, C], in place of sums over three axes;
-- in bfloat16, a wide 3x3 convolution as products of matrices: these alone run
-  on the matrix units that recent CPUs have for it.
+- BatchNorm's sums over rows [B H W, C], in place of sums over three axes.
 
 Only the order of the arithmetic differs. `is_cpu` makes the choice.
 """
@@ -24,9 +22,6 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
-
-# Channels from which products are faster than the convolution.
-_WIDE = 128
 
 
 def is_cpu() -> bool:
@@ -133,9 +128,6 @@ def conv(x: jax.Array, kernel: jax.Array, strides: int) -> jax.Array:
     x = x[:, ::strides, ::strides]
     rows = x.reshape(-1, x.shape[-1]) @ kernel[0, 0]
     return rows.reshape(*x.shape[:-1], -1)
-  wide = min(kernel.shape[2:]) >= _WIDE and x.dtype == jnp.bfloat16
-  if len(kernel) == 3 and strides == 1 and wide:
-    return _product_conv(x, kernel)
   even = x.shape[1] % 2 == x.shape[2] % 2 == 0
   if len(kernel) == 3 and strides == 2 and even:
     return _halving_conv(x, kernel)
@@ -158,53 +150,6 @@ def _convolve(
     padding,
     dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
   )
-
-
-def _products(x: jax.Array, kernel: jax.Array) -> jax.Array:
-  """A 3x3 convolution of stride 1: a product for each row of the kernel."""
-  _, height, width, _ = x.shape
-  x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
-  x = jnp.concatenate([x[:, :, j : j + width] for j in range(3)], axis=3)
-  rows = [x[:, i : i + height].reshape(-1, x.shape[3]) for i in range(3)]
-  products = [
-    jnp.matmul(
-      row, part.reshape(-1, part.shape[2]), preferred_element_type=jnp.float32
-    )
-    for row, part in zip(rows, kernel, strict=True)
-  ]
-  y = products[0] + products[1] + products[2]
-  return y.reshape(-1, height, width, kernel.shape[3]).astype(x.dtype)
-
-
-_product_conv = jax.custom_vjp(_products)
-
-
-def _product_forward(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, Any]:
-  return _products(x, kernel), (x, kernel)
-
-
-def _product_backward(saved: Any, grad: jax.Array) -> tuple[Any, Any]:
-  x, kernel = saved
-  grad_x = _products(grad, kernel[::-1, ::-1].swapaxes(2, 3))
-  _, height, width, channels = x.shape
-  x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
-  # Channels first, and kept so: XLA would fold a transposition into the
-  # product, whose transposed form is slow.
-  x = lax.optimization_barrier(x.transpose(3, 0, 1, 2))
-  rows = grad.reshape(-1, grad.shape[3])
-  parts = [
-    jnp.matmul(
-      x[:, :, i : i + height, j : j + width].reshape(channels, -1),
-      rows,
-      preferred_element_type=jnp.float32,
-    )
-    for i in range(3)
-    for j in range(3)
-  ]
-  return grad_x, jnp.stack(parts).reshape(kernel.shape).astype(kernel.dtype)
-
-
-_product_conv.defvjp(_product_forward, _product_backward)
 
 
 @jax.custom_vjp
