@@ -194,6 +194,7 @@ def _augment_more(key, images, padding=0, erasing=0.0):
   )
 
 
+@pytest.mark.slow
 def test_padded_crops_are_shifts_with_black_at_the_border():
   image = np.random.default_rng(8).integers(1, 256, (12, 8, 3), np.uint8)
   images = jnp.asarray(np.repeat(image[None], 200, axis=0))
@@ -214,6 +215,7 @@ def test_padded_crops_are_shifts_with_black_at_the_border():
   assert max(shifts.values()) <= 15
 
 
+@pytest.mark.slow
 def test_erasing_blanks_one_rectangle_of_some_images():
   image = np.full((40, 20, 3), 255, np.uint8)
   images = jnp.asarray(np.repeat(image[None], 300, axis=0))

@@ -52,6 +52,7 @@ def _slow_loss(memory, proxies, v, row):
   return loss, camera[int(np.argmax(s[camera]))] == row
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('seed', [0, 1])
 def test_loss_equals_loops(seed):
   rng, labels, camids = _case(seed)
@@ -75,6 +76,7 @@ def test_loss_equals_loops(seed):
   assert len(proxies.clusters) > 52
 
 
+@pytest.mark.slow
 def test_one_camera_is_the_plain_memory():
   from dbc_jax import memory as memory_lib
 
@@ -93,6 +95,7 @@ def test_one_camera_is_the_plain_memory():
   assert float(loss) == pytest.approx(float(expected), rel=1e-6)
 
 
+@pytest.mark.slow
 def test_gradients_are_finite_where_no_camera_shares_a_cluster():
   rng = np.random.default_rng(0)
   labels = np.repeat(np.arange(3), 4).astype(np.int32)
