@@ -1,9 +1,12 @@
 r"""From ImageNet weights: clusters anew in each of many short stages.
 
-An image that is not dense yet waits in no cluster. docs/recipe.md has what each
-part of it gives.
+An image that is not dense yet waits in no cluster. docs/recipe.md says why. On
+the demo a warm-up stands in for the weights.
+
+Expected: unmeasured as a whole, on any benchmark; docs/recipe.md has the command.
 
 Command:
+  python -m dbc_jax.main --config=configs/pretrained.py
   python -m dbc_jax.main --config=configs/pretrained.py:market1501 \
     --config.data.root=DIR --config.train.init=FILE
 """
