@@ -104,7 +104,13 @@ def num_stages(config: Config, num_samples: int) -> int:
   _, most = num_merges_and_stages(num_samples, config.cluster.merge_percent)
   if not config.train.stage0_epochs:
     most -= 1
-  if by_papers and (wanted > most or most < 1):
+  if most < 1:
+    raise ValueError(
+      'train.stage0_epochs: got 0, and after the stage of single images '
+      f'cluster.merge_percent={config.cluster.merge_percent} leaves none; '
+      'lower cluster.merge_percent'
+    )
+  if by_papers and wanted > most:
     raise ValueError(
       f'train.num_stages: got {wanted}, expected at most {most} with '
       f'cluster.merge_percent={config.cluster.merge_percent} of {num_samples} '

@@ -46,8 +46,9 @@ def run(config: Config, workdir: pathlib.Path) -> None:
   config_lib.check_config(config)
   processes.check_same('config', workdir_lib.as_json(config))
   mesh.check_batch_size(config.train.batch_size)
+  parts = build.Parts(config)
   # Made now, so that a bad field ends the run before any work.
-  _ = build.Parts(config).merger, build.Parts(config).trainer
+  _ = parts.merger, parts.trainer
   dataset, truth = load_configured(config.data)
   config = build.with_cameras(config, truth)
   parts = build.Parts(config)

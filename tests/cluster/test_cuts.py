@@ -181,6 +181,8 @@ def test_small_clusters_are_dropped_in_order():
     ('share', {'share': (0.5, 1.5)}, r'^share: got \(0\.5, 1\.5\), expected'),
     ('share', {'min_size': 1}, r'^min_size: got 1, expected at least 2'),
     ('core', {'min_size': 1}, r'^min_size: got 1, expected at least 2'),
+    ('dbscan', {'min_size': 0}, r'^min_size: got 0, expected at least 2'),
+    ('hdbscan', {'min_size': 1}, r'^min_size: got 1, expected at least 2'),
     ('dbscan', {'eps': 0.0}, r'^eps: got 0\.0, expected more than 0'),
   ],
 )

@@ -246,6 +246,10 @@ def test_silhouette_counts_who_is_not_placed_as_nothing():
     ({'memory.update_by': 'all'}, r"memory\.update_by: got 'all'"),
     ({'data.erasing': 1.5}, r'data\.erasing: got 1\.5'),
     (
+      {'cluster.merge_percent': 0.5, 'train.num_stages': 0},
+      r'stage0_epochs: got 0, .*merge_percent=0\.5 leaves none; lower',
+    ),
+    (
       {'cluster.cut': 'papers', 'train.num_stages': 9},
       r'train\.num_stages: got 9, expected at most 3 with cluster\.merge_perc',
     ),

@@ -24,10 +24,10 @@ def mean_distances(distances: np.ndarray, labels: np.ndarray) -> np.ndarray:
     labels: [N] int; -1 for a sample in no cluster.
 
   Returns:
-    [N] float64; NaN for a sample that is in none or alone in its cluster.
+    [N] float64; infinite for a sample in no cluster, or alone in its own.
     Time grows with the sum of the squares of the clusters' sizes.
   """
-  means = np.full(len(labels), np.nan)
+  means = np.full(len(labels), np.inf)
   order = np.argsort(labels, kind='stable')
   sizes = np.bincount(labels[labels >= 0], minlength=1)
   ends = np.cumsum(sizes) + np.count_nonzero(labels < 0)
@@ -63,8 +63,7 @@ class Core:
   def __call__(self, task: Task) -> Placed:
     labels = labels_of_share(task, _SHARE, self.min_size)
     means = mean_distances(np.asarray(task.distances()), labels)
-    # Those that are in no cluster are last, and equal ones are placed together.
-    means = np.where(np.isnan(means), np.inf, means)
+    # Equal ones are placed together.
     last = max(1, round(share_now(self.share, task) * len(means))) - 1
     near = means <= np.partition(means, last)[last]
     near &= np.isfinite(means)

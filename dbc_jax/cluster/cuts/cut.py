@@ -70,6 +70,12 @@ def start_labels(labels: np.ndarray) -> np.ndarray:
   return out
 
 
+def check_min_size(min_size: int) -> None:
+  """Raises ValueError unless a cluster has at least two samples."""
+  if min_size < 2:
+    raise ValueError(f'min_size: got {min_size}, expected at least 2 images')
+
+
 def drop_small(labels: np.ndarray, min_size: int) -> np.ndarray:
   """Labels [N] int32, contiguous, in which smaller clusters are not placed.
 

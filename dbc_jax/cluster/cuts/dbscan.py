@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 from sklearn import cluster
 
-from dbc_jax.cluster.cuts.cut import Placed, Task
+from dbc_jax.cluster.cuts.cut import Placed, Task, check_min_size
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +26,7 @@ class Dbscan:
   def __post_init__(self) -> None:
     if not self.eps > 0:
       raise ValueError(f'eps: got {self.eps}, expected more than 0')
+    check_min_size(self.min_size)
 
   def __call__(self, task: Task) -> Placed:
     found = cluster.DBSCAN(

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from sklearn import cluster
 
-from dbc_jax.cluster.cuts.cut import Placed, Task
+from dbc_jax.cluster.cuts.cut import Placed, Task, check_min_size
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,6 +21,9 @@ class Hdbscan:
   """
 
   min_size: int
+
+  def __post_init__(self) -> None:
+    check_min_size(self.min_size)
 
   def __call__(self, task: Task) -> Placed:
     # It takes a bool, whatever its annotation says.

@@ -5,7 +5,12 @@ import math
 
 import numpy as np
 
-from dbc_jax.cluster.cuts.cut import Placed, Task, drop_small
+from dbc_jax.cluster.cuts.cut import (
+  Placed,
+  Task,
+  check_min_size,
+  drop_small,
+)
 from dbc_jax.cluster.hierarchy import labels_after
 
 
@@ -61,8 +66,7 @@ def check_share(share: tuple[float, float], min_size: int) -> None:
     raise ValueError(
       f'share: got {share}, expected (first, last), both in (0, 1]'
     )
-  if min_size < 2:
-    raise ValueError(f'min_size: got {min_size}, expected at least 2 images')
+  check_min_size(min_size)
 
 
 def share_now(share: tuple[float, float], task: Task) -> float:
