@@ -2,11 +2,11 @@
 
   python -m benchmarks.robust_cut --sets=demo,few,many,balanced,skewed --seeds=0
 
-Each set of synthetic images (benchmarks.stage_runs has them) gets a warm-up in
-place of weights. From that network the loop of configs/pretrained.py runs as it
-is, and with nine other settings of its cut: three last shares times three
-`min_size`. Results are appended to --out, one JSON object a line; what is there
-already is not run again.
+Each set of benchmarks.synthetic_sets gets a warm-up in place of weights. From
+that network the loop of configs/pretrained.py runs as it is, and with nine
+other settings of its cut: three last shares times three `min_size`. Results are
+appended to --out, one JSON object a line; what is there already is not run
+again.
 """
 
 import itertools
@@ -18,7 +18,7 @@ from typing import Any
 import ml_collections
 from absl import app, flags, logging
 
-from benchmarks.stage_runs import synthetic_data
+from benchmarks.synthetic_sets import synthetic_data
 from configs import pretrained
 from dbc_jax.run import build
 from dbc_jax.run.stage import StageRunner

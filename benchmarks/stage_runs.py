@@ -3,18 +3,14 @@
   python -m benchmarks.stage_runs --seeds=0,1,2
   python -m benchmarks.stage_runs --sets=market1501 --root=DIR --seeds=0
 
-Sets of training images, each clustered as a config says:
-  demo          as it is: 111 identities of 3 to 36 images
-  few, many     50 and 200 identities in as many images
-  balanced      9 images of every identity
-  skewed        their numbers spread twice as far as the demo's
-  market1501    100 training and 100 test identities of the real set, ',small'
+Sets of training images, each clustered as a config says: those of
+benchmarks.synthetic_sets, and market1501, 100 training and 100 test identities
+of the real set, ',small'.
 
 A run is one file of --cache: of every stage its record, its labels and the
 features of the training images. Runs that are there already are not done again.
 """
 
-import dataclasses
 import importlib
 import json
 import pathlib
@@ -24,22 +20,12 @@ import ml_collections
 import numpy as np
 from absl import app, flags, logging
 
+from benchmarks.synthetic_sets import SYNTHETIC, synthetic_data
 from dbc_jax.data import load_configured
 from dbc_jax.data.pipeline import LoadedDataset
-from dbc_jax.data.synthetic import images as images_lib
-from dbc_jax.data.synthetic import splits as splits_lib
 from dbc_jax.run import build
 from dbc_jax.run import config as config_lib
 from dbc_jax.run.stage import StageRunner
-
-# What each set of synthetic images changes in the demo's plan.
-SYNTHETIC = {
-  'demo': {},
-  'few': {'train_mean': 20},
-  'many': {'train_mean': 5},
-  'balanced': {'train_skew': 0.0},
-  'skewed': {'train_skew': 1.8},
-}
 
 _SETS = flags.DEFINE_list('sets', ['demo'], 'Sets of training images.')
 _CONFIG = flags.DEFINE_string('config', 'ecluster', 'Of configs/.')
@@ -105,14 +91,6 @@ def _load(
   config.seed = seed
   config_lib.check_config(config)
   return config, build.load_data(config, *load_configured(config.data))
-
-
-def synthetic_data(
-  config: ml_collections.ConfigDict, name: str
-) -> LoadedDataset:
-  """A set of synthetic images, decoded as a config of the demo asks."""
-  plan = dataclasses.replace(images_lib.PLAN, **SYNTHETIC[name])
-  return build.load_data(config, *splits_lib.draw(plan, 0, 1000, 60))
 
 
 if __name__ == '__main__':

@@ -17,7 +17,7 @@ FLOORS = (
   ('run',),
   ('training', 'evaluation'),
   ('cluster', 'data'),
-  ('devices', 'models', 'memory', 'reporting'),
+  ('devices', 'models', 'memory', 'reporting', 'labels', 'plugins'),
 )
 # Inside `run/`, where a file may import those of the layers below its own.
 LAYERS = (

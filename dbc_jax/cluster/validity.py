@@ -7,7 +7,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from dbc_jax.cluster import checks
-from dbc_jax.cluster.cuts.cut import NOT_PLACED
+from dbc_jax.labels import NOT_PLACED
 
 _BLOCK_SIZE = 512
 _EPSILON = 1e-12

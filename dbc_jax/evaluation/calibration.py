@@ -9,7 +9,8 @@ from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.optimize import minimize
 
 from dbc_jax.evaluation import similarity
-from dbc_jax.evaluation.truth import apart, checked_ids
+from dbc_jax.evaluation.truth import checked_ids
+from dbc_jax.labels import apart
 
 # Pairs that must lie below a threshold, for it to mean anything.
 _FEWEST = 10

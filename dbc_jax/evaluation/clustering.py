@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from dbc_jax.data.samples import JUNK_PID
-from dbc_jax.evaluation.truth import NOT_PLACED, apart
+from dbc_jax.labels import NOT_PLACED, apart
 
 
 def clustering_scores(labels: ArrayLike, pids: ArrayLike) -> dict[str, float]:

@@ -9,7 +9,6 @@ from numpy.typing import ArrayLike
 
 from dbc_jax.data.samples import JUNK_PID
 
-NOT_PLACED = -1  # label of a sample that no cluster takes
 PROTOCOLS = ('market1501', 'cuhk03', 'allshots')
 DEFAULT_RANKS = (1, 5, 10, 20)
 
@@ -112,21 +111,6 @@ def checked_ids(ids: ArrayLike | None, size: int, name: str) -> np.ndarray:
       f'{name}: expected [{size}] integers, got {ids.shape} {ids.dtype}.'
     )
   return ids
-
-
-def apart(labels: np.ndarray) -> np.ndarray:
-  """Labels in which a sample of no cluster (-1) is one of its own.
-
-  Raises:
-    ValueError: a label below -1.
-  """
-  if (labels < NOT_PLACED).any():
-    raise ValueError(
-      f'labels: {(labels < NOT_PLACED).sum()} are below -1. A sample that '
-      'belongs to no cluster has the label -1.'
-    )
-  alone = labels == NOT_PLACED
-  return np.where(alone, labels.max(initial=0) + np.cumsum(alone), labels)
 
 
 def why_no_match(truth: Truth) -> str:

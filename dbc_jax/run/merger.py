@@ -12,6 +12,7 @@ import numpy as np
 from dbc_jax import cluster
 from dbc_jax.cluster import cuts
 from dbc_jax.devices import mesh, processes
+from dbc_jax.labels import apart
 
 log = logging.getLogger('dbc_jax')
 
@@ -76,7 +77,7 @@ class Merger:
         self._criterion,
         shape,
         num_clusters,
-        given_distances=self._fields.distance == 'jaccard',
+        given_distances=self._needs_matrix(),
         memory_budget_gb=self._budget(),
       )
     except ValueError as error:
@@ -154,7 +155,7 @@ class Merger:
     if fields.camera_centring:
       assert camids is not None
       chosen = cluster.center_cameras(chosen, camids)
-    start = cuts.start_labels(labels)
+    start = apart(labels).astype(np.int32)
     if fields.anew:
       start = np.arange(len(labels), dtype=np.int32)
     given = None
@@ -180,6 +181,10 @@ class Merger:
       return result
 
     return self._cut(cuts.Task(start, number, count, distances, merge))
+
+  def _needs_matrix(self) -> bool:
+    reads = getattr(self._cut, 'reads_distances', True)
+    return reads or self._fields.distance == 'jaccard'
 
   def _budget(self) -> float | None:
     """In 1e9 bytes: the config's, else half of what the device has.

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from dbc_jax import cluster, evaluation
-from dbc_jax.cluster import cuts
 from dbc_jax.data import GroundTruth
 from dbc_jax.data.pipeline import LoadedDataset
+from dbc_jax.labels import apart
 from dbc_jax.training.embed import Extractor
 
 _EPSILON = 1e-12
@@ -114,9 +114,9 @@ def measure_merges(
     less the last one of the merges before, as a share of that.
   """
   measures = {
-    'stage_agreement': evaluation.clustering_scores(
-      labels, cuts.start_labels(merged)
-    )['ari']
+    'stage_agreement': evaluation.clustering_scores(labels, apart(merged))[
+      'ari'
+    ]
   }
   if np.isnan(scores).any():
     return measures

@@ -6,6 +6,7 @@ import pytest
 from dbc_jax import cluster
 from dbc_jax.cluster import cuts, hierarchy
 from dbc_jax.cluster.cuts import core, papers, share
+from dbc_jax.labels import apart
 
 OPTIONS = {
   'merge_percent': 0.1,
@@ -154,7 +155,7 @@ def test_samples_that_wait_may_join_and_clusters_stay():
   features = _features()
   first, _ = share.Share((0.3, 0.9), 3)(_task(features))
   assert (first < 0).any()
-  start = cuts.start_labels(first)
+  start = apart(first)
   np.testing.assert_array_equal(start[first >= 0], first[first >= 0])
   alone = start[first < 0]
   assert len(np.unique(alone)) == len(alone)
@@ -170,6 +171,13 @@ def test_small_clusters_are_dropped_in_order():
   got = cuts.drop_small(labels, 2)
   np.testing.assert_array_equal(got, [1, 0, 0, -1, 1, 1, -1, 2, 2])
   np.testing.assert_array_equal(cuts.drop_small(labels, 4), [-1] * 9)
+
+
+@pytest.mark.parametrize('name', ['core', 'dbscan', 'hdbscan', 'share'])
+def test_of_too_few_samples_nobody_is_placed(name):
+  cut = cuts.create_cut(name, **(OPTIONS | {'min_size': 9, 'eps': 1e-3}))
+  labels, _ = cut(_task(_features(8)))
+  np.testing.assert_array_equal(labels, [-1] * 8)
 
 
 @pytest.mark.parametrize(

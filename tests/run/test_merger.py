@@ -125,6 +125,19 @@ def test_a_budget_too_small_ends_before_any_work(tmp_path):
   assert not (tmp_path / 'run').exists()
 
 
+@pytest.mark.parametrize('distance', ['euclidean', 'jaccard'])
+def test_a_cut_that_reads_distances_needs_memory_for_them(distance):
+  budget = {'memory_budget_gb': 0.00395, 'distance': distance}
+  core, _ = _merger(**budget, cut='core')
+  with pytest.raises(
+    ValueError, match=r'^cluster\.memory_budget_gb: got 0\.00'
+  ):
+    core.engine((300, 8), 300)
+  share, _ = _merger(**budget, cut='share')
+  if distance == 'euclidean':
+    assert share.engine((300, 8), 300).name == 'matrix_free'
+
+
 @pytest.mark.slow
 def test_the_engine_is_told_with_the_reason(caplog):
   x = np.random.default_rng(1).normal(size=(300, 8)).astype(np.float32)

@@ -4,19 +4,11 @@ A file of this folder, or a module of another package, has a function
 `create(**options)` that returns a `Cut`.
 """
 
-import importlib
-import inspect
-import pkgutil
 from typing import Any
 
-from dbc_jax.cluster.cuts.cut import (
-  NOT_PLACED,
-  Cut,
-  Placed,
-  Task,
-  drop_small,
-  start_labels,
-)
+from dbc_jax import plugins
+from dbc_jax.cluster.cuts.cut import Cut, Placed, Task, drop_small
+from dbc_jax.labels import NOT_PLACED
 
 __all__ = [
   'NOT_PLACED',
@@ -26,14 +18,12 @@ __all__ = [
   'create_cut',
   'cut_names',
   'drop_small',
-  'start_labels',
 ]
 
 
 def cut_names() -> list[str]:
   """Names of the cuts of this folder, without importing them."""
-  files = [module.name for module in pkgutil.iter_modules(__path__)]
-  return [name for name in files if name != 'cut']
+  return plugins.names_in(__path__, besides='cut')
 
 
 def create_cut(name: str, **options: Any) -> Cut:
@@ -48,13 +38,4 @@ def create_cut(name: str, **options: Any) -> Cut:
     ValueError: there is no such module, it creates no cut, or an option is
       out of its range.
   """
-  path = name if '.' in name else f'{__name__}.{name}'
-  try:
-    create = importlib.import_module(path).create
-    taken = inspect.signature(create).parameters
-  except Exception as error:  # Whatever a module may do when it is imported.
-    raise ValueError(
-      f'cut: got {name!r}, expected one of {cut_names()}, or a package.module '
-      f'with a function create ({error})'
-    ) from error
-  return create(**{key: options[key] for key in options if key in taken})
+  return plugins.create('cut', __name__, cut_names(), name, **options)

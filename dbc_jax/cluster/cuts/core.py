@@ -4,12 +4,13 @@ import dataclasses
 
 import numpy as np
 
-from dbc_jax.cluster.cuts.cut import NOT_PLACED, Placed, Task, drop_small
+from dbc_jax.cluster.cuts.cut import Placed, Task, drop_small
 from dbc_jax.cluster.cuts.share import (
   check_share,
   labels_of_share,
   share_now,
 )
+from dbc_jax.labels import NOT_PLACED
 
 # Of the samples that are in the clusters whose cores are sought: most.
 # A lower cut splits identities into clusters that the loss then drives apart.

@@ -8,9 +8,7 @@ import numpy as np
 from jax import Array
 
 from dbc_jax.cluster.merge import MergeResult
-
-# The label of a sample that no cluster takes yet.
-NOT_PLACED = -1
+from dbc_jax.labels import NOT_PLACED
 
 
 class Placed(NamedTuple):
@@ -56,18 +54,11 @@ class Cut(Protocol):
   """Decides which samples a stage trains on, and in which clusters.
 
   A cut is immutable and pure. It sees no identity: only distances, merges and
-  how far the run has come.
+  how far the run has come. One that has `reads_distances = False` does without
+  the distances of `Task`, and so without an array [N, N].
   """
 
   def __call__(self, task: Task) -> Placed: ...
-
-
-def start_labels(labels: np.ndarray) -> np.ndarray:
-  """[N] int32, contiguous: each sample that is not placed by itself, last."""
-  alone = labels == NOT_PLACED
-  out = labels.astype(np.int32)
-  out[alone] = labels.max(initial=-1) + 1 + np.arange(alone.sum())
-  return out
 
 
 def check_min_size(min_size: int) -> None:

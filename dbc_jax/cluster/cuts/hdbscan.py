@@ -7,6 +7,7 @@ import numpy as np
 from sklearn import cluster
 
 from dbc_jax.cluster.cuts.cut import Placed, Task, check_min_size
+from dbc_jax.labels import NOT_PLACED
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +27,9 @@ class Hdbscan:
     check_min_size(self.min_size)
 
   def __call__(self, task: Task) -> Placed:
+    if self.min_size > len(task.labels):
+      nobody = np.full(len(task.labels), NOT_PLACED, np.int32)
+      return Placed(nobody, np.zeros(0, np.float32))
     # It takes a bool, whatever its annotation says.
     copies: Any = True
     found = cluster.HDBSCAN(

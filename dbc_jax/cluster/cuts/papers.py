@@ -1,6 +1,7 @@
 """The papers' cut: so many merges a stage, and every sample in."""
 
 import dataclasses
+from typing import ClassVar
 
 import numpy as np
 
@@ -20,6 +21,8 @@ class Papers:
 
   Source: Algorithm 1 of DBC and of E-cluster.
   """
+
+  reads_distances: ClassVar[bool] = False
 
   merge_percent: float
   anew: bool = False

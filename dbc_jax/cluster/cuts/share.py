@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from typing import ClassVar
 
 import numpy as np
 
@@ -86,6 +87,8 @@ class Share:
     share: of the samples, in the first clustering and in the last; in (0, 1].
     min_size: in samples.
   """
+
+  reads_distances: ClassVar[bool] = False
 
   share: tuple[float, float]
   min_size: int

@@ -67,7 +67,8 @@ def choose_engine(
   else:
     # With a slot a sample, all stages of a run share their compiled code.
     capacities = num_samples, _rounded_capacity(num_clusters, num_samples)
-    sizes = {capacity: 4 * capacity**2 for capacity in capacities}
+    # The matrix, and for a moment the one of half its slots that follows it.
+    sizes = {capacity: 5 * capacity**2 for capacity in capacities}
   budget = 0.0 if memory_budget_gb is None else memory_budget_gb * 1e9
   fits = [c for c, matrix in sizes.items() if budget >= free + given + matrix]
   # Without a budget, what takes least.

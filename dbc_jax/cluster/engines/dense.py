@@ -25,6 +25,8 @@ from dbc_jax.cluster.scores import cluster_terms, score_matrix
 from dbc_jax.devices import mesh
 
 _BLOCK_SIZE = 64
+# A matrix of fewer slots is not halved: its rows fit into a processor's cache.
+_SMALLEST = 1024
 
 
 def _row_links(inter: Array, rows: Array) -> Array:
@@ -118,6 +120,74 @@ def merge_loop(
   return inter, with_features(frontier, None)
 
 
+@jax.jit
+def _halve(
+  inter: Array, frontier: Frontier, kept: Array
+) -> tuple[Array, Frontier]:
+  """The matrix and the frontier of some slots alone, in their order.
+
+  What the frontier has recorded is left out.
+
+  Args:
+    inter: [C, C].
+    frontier: of C slots; with its terms, without its features.
+    kept: [C / 2] int32, rising: the slots of all live clusters.
+  """
+  count = len(kept)
+  places = jnp.zeros(len(inter), jnp.int32)
+  places = places.at[kept].set(jnp.arange(count, dtype=jnp.int32))
+  of_slots = frontier.means._replace(rows=None, num_rows=None)
+  terms, of_slots = jax.tree.map(
+    lambda x: jnp.take(x, kept), (frontier.terms, of_slots)
+  )
+  half = start_frontier(terms, None, count)
+  return inter[kept[:, None], kept], half._replace(
+    means=of_slots._replace(
+      rows=frontier.means.rows, num_rows=frontier.means.num_rows
+    ),
+    best_scores=frontier.best_scores[kept],
+    best_partners=places[frontier.best_partners[kept]],
+    others=frontier.others[kept],
+    stale=frontier.stale[kept],
+  )
+
+
+def _merge_all(
+  form: Criterion,
+  weight: ArrayLike,
+  inter: Array,
+  frontier: Frontier,
+  terms: Terms,
+  features: Array,
+  num_clusters: int,
+  num_merges: int,
+) -> tuple[np.ndarray, np.ndarray]:
+  """The merges as (kept, absorbed) slots [m, 2], and their scores [m].
+
+  A merge costs as much as the matrix is wide. So where many are left to do, it
+  is halved as soon as half its slots are empty; the results are the same.
+  """
+  slots, pairs, scores = np.arange(len(inter)), [], []
+  while True:
+    count, half = num_merges, len(inter) // 2
+    spare = num_clusters - half
+    halves = half >= _SMALLEST and spare >= 0 and num_merges - spare > half // 4
+    if halves:
+      count = spare
+    inter, frontier = merge_loop(
+      form, weight, inter, frontier, terms, features, count
+    )
+    pairs.append(slots[np.asarray(frontier.pairs)[:count]])
+    scores.append(np.asarray(frontier.scores)[:count])
+    if not halves:
+      return np.concatenate(pairs), np.concatenate(scores)
+    num_clusters, num_merges = num_clusters - count, num_merges - count
+    kept = np.flatnonzero(frontier.alive).astype(np.int32)
+    slots = slots[kept]
+    inter, frontier = _halve(inter, frontier, jnp.asarray(kept))
+    terms, frontier = frontier.terms, frontier._replace(terms=None)
+
+
 def merge(
   criterion: Criterion,
   source: Source,
@@ -140,7 +210,9 @@ def merge(
     return rank_merges(matrix, num_merges, follow=criterion.rule.follows)
   frontier = search_all(form, weight, inter, terms, num_clusters)
   frontier = frontier._replace(means=means._replace(features=None))
-  moved = mesh.for_small_steps((inter, frontier, terms, means.features))
-  _, frontier = merge_loop(form, weight, *moved, num_merges)
-  pairs = np.asarray(frontier.pairs)[:num_merges]
-  return pairs, np.asarray(frontier.scores)[:num_merges]
+  inter, frontier, terms, rows = mesh.for_small_steps(
+    (inter, frontier, terms, means.features)
+  )
+  return _merge_all(
+    form, weight, inter, frontier, terms, rows, num_clusters, num_merges
+  )

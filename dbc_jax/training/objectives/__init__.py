@@ -4,11 +4,9 @@ A file of this folder, or a module of another package, has a function
 `create(**options)` that returns an `Objective`.
 """
 
-import importlib
-import inspect
-import pkgutil
 from typing import Any
 
+from dbc_jax import plugins
 from dbc_jax.training.objectives.objective import (
   Objective,
   Outputs,
@@ -26,8 +24,7 @@ __all__ = [
 
 def objective_names() -> list[str]:
   """Names of the objectives of this folder, without importing them."""
-  files = [module.name for module in pkgutil.iter_modules(__path__)]
-  return [name for name in files if name != 'objective']
+  return plugins.names_in(__path__, besides='objective')
 
 
 def create_objective(name: str, **options: Any) -> Objective:
@@ -41,13 +38,6 @@ def create_objective(name: str, **options: Any) -> Objective:
   Raises:
     ValueError: there is no such module, or it creates no objective.
   """
-  path = name if '.' in name else f'{__name__}.{name}'
-  try:
-    create = importlib.import_module(path).create
-    taken = inspect.signature(create).parameters
-  except Exception as error:  # Whatever a module may do when it is imported.
-    raise ValueError(
-      f'objective: got {name!r}, expected one of {objective_names()}, or a '
-      f'package.module with a function create ({error})'
-    ) from error
-  return create(**{key: options[key] for key in options if key in taken})
+  return plugins.create(
+    'objective', __name__, objective_names(), name, **options
+  )

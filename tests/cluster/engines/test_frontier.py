@@ -203,6 +203,39 @@ def test_the_loop_never_copies_what_is_large(name):
   assert not re.findall(rf'= f64\[\d+,{dim}\]\S* copy\S*\(.*', text)
 
 
+@pytest.mark.parametrize(
+  'criterion',
+  [
+    Criterion('ecluster', 0.9),
+    *oracles.slow(Criterion('average', 0.0), Criterion('buc', 0.003)),
+  ],
+  ids=oracles.name_of,
+)
+@pytest.mark.parametrize('num_clusters', [61, 45])
+def test_halving_the_matrix_changes_no_merge(
+  monkeypatch, criterion, num_clusters
+):
+  x = oracles.unit_features(61, 6, seed=19)
+  x[30:40] = x[20:30]  # Ties, whose order is that of the slots.
+  labels = oracles.random_labels(61, num_clusters, seed=1)
+  expected = merge_clusters(x, labels, num_clusters - 1, criterion)
+  shapes = []
+
+  def loop(form, weight, inter, *others):
+    shapes.append(len(inter))
+    return merge_loop(form, weight, inter, *others)
+
+  monkeypatch.setattr(dense, '_SMALLEST', 4)
+  monkeypatch.setattr(dense, 'merge_loop', loop)
+  got = merge_clusters(
+    x, labels, num_clusters - 1, criterion, memory_budget_gb=1.0
+  )
+  assert shapes == [61, 30, 15, 7]
+  np.testing.assert_array_equal(got.pairs, expected.pairs)
+  np.testing.assert_array_equal(got.scores, expected.scores)
+  np.testing.assert_array_equal(got.labels, expected.labels)
+
+
 def test_the_loop_may_run_on_another_device(monkeypatch):
   # As with a GPU: its matrix is merged on the host.
   x = oracles.unit_features(40, 6, seed=13)
