@@ -1,7 +1,7 @@
 """What each part of configs/pretrained.py gives, on reduced Market-1501.
 
   python -m benchmarks.recipe --root=DIR --weights=FILE --out=DIR \
-    --rows=core,dbscan_0.5 --draws=0,1 --seeds=0,1
+    --rows=dense,dbscan_0.5 --draws=0,1 --seeds=0,1
 
 Each run is a whole `dbc_jax.main` in a workdir of its own under --out, named
 ROW_dDRAW_sSEED: 200 training identities and as many of the test, other ones in
@@ -33,7 +33,7 @@ _PAPERS = {
 }
 # Fields that a row changes; of configs/pretrained.py, but for the papers' own.
 ROWS = {
-  'core': _NO_CAMERAS,
+  'dense': _NO_CAMERAS,
   'cameras': {'data.use_cameras': 'True'},
   # Cuts.
   **{
@@ -42,14 +42,16 @@ ROWS = {
   },
   'hdbscan': {'cluster.cut': 'hdbscan'},
   'share': {'cluster.cut': 'share'},
-  'core_ecluster': {
+  'core': {'cluster.cut': 'core', 'cluster.share': '(0.1, 0.5)'},
+  'dense_ecluster': {
     'cluster.criterion': 'ecluster',
     'cluster.reg_weight': '0.1',
   },
-  'core_buc': {'cluster.criterion': 'buc', 'cluster.reg_weight': '0.003'},
+  'dense_buc': {'cluster.criterion': 'buc', 'cluster.reg_weight': '0.003'},
   # One part off each.
   'not_anew': {'cluster.anew': 'False'},
   'any_images': {'train.images_per_cluster': '0'},
+  'images_4': {'train.images_per_cluster': '4'},
   'no_neck': {'model.neck': 'False'},
   'mean_pooling': {'model.pooling': 'mean'},
   'stride_2': {'model.last_stride': '2'},
@@ -78,14 +80,14 @@ _OF_A_STAGE = (
   'view_agreement',
 )
 
-_ROWS = flags.DEFINE_list('rows', ['core', 'dbscan_0.5'], 'What is run.')
+_ROWS = flags.DEFINE_list('rows', ['dense', 'dbscan_0.5'], 'What is run.')
 _DRAWS = flags.DEFINE_list('draws', ['0'], 'Draws of identities.')
 _SEEDS = flags.DEFINE_list('seeds', ['0'], 'Seeds of the runs.')
 _ROOT = flags.DEFINE_string('root', '', 'Folder of Market-1501.')
 _WEIGHTS = flags.DEFINE_string('weights', '', 'File of ImageNet weights.')
 _OUT = flags.DEFINE_string('out', 'runs/recipe', 'Folder of the workdirs.')
 _WORKERS = flags.DEFINE_integer('workers', 2, 'Runs side by side.')
-_REFERENCE = flags.DEFINE_string('reference', 'core', 'Row to compare with.')
+_REFERENCE = flags.DEFINE_string('reference', 'dense', 'Row to compare with.')
 _EXTRA = flags.DEFINE_list('extra', [], 'More flags of all runs, KEY=VALUE.')
 _CURVES = flags.DEFINE_bool('curves', False, 'Prints every stage, too.')
 

@@ -4,8 +4,8 @@
 
 Each set of benchmarks.synthetic_sets gets a warm-up in place of weights. From
 that network the loop of configs/pretrained.py runs as it is, and with nine
-other settings of its cut: three last shares times three `min_size`. Results are
-appended to --out, one JSON object a line; what is there already is not run
+others: the cut `core` with three last shares times three `min_size`. Results
+are appended to --out, one JSON object a line; what is there already is not run
 again.
 """
 
@@ -24,7 +24,7 @@ from dbc_jax.run import build
 from dbc_jax.run.stage import StageRunner
 
 _SETTINGS: dict[str, dict[str, Any]] = {'default': {}} | {
-  f'{share} {size}': {'share': (0.1, share), 'min_size': size}
+  f'{share} {size}': {'cut': 'core', 'share': (0.1, share), 'min_size': size}
   for share, size in itertools.product((0.3, 0.6, 0.9), (2, 4, 8))
 }
 

@@ -31,6 +31,5 @@ def get_config(dataset: str = 'demo') -> ml_collections.ConfigDict:
   config.cluster.distance = 'jaccard'
   config.cluster.jaccard_k1 = 20
   config.cluster.jaccard_k2 = 3
-  config.cluster.camera_centring = True
   config.data.use_cameras = 'auto'
   return config

@@ -75,7 +75,9 @@ def with_cameras(config: Config, truth: data_lib.GroundTruth) -> Config:
   """A config whose `data.use_cameras` says whether cameras are used.
 
   'auto' becomes True where the data set has them. Where it has none, nothing
-  else of the config asks for them. Centring by itself is a use of them, too.
+  else of the config asks for them. Where they are used, merging centres them.
+  Centring by itself, as in configs that leave the field at False, is a use of
+  them, too.
 
   Raises:
     ValueError: they are asked for, and the data set has none.
@@ -89,11 +91,11 @@ def with_cameras(config: Config, truth: data_lib.GroundTruth) -> Config:
       'training images; set it to False'
     )
   used = there if wanted == 'auto' else wanted == 'True' or centring
-  if (wanted, centring) == (str(used), centring and used):
+  if (wanted, centring) == (str(used), used):
     return config
   resolved = config.copy_and_resolve_references()
   resolved.data.use_cameras = str(used)
-  resolved.cluster.camera_centring = centring and used
+  resolved.cluster.camera_centring = used
   if wanted == 'auto':
     log.info(
       'data.use_cameras: %s, as %s has %s',

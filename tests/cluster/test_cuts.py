@@ -1,11 +1,13 @@
 """Cuts: whom they place, against slow rules, and what any cut must keep."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from dbc_jax import cluster
 from dbc_jax.cluster import cuts, hierarchy
-from dbc_jax.cluster.cuts import core, papers, share
+from dbc_jax.cluster.cuts import core, dense, papers, share
 from dbc_jax.labels import apart
 
 OPTIONS = {
@@ -145,6 +147,37 @@ def test_the_core_of_a_cluster_is_what_lies_near_to_its_others(number):
       assert (labels[i] == labels[j]) == (coarse[i] == coarse[j])
 
 
+@pytest.mark.parametrize('seed', range(4))
+def test_otsu_splits_values_as_trying_every_split_does(seed):
+  rng = np.random.default_rng(seed)
+  values = np.concatenate([rng.normal(0.3, 0.1, 20), rng.normal(0.8, 0.05, 9)])
+  values = np.round(values, 1 + seed)  # With ties.
+
+  def between(threshold):
+    low, high = values[values <= threshold], values[values > threshold]
+    return len(low) * len(high) * (low.mean() - high.mean()) ** 2
+
+  best = max(sorted(set(values))[:-1], key=between)
+  assert dense.otsu_threshold(rng.permutation(values)) == best
+  assert dense.otsu_threshold(np.full(5, 0.4)) == 0.4
+  assert dense.otsu_threshold(np.array([0.4])) == 0.4
+
+
+@pytest.mark.parametrize('scale', [1.0, 2.0])
+def test_dense_is_below_the_threshold_and_whatever_is_near(scale):
+  task = _task(_features())
+  distances = np.asarray(task.distances())
+  task = dataclasses.replace(task, distances=lambda: scale * distances)
+  labels = share.labels_of_share(task, 0.9, 3)
+  means = core.mean_distances(np.asarray(task.distances()), labels)
+  threshold = dense.otsu_threshold(means[np.isfinite(means)])
+  got, _ = dense.Dense(3)(task)
+  expected = np.where(means <= max(threshold, 0.6), labels, -1)
+  np.testing.assert_array_equal(got, cuts.drop_small(expected, 3))
+  assert 0 < (got >= 0).sum() < 60
+  assert (threshold < 0.6) == (scale == 1.0)
+
+
 def test_samples_at_equal_distances_are_placed_together():
   features = np.repeat(np.eye(8, dtype=np.float32)[:6], 10, axis=0)
   labels, _ = core.Core((0.3, 0.3), 2)(_task(features))
@@ -173,7 +206,9 @@ def test_small_clusters_are_dropped_in_order():
   np.testing.assert_array_equal(cuts.drop_small(labels, 4), [-1] * 9)
 
 
-@pytest.mark.parametrize('name', ['core', 'dbscan', 'hdbscan', 'share'])
+@pytest.mark.parametrize(
+  'name', ['core', 'dbscan', 'dense', 'hdbscan', 'share']
+)
 def test_of_too_few_samples_nobody_is_placed(name):
   cut = cuts.create_cut(name, **(OPTIONS | {'min_size': 9, 'eps': 1e-3}))
   labels, _ = cut(_task(_features(8)))

@@ -14,7 +14,7 @@ from dbc_jax.labels import NOT_PLACED
 
 # Of the samples that are in the clusters whose cores are sought: most.
 # A lower cut splits identities into clusters that the loss then drives apart.
-_SHARE = 0.9
+SHARE = 0.9
 
 
 def mean_distances(distances: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -62,7 +62,7 @@ class Core:
     check_share(self.share, self.min_size)
 
   def __call__(self, task: Task) -> Placed:
-    labels = labels_of_share(task, _SHARE, self.min_size)
+    labels = labels_of_share(task, SHARE, self.min_size)
     means = mean_distances(np.asarray(task.distances()), labels)
     # Equal ones are placed together.
     last = max(1, round(share_now(self.share, task) * len(means))) - 1
