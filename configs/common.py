@@ -69,6 +69,9 @@ def base(dataset: str) -> Any:
   # 'auto': where the data set has them.
   config.data.use_cameras = 'False'
   config.data.erasing = 0.0  # share of images with a rectangle blanked out
+  # Of the stages: those crops, or 'strong': smaller crops and other colours,
+  # as the warm-up has them.
+  config.data.views = 'mild'
 
   config.model = ml_collections.ConfigDict()
   config.model.name = 'resnet50'
@@ -79,6 +82,8 @@ def base(dataset: str) -> Any:
   config.model.frozen_stages = 0
   config.model.pooling = 'mean'  # or 'gem', the generalised mean
   config.model.neck = False  # a BatchNorm behind the pooling
+  config.model.parts = 1  # stripes of the last map, each pooled by itself
+  config.model.parts_and_global = False  # and the whole map behind them
   config.model.dtype = 'float32'
 
   config.memory = ml_collections.ConfigDict()
@@ -109,6 +114,7 @@ def base(dataset: str) -> Any:
   config.train.dropped_learning_rate = 0.01
   config.train.later_learning_rate = 0.01
   config.train.later_decay = False  # linearly to zero within each later stage
+  config.train.run_decay = False  # by a cosine over all later stages
   config.train.momentum = 0.9
   config.train.weight_decay = 5e-4
   config.train.backbone_multiplier = 0.1  # presumes pre-trained weights

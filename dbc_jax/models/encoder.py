@@ -128,6 +128,8 @@ class Encoder(nn.Module):
   head: Head
   pooling: GeM | None = None  # or the mean
   neck: Neck | None = None
+  parts: int = 1
+  parts_and_global: bool = False
 
   def __call__(
     self, images: jax.Array, *, train: bool = False
@@ -157,6 +159,19 @@ class Encoder(nn.Module):
     """The backbone's output [B, D] for images [B, H, W, 3], not normalised."""
     maps = self.backbone(images, train=train)
     maps = maps.astype(jnp.promote_types(maps.dtype, jnp.float32))
+    count, rows, *rest = maps.shape
+    if rows % self.parts:
+      raise ValueError(
+        f'model.parts: got {self.parts}, expected a divisor of {rows}: so many '
+        f'rows has the last map of images {images.shape[1]} pixels high'
+      )
+    stripes = maps.reshape(count * self.parts, rows // self.parts, *rest)
+    pooled = self._pool_places(stripes).reshape(count, -1)
+    if self.parts_and_global:
+      pooled = jnp.concatenate([pooled, self._pool_places(maps)], axis=1)
+    return pooled
+
+  def _pool_places(self, maps: jax.Array) -> jax.Array:
     if self.pooling is not None:
       return self.pooling(maps)
     return jnp.mean(maps, axis=(1, 2))
@@ -180,6 +195,8 @@ def create_encoder(
   frozen_stages: int = 0,
   pooling: str = 'mean',
   neck: bool = False,
+  parts: int = 1,
+  parts_and_global: bool = False,
   axis_name: str | None = None,
   dtype: str = 'float32',
 ) -> Encoder:
@@ -205,6 +222,10 @@ def create_encoder(
     pooling: of the backbone's maps: 'mean', or 'gem', the generalised mean.
     neck: whether a BatchNorm comes behind the pooling, and so makes part of
       the feature.
+    parts: horizontal stripes of the backbone's maps, each pooled by itself; the
+      feature is all of them side by side, D times as wide. For crops of
+      standing persons (Sun et al., Beyond part models, 2018). 1: the whole map.
+    parts_and_global: whether the whole map's pooled output comes behind them.
     axis_name: pmap axis over which BatchNorm averages, or None.
     dtype: 'float32' or 'bfloat16', of the backbone's arithmetic.
 
@@ -228,6 +249,12 @@ def create_encoder(
     ),
     'pooling': (pooling in ('mean', 'gem'), pooling, "'mean' or 'gem'"),
     'neck': (isinstance(neck, bool), neck, 'True or False'),
+    'parts': (parts >= 1, parts, '>= 1'),
+    'parts_and_global': (
+      isinstance(parts_and_global, bool) and parts > parts_and_global,
+      parts_and_global,
+      'False, or True with more than one of model.parts',
+    ),
     'dtype': (
       dtype in ('float32', 'bfloat16'),
       dtype,
@@ -250,4 +277,6 @@ def create_encoder(
     head,
     GeM() if pooling == 'gem' else None,
     Neck(axis_name) if neck else None,
+    parts,
+    parts_and_global,
   )

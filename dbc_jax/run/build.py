@@ -106,6 +106,15 @@ def with_cameras(config: Config, truth: data_lib.GroundTruth) -> Config:
   return resolved
 
 
+def _cosine(rate: float, epochs: int) -> list[tuple[float, float]]:
+  """Rates that fall from this one to zero, at both ends of each epoch."""
+  rates = [
+    rate * (1.0 + math.cos(math.pi * passed / epochs)) / 2.0
+    for passed in range(epochs + 1)
+  ]
+  return [*itertools.pairwise(rates)]
+
+
 class Parts:
   """What a config describes; each part is made when it is first asked for.
 
@@ -155,6 +164,10 @@ class Parts:
     data = self.config.data
     return {key: data[key] for key in ('crop_padding', 'erasing')}
 
+  @property
+  def _strong(self) -> step.Augment:
+    return functools.partial(augment_strongly, size=self.image_size, **_STRONG)
+
   @functools.cached_property
   def trainer(self) -> Trainer:
     fields = self.config.memory
@@ -170,7 +183,9 @@ class Parts:
       raise ValueError(f'train.{error}') from error
     return self._trainer(
       objective,
-      functools.partial(
+      self._strong
+      if self.config.data.views == 'strong'
+      else functools.partial(
         augment, size=self.image_size, **self._crops, **self._extras
       ),
       backbone_multiplier=self.config.train.backbone_multiplier,
@@ -190,7 +205,7 @@ class Parts:
     # Backbone and head learn at the same rate: nothing is pre-trained yet.
     return self._trainer(
       create_objective('contrastive'),
-      functools.partial(augment_strongly, size=self.image_size, **_STRONG),
+      self._strong,
       backbone_multiplier=1.0,
     )
 
@@ -256,13 +271,32 @@ class Parts:
     width = self.merger.chosen(features, embeddings).shape[1]
     self.merger.engine((num_samples, width), num_samples)
 
-  def stage_rates(self, stage: int) -> list[tuple[float, float]]:
+  def epochs(self, stage: int) -> int:
+    """How many a stage has."""
+    train = self.config.train
+    if self._is_of_single_samples(stage):
+      return train.stage0_epochs
+    return 1 if train.stage_steps else train.stage_epochs
+
+  def stage_rates(
+    self, stage: int, num_stages: int
+  ) -> list[tuple[float, float]]:
     """Of each epoch of a stage, the rate of its first step and at its end."""
     train = self.config.train
     alone = self._is_of_single_samples(stage)
-    epochs = train.stage0_epochs if alone else train.stage_epochs
-    if train.stage_steps and not alone:
-      epochs = 1
+    epochs = self.epochs(stage)
+    if train.run_decay and not alone:
+      later = [
+        self.epochs(each)
+        for each in range(num_stages)
+        if not self._is_of_single_samples(each)
+      ]
+      passed = sum(later[: stage - (num_stages - len(later))])
+      rate = train.later_learning_rate * (
+        train.batch_size / train.reference_batch_size
+      )
+      rates = _cosine(rate, sum(later))
+      return rates[passed : passed + epochs]
     return [
       optim.learning_rates(
         0 if alone else 1,
@@ -292,12 +326,7 @@ class Parts:
     """As `stage_rates`: a cosine that falls to zero."""
     train = self.config.train
     scale = train.batch_size / train.reference_batch_size
-    shares = [
-      (1.0 + math.cos(math.pi * passed / train.warmup_epochs)) / 2.0
-      for passed in range(train.warmup_epochs + 1)
-    ]
-    rates = [scale * train.learning_rate * share for share in shares]
-    return [*itertools.pairwise(rates)]
+    return _cosine(scale * train.learning_rate, train.warmup_epochs)
 
 
 def load_data(

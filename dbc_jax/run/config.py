@@ -17,14 +17,18 @@ ADDED_FIELDS = {
   'train.objective': 'memory',
   'model.pooling': 'mean',
   'model.neck': False,
+  'model.parts': 1,
+  'model.parts_and_global': False,
   'memory.update_by': 'each',
   'data.use_cameras': 'False',
   'data.crop_padding': 0,
   'data.erasing': 0.0,
+  'data.views': 'mild',
   'train.optimizer': 'sgd',
   'train.teacher_momentum': 0.0,
   'train.num_stages': 0,
   'train.stage_steps': 0,
+  'train.run_decay': False,
   'train.images_per_cluster': 0,
   'cluster.cut': 'papers',
   'cluster.anew': False,
@@ -186,6 +190,7 @@ def check_config(config: Config) -> None:
     'memory.update_by': (memory.update_by, ('each', 'hardest', 'mean')),
     'train.optimizer': (train.optimizer, ('sgd', 'adam')),
     'data.use_cameras': (data.use_cameras, ('False', 'True', 'auto')),
+    'data.views': (data.views, ('mild', 'strong')),
     'cluster.features': (cluster.features, ('feature', 'embedding')),
     'cluster.distance': (cluster.distance, ('euclidean', 'jaccard')),
   }
@@ -221,6 +226,16 @@ def check_config(config: Config) -> None:
       raise ValueError(
         f'{field}: got {value!r}, expected one of {list(allowed)}'
       )
+  if data.views == 'strong' and (data.crop_padding or data.erasing):
+    raise ValueError(
+      "data.views: got 'strong' with data.crop_padding or data.erasing, which "
+      "are of 'mild' views; set both to 0"
+    )
+  if train.run_decay and train.later_decay:
+    raise ValueError(
+      'train.run_decay: got True with train.later_decay=True, two ways for '
+      'the rate to fall; set one of them to False'
+    )
   each = train.images_per_cluster
   if each and train.batch_size % each:
     raise ValueError(

@@ -284,8 +284,8 @@ class StageRunner:
     the last epoch's metrics.
     """
     train, seed = self._config.train, self._config.seed
-    rates = self.parts.stage_rates(stage)
-    before = sum(len(self.parts.stage_rates(each)) for each in range(stage))
+    rates = self.parts.stage_rates(stage, self.num_stages)
+    before = sum(map(self.parts.epochs, range(stage)))
     steps = self.parts.steps(stage, len(split))
     images_a_step = train.batch_size
     if split.is_video:
@@ -304,7 +304,7 @@ class StageRunner:
       state.student or state.variables,
       self.objective_state(state, proxies),
       step=sum(
-        len(self.parts.stage_rates(each)) * self.parts.steps(each, len(split))
+        self.parts.epochs(each) * self.parts.steps(each, len(split))
         for each in range(stage)
       ),
       rng=jax.random.key(seed),

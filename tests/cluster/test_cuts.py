@@ -7,7 +7,7 @@ import pytest
 
 from dbc_jax import cluster
 from dbc_jax.cluster import cuts, hierarchy
-from dbc_jax.cluster.cuts import core, dense, papers, share
+from dbc_jax.cluster.cuts import core, dense, geometric, papers, share
 from dbc_jax.labels import apart
 
 OPTIONS = {
@@ -70,6 +70,20 @@ def test_no_cut_sees_the_order_of_the_samples(name):
   np.testing.assert_array_equal(one < 0, back < 0)
   same = (one[:, None] == one) & (one >= 0)
   np.testing.assert_array_equal(same, (back[:, None] == back) & (back >= 0))
+
+
+@pytest.mark.parametrize(('number', 'clusters'), [(0, 18), (1, 10), (2, 6)])
+def test_the_geometric_cut_is_so_many_clusters(number, clusters):
+  cut = geometric.Geometric((0.3, 0.1))  # Halfway 0.3 (1/3)^(1/2) = 0.173.
+  task = _task(_features(), number=number)
+  labels, scores = cut(task)
+  expected = task.merge(60 - clusters)
+  np.testing.assert_array_equal(labels, expected.labels)
+  np.testing.assert_array_equal(scores, expected.scores)
+  # What has as few clusters already stays as it is.
+  again, scores = cut(_task(_features(), labels, number=number))
+  np.testing.assert_array_equal(again, labels)
+  assert not len(scores)
 
 
 def test_the_papers_cut_is_so_many_merges():

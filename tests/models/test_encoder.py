@@ -105,6 +105,49 @@ def test_generalised_mean():
   np.testing.assert_allclose(largest, maps.max((1, 2)), rtol=0.05)
 
 
+@pytest.mark.parametrize('pooling', ['mean', 'gem'])
+@pytest.mark.parametrize('both', [False, True])
+def test_stripes_of_the_map_are_pooled_by_themselves(pooling, both):
+  images = _images((3, 32, 16, 3))
+  options = {'head_layers': 0, 'dropout': 0.0, 'pooling': pooling}
+  encoder = models.create_encoder(
+    'resnet_tiny', parts=2, parts_and_global=both, **options
+  )
+  variables = jax.jit(encoder.init)(jax.random.key(0), images)
+  maps = encoder.apply(
+    variables, images, method=lambda m, x: m.backbone(x, train=False)
+  )
+  rows = maps.shape[1] // 2
+  pieces = [maps[:, :rows], maps[:, rows:]] + [maps] * both
+  power = 3.0 if pooling == 'gem' else 1.0
+  pieces = [
+    np.mean(np.maximum(x, 1e-6) ** power, axis=(1, 2)) ** (1 / power)
+    for x in map(np.asarray, pieces)
+  ]
+  expected = np.concatenate(pieces, axis=1)
+  expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+  _, features = _apply(encoder, variables, images)
+  np.testing.assert_allclose(features, expected, atol=1e-5)
+  # A tracklet's is of the mean of its frames' parts.
+  _, of_frames = _apply(encoder, variables, images[None])
+  pooled = _apply(encoder, variables, images, method='pool')
+  mean = np.mean(pooled, axis=0)
+  np.testing.assert_allclose(
+    of_frames[0], mean / np.linalg.norm(mean), atol=1e-5
+  )
+
+
+def test_parts_that_do_not_divide_the_map():
+  encoder = models.create_encoder('resnet_tiny', parts=3)
+  with pytest.raises(
+    ValueError, match=r'^model\.parts: got 3, expected a divisor of 4: so many'
+  ):
+    jax.eval_shape(encoder.init, jax.random.key(0), jnp.zeros((1, 32, 16, 3)))
+  for options in ({'parts': 0}, {'parts_and_global': True}):
+    with pytest.raises(ValueError, match=r'^model\.parts'):
+      models.create_encoder('resnet_tiny', **options)
+
+
 def test_a_map_of_zeros_has_a_finite_gradient():
   pool = encoder_lib.GeM()
   maps = jnp.zeros((1, 2, 2, 3))

@@ -9,6 +9,7 @@ import runs
 
 from dbc_jax import models
 from dbc_jax.commands import evaluate
+from dbc_jax.data.augment import augment_strongly
 from dbc_jax.run import build, checkpoint, job
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures('one_device')]
@@ -42,6 +43,42 @@ def test_a_run_begins_with_the_weights_of_its_file(tmp_path, monkeypatch):
   (tmp_path / 'weights.npz').unlink()
   job.run(config, tmp_path / 'work')
   assert len(begun) == 1
+
+
+@pytest.mark.parametrize(('stage0_epochs', 'first'), [(0, 0), (3, 1)])
+def test_one_cosine_over_the_later_stages(stage0_epochs, first):
+  config = runs.small_config('folder', '')
+  config.train.update(
+    stage0_epochs=stage0_epochs,
+    stage_epochs=2,
+    later_learning_rate=0.03,
+    reference_batch_size=config.train.batch_size // 2,
+    run_decay=True,
+    later_decay=False,
+  )
+  parts = build.Parts(config)
+  rates = [
+    ends for stage in range(first, 4) for ends in parts.stage_rates(stage, 4)
+  ]
+  count = 2 * (4 - first)
+  expected = 0.03 * (1 + np.cos(np.pi * np.arange(count + 1) / count))
+  np.testing.assert_allclose(
+    rates, np.stack([expected[:-1], expected[1:]], axis=1), atol=1e-12
+  )
+  config.train.stage_steps = 7  # An epoch a stage.
+  rates = build.Parts(config).stage_rates(3, 4)
+  assert len(rates) == 1
+  assert rates[0][1] == 0.0
+
+
+def test_strong_views_are_those_of_the_warm_up():
+  config = runs.small_config('folder', '')
+  config.data.views = 'strong'
+  parts = build.Parts(config)
+  assert parts.trainer.step.augment.func is augment_strongly
+  assert (
+    parts.trainer.step.augment.keywords == parts.warmup.step.augment.keywords
+  )
 
 
 def test_bad_weights_are_an_error_before_any_image_is_read(

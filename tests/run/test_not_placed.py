@@ -245,6 +245,15 @@ def test_silhouette_counts_who_is_not_placed_as_nothing():
     ({'train.optimizer': 'adamw'}, r"train\.optimizer: got 'adamw'"),
     ({'memory.update_by': 'all'}, r"memory\.update_by: got 'all'"),
     ({'data.erasing': 1.5}, r'data\.erasing: got 1\.5'),
+    ({'data.views': 'soft'}, r"data\.views: got 'soft', expected one of"),
+    (
+      {'data.views': 'strong', 'data.erasing': 0.5},
+      r"data\.views: got 'strong' with data\.crop_padding or data\.erasing",
+    ),
+    (
+      {'train.run_decay': True, 'train.later_decay': True},
+      r'train\.run_decay: got True with train\.later_decay=True',
+    ),
     (
       {'cluster.merge_percent': 0.5, 'train.num_stages': 0},
       r'stage0_epochs: got 0, .*merge_percent=0\.5 leaves none; lower',

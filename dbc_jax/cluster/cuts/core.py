@@ -4,9 +4,9 @@ import dataclasses
 
 import numpy as np
 
-from dbc_jax.cluster.cuts.cut import Placed, Task, drop_small
+from dbc_jax.cluster.cuts.cut import Placed, Task, check_min_size, drop_small
 from dbc_jax.cluster.cuts.share import (
-  check_share,
+  check_shares,
   labels_of_share,
   share_now,
 )
@@ -59,7 +59,8 @@ class Core:
   min_size: int
 
   def __post_init__(self) -> None:
-    check_share(self.share, self.min_size)
+    check_shares(self.share)
+    check_min_size(self.min_size)
 
   def __call__(self, task: Task) -> Placed:
     labels = labels_of_share(task, SHARE, self.min_size)

@@ -60,14 +60,13 @@ def labels_of_share(task: Task, share: float, min_size: int) -> np.ndarray:
   return drop_small(labels_after(pairs, task.labels, merges), min_size)
 
 
-def check_share(share: tuple[float, float], min_size: int) -> None:
-  """Raises ValueError unless they are shares in (0, 1], and a size above 1."""
+def check_shares(share: tuple[float, float]) -> None:
+  """Raises ValueError unless both are in (0, 1]."""
   shares = tuple(share)
   if len(shares) != 2 or not all(0.0 < each <= 1.0 for each in shares):
     raise ValueError(
       f'share: got {share}, expected (first, last), both in (0, 1]'
     )
-  check_min_size(min_size)
 
 
 def share_now(share: tuple[float, float], task: Task) -> float:
@@ -94,7 +93,8 @@ class Share:
   min_size: int
 
   def __post_init__(self) -> None:
-    check_share(self.share, self.min_size)
+    check_shares(self.share)
+    check_min_size(self.min_size)
 
   def __call__(self, task: Task) -> Placed:
     labels = labels_of_share(task, share_now(self.share, task), self.min_size)
