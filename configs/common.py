@@ -120,7 +120,8 @@ def base(dataset: str) -> Any:
   config.train.backbone_multiplier = 0.1  # presumes pre-trained weights
 
   config.cluster = ml_collections.ConfigDict()
-  config.cluster.cut = 'papers'  # core, share, dbscan, hdbscan, package.module
+  # Or share, core, dense, geometric, dbscan, hdbscan, or a package.module.
+  config.cluster.cut = 'papers'
   config.cluster.merge_percent = 0.05  # papers: merges a stage, of the images
   config.cluster.share = (
     0.3,

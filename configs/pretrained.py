@@ -3,7 +3,7 @@ r"""From ImageNet weights: clusters anew in each of many short stages.
 An image that is not dense yet waits in no cluster. docs/recipe.md says why. On
 the demo a warm-up stands in for the weights.
 
-Expected: unmeasured as a whole; docs/recipe.md has the command.
+Expected: unmeasured with this cut; docs/recipe.md has what is, and the command.
 
 Command:
   python -m dbc_jax.main --config=configs/pretrained.py
