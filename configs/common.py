@@ -96,7 +96,8 @@ def base(dataset: str) -> Any:
   # Or 'self_supervised', a warm-up first; or a file of weights; or
   # hf:OWNER/NAME.
   config.train.init = 'random'
-  config.train.objective = 'memory'  # or a package.module with a `create`
+  # Or a package.module with a `create`, or a sum: 'memory + 0.5 contrastive'.
+  config.train.objective = 'memory'
   config.train.warmup_epochs = 20  # two views of each image in each
   config.train.batch_size = 16  # over all devices
   config.train.reference_batch_size = 16  # that the rates are for

@@ -4,6 +4,7 @@ A file of this folder, or a module of another package, has a function
 `create(**options)` that returns an `Objective`.
 """
 
+import math
 from typing import Any
 
 from dbc_jax import plugins
@@ -28,16 +29,35 @@ def objective_names() -> list[str]:
 
 
 def create_objective(name: str, **options: Any) -> Objective:
-  """The objective of a name.
+  """The objective of a name, or the weighted sum of several.
 
   Args:
     name: of a file of this folder, such as 'memory', or of a module of another
-      package, such as 'package.module'.
-    **options: for the module's `create`, which gets those that it takes.
+      package, such as 'package.module'. A sum names each with its weight, as
+      'memory + 0.5 contrastive'; the accuracy is that of the first.
+    **options: for the modules' `create`, which get those that they take.
 
   Raises:
-    ValueError: there is no such module, or it creates no objective.
+    ValueError: there is no such module, it creates no objective, a weight is
+      no number above 0, or one of several tells cameras apart.
   """
-  return plugins.create(
-    'objective', __name__, objective_names(), name, **options
-  )
+  known, terms = objective_names(), []
+  for term in name.split('+'):
+    weight, _, own = term.strip().rpartition(' ')
+    try:
+      number = float(weight or 1)
+    except ValueError:
+      number = math.nan
+    if not 0 < number < math.inf:
+      raise ValueError(
+        f'objective: got {name!r}, expected a weight above 0 before '
+        f"{own!r}, as in 'memory + 0.5 contrastive'"
+      )
+    made = plugins.create('objective', __name__, known, own, **options)
+    terms.append((number, made))
+  if len(terms) > 1 and any(hasattr(x, 'start_proxies') for _, x in terms):
+    raise ValueError(
+      f'objective: got {name!r}, but one that tells cameras apart has labels '
+      'of its own; it stands alone'
+    )
+  return weighted_sum(*terms) if len(terms) > 1 else terms[0][1]
