@@ -19,18 +19,39 @@ from configs import common
 def get_config(dataset: str = 'demo') -> ml_collections.ConfigDict:
   """See configs/common.py for the fields."""
   config = common.base(dataset)
+  config.data.use_cameras = 'auto'
+  config.cluster.criterion = 'average'
+  config.cluster.reg_weight = 0.0
+  config.cluster.distance = 'jaccard'
+  config.cluster.cut = 'dense'
+  config.cluster.anew = True
+  config.train.objective = 'camera_proxies'
+  config.train.stage0_epochs = 0
+  if config.data.name in ('demo', 'demo_video'):
+    _after_a_warmup(config)
+  else:
+    _after_weights(config)
+  return config
+
+
+def _after_a_warmup(config: ml_collections.ConfigDict) -> None:
+  """In place of weights; with the demo's own network, size and optimiser."""
+  config.train.init = 'self_supervised'
+  config.train.num_stages = 4
+  config.train.stage_epochs = 3
+  config.train.later_learning_rate = 0.03
+  config.train.later_decay = False
+  config.train.run_decay = True
+  config.model.parts = 4
+
+
+def _after_weights(config: ml_collections.ConfigDict) -> None:
+  config.extract_batch_size = 128
+  config.data.image_size = config.data.stored_size = (128, 64)
   config.data.crop_padding = 10
   config.data.erasing = 0.5
-  config.data.use_cameras = 'auto'
 
-  if config.data.name in ('demo', 'demo_video'):
-    # A warm-up in place of weights; the demo's own network and size.
-    config.train.init = 'self_supervised'
-    config.data.crop_padding = 5
-  else:
-    config.extract_batch_size = 128
-    config.data.image_size = config.data.stored_size = (128, 64)
-    config.model.name = ''  # the network of the file that train.init names
+  config.model.name = ''  # the network of the file that train.init names
   config.model.head_layers = 0
   config.model.dropout = 0.0
   config.model.last_stride = 1
@@ -42,7 +63,6 @@ def get_config(dataset: str = 'demo') -> ml_collections.ConfigDict:
   config.memory.momentum = 0.1
   config.memory.update_by = 'hardest'
 
-  config.train.objective = 'camera_proxies'
   config.train.optimizer = 'adam'
   config.train.later_learning_rate = 3.5e-4
   config.train.later_decay = False
@@ -50,13 +70,5 @@ def get_config(dataset: str = 'demo') -> ml_collections.ConfigDict:
   config.train.batch_size = 256
   config.train.reference_batch_size = 256
   config.train.images_per_cluster = 16
-  config.train.stage0_epochs = 0
   config.train.num_stages = 8
   config.train.stage_steps = 25
-
-  config.cluster.criterion = 'average'
-  config.cluster.reg_weight = 0.0
-  config.cluster.distance = 'jaccard'
-  config.cluster.cut = 'dense'
-  config.cluster.anew = True
-  return config
