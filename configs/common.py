@@ -68,6 +68,8 @@ def base(dataset: str) -> Any:
   # By training, merging where cluster.camera_centring says so; or 'True', or
   # 'auto': where the data set has them.
   config.data.use_cameras = 'False'
+  # Where cameras are used: features by each camera's own BatchNorm statistics.
+  config.data.camera_statistics = False
   config.data.erasing = 0.0  # share of images with a rectangle blanked out
   # Of the stages: those crops, or 'strong': smaller crops and other colours,
   # as the warm-up has them.

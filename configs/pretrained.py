@@ -11,6 +11,8 @@ Command:
     --config.data.root=DIR --config.train.init=FILE
 """
 
+from typing import Any
+
 import ml_collections
 
 from configs import common
@@ -34,7 +36,7 @@ def get_config(dataset: str = 'demo') -> ml_collections.ConfigDict:
   return config
 
 
-def _after_a_warmup(config: ml_collections.ConfigDict) -> None:
+def _after_a_warmup(config: Any) -> None:
   """In place of weights; with the demo's own network, size and optimiser."""
   config.train.init = 'self_supervised'
   config.train.num_stages = 4
@@ -45,7 +47,7 @@ def _after_a_warmup(config: ml_collections.ConfigDict) -> None:
   config.model.parts = 4
 
 
-def _after_weights(config: ml_collections.ConfigDict) -> None:
+def _after_weights(config: Any) -> None:
   config.extract_batch_size = 128
   config.data.image_size = config.data.stored_size = (128, 64)
   config.data.crop_padding = 10

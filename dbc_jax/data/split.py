@@ -34,6 +34,16 @@ class Split:
   def __len__(self) -> int:
     return len(self._starts) - 1
 
+  def subset(self, samples: np.ndarray) -> 'Split':
+    """Some samples [n], in this order; one may be there more than once."""
+    if not self.is_video:
+      return Split(self._frames, self._order[samples])
+    lengths = np.diff(self._starts)[samples]
+    starts = np.concatenate([[0], np.cumsum(lengths)])
+    place = np.arange(starts[-1]) - np.repeat(starts[:-1], lengths)
+    order = self._order[np.repeat(self._starts[:-1][samples], lengths) + place]
+    return Split(self._frames, order, starts)
+
   def image(self, sample: int) -> np.ndarray:
     """Uint8 [H, W, 3]; of a tracklet the frame in the middle."""
     middle = (self._starts[sample] + self._starts[sample + 1]) // 2

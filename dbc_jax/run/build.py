@@ -24,7 +24,7 @@ from dbc_jax.run import record
 from dbc_jax.run import workdir as workdir_lib
 from dbc_jax.run.config import Config
 from dbc_jax.run.merger import Merger
-from dbc_jax.training import embed, optim, step
+from dbc_jax.training import camera_statistics, embed, optim, step
 from dbc_jax.training.fit import Trainer
 from dbc_jax.training.objectives import Objective, create_objective
 
@@ -194,6 +194,29 @@ class Parts:
       teacher_momentum=self.config.train.teacher_momentum,
     )
 
+  @functools.cached_property
+  def _estimate_cameras(self) -> camera_statistics.Estimator:
+    return camera_statistics.make_estimator(
+      self.encoder,
+      image_size=self.image_size,
+      batch_size=self.config.extract_batch_size,
+    )
+
+  @property
+  def uses_statistics(self) -> bool:
+    """Whether features are normalised by the statistics of their camera."""
+    data = self.config.data
+    return data.camera_statistics and data.use_cameras == 'True'
+
+  def with_statistics(
+    self, variables: dict[str, Any], split: Split, camids: np.ndarray | None
+  ) -> dict[str, Any]:
+    """The variables, with the statistics of cameras if they are used."""
+    if not self.uses_statistics:
+      return variables
+    assert camids is not None
+    return self._estimate_cameras(variables, split, camids)
+
   @property
   def uses_proxies(self) -> bool:
     """Whether training tells the parts of a cluster by their camera."""
@@ -236,10 +259,14 @@ class Parts:
     images = jnp.zeros((1, *self.image_size, 3))
     return jax.eval_shape(lambda: self.encoder.init(jax.random.key(0), images))
 
-  def saved_shapes(self, labels: np.ndarray) -> dict[str, Any]:
+  def saved_shapes(
+    self, labels: np.ndarray, num_cameras: int
+  ) -> dict[str, Any]:
     """What a checkpoint holds, with some labels [N] and without its numbers."""
     shapes = self.variable_shapes
     student = shapes if self.config.train.teacher_momentum else None
+    if self.uses_statistics:
+      shapes = camera_statistics.shapes_of(shapes, num_cameras)
     return workdir_lib.arrays_of(shapes, labels, labels, student)
 
   def given_weights(self, workdir: Path) -> dict[str, Any] | None:

@@ -21,6 +21,7 @@ ADDED_FIELDS = {
   'model.parts_and_global': False,
   'memory.update_by': 'each',
   'data.use_cameras': 'False',
+  'data.camera_statistics': False,
   'data.crop_padding': 0,
   'data.erasing': 0.0,
   'data.views': 'mild',

@@ -168,8 +168,10 @@ class _Job:
         'an earlier build began this run: further figures may differ from its '
         'own in the last digits'
       )
-    variables = {key: arrays[key] for key in ('params', 'batch_stats')}
-    _, embeddings = self._parts.extract(variables, self._data.train)
+    variables = workdir_lib.variables_of(arrays)
+    _, embeddings = self._parts.extract(
+      variables, self._data.train, self._data.truth.train_camids
+    )
     return RunState(
       variables,
       arrays['next_labels'],
@@ -188,6 +190,7 @@ class _Job:
         'history': state.history,
         'digest': self._data.digest,
         'num_samples': len(self._data.train),
+        'num_cameras': self._num_cameras,
         'rounding': _ROUNDING,
       },
     )
@@ -196,7 +199,13 @@ class _Job:
 
   def _read_arrays(self, stage: int) -> dict[str, Any]:
     blank = np.zeros(len(self._data.train), np.int32)
-    return self._store.restore(stage, self._parts.saved_shapes(blank))
+    shapes = self._parts.saved_shapes(blank, self._num_cameras)
+    return self._store.restore(stage, shapes)
+
+  @property
+  def _num_cameras(self) -> int:
+    camids = self._data.truth.train_camids
+    return 0 if camids is None else len(np.unique(camids))
 
   def _write_result(self, history: list[dict[str, Any]]) -> None:
     """With the chosen stage's clusters."""

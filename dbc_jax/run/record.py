@@ -60,7 +60,11 @@ def evaluate(
   truth = data.truth
   if data.query is not None and data.gallery is not None:
     queries, gallery = (
-      extract(variables, split)[0] for split in (data.query, data.gallery)
+      extract(variables, split, camids)[0]
+      for split, camids in (
+        (data.query, truth.query_camids),
+        (data.gallery, truth.gallery_camids),
+      )
     )
     scores |= rank(queries, gallery, truth, camera_rule)
     # How many queries counted is the same in every stage.

@@ -92,8 +92,9 @@ def restore_run(workdir: Path, stage: str = 'chosen') -> RestoredRun:
   # Earlier builds began with each of the N images as a cluster of its own.
   num_samples = record.get('num_samples', history[0]['num_clusters'])
   blank = np.zeros(num_samples, np.int32)
-  arrays = store.restore(number, parts.saved_shapes(blank))
-  variables = {key: arrays[key] for key in ('params', 'batch_stats')}
+  shapes = parts.saved_shapes(blank, record.get('num_cameras', 0))
+  arrays = store.restore(number, shapes)
+  variables = workdir_lib.variables_of(arrays)
   return RestoredRun(
     parts, number, variables, arrays['labels'], record['digest']
   )
@@ -180,13 +181,16 @@ def extract_arrays(
     query and gallery 'SPLIT_pids' [N], and 'SPLIT_camids' [N] if known; of the
     training images 'train_labels' [N], if they are those of the run.
   """
-  arrays = {}
+  arrays, same = {}, data.digest == run.digest
   for name in splits:
     split = getattr(data, name)
-    arrays[f'{name}_features'] = run.parts.extract(run.variables, split)[0]
+    # Cameras of another data set are other ones.
+    camids = getattr(data.truth, f'{name}_camids') if same else None
+    features, _ = run.parts.extract(run.variables, split, camids)
+    arrays[f'{name}_features'] = features
     arrays[f'{name}_names'] = np.array(data.names[name])
     if name == 'train':
-      if data.digest == run.digest:
+      if same:
         arrays['train_labels'] = run.labels
       continue
     for field in (f'{name}_pids', f'{name}_camids'):

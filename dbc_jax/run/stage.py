@@ -23,6 +23,7 @@ from dbc_jax.reporting.profiling import Profiler
 from dbc_jax.run import config as config_lib
 from dbc_jax.run import record as record_lib
 from dbc_jax.run.build import Parts
+from dbc_jax.training.camera_statistics import network_of
 
 log = logging.getLogger('dbc_jax')
 
@@ -127,12 +128,15 @@ class StageRunner:
     return {'params': state.params, 'batch_stats': state.batch_stats}
 
   def first_state(
-    self, split: Split, variables: dict[str, Any] | None = None
+    self,
+    split: Split,
+    variables: dict[str, Any] | None = None,
+    camids: np.ndarray | None = None,
   ) -> RunState:
     """Every sample a cluster of its own; the network random unless given."""
     variables = variables or self.parts.init_variables()
     labels = np.arange(len(split), dtype=np.int32)
-    embeddings = self.parts.extract(variables, split)[1]
+    embeddings = self.parts.extract(variables, split, camids)[1]
     return RunState(variables, labels, embeddings, [])
 
   def start(
@@ -144,10 +148,13 @@ class StageRunner:
       data: the data set; training is given its images alone.
       variables: of the network; at random unless given.
     """
+    camids = data.truth.train_camids
+    if variables:
+      variables = self.parts.with_statistics(variables, data.train, camids)
     if not self._before:
-      return self.first_state(data.train, variables)
+      return self.first_state(data.train, variables, camids)
     variables = variables or self.parts.init_variables()
-    features, embeddings = self.parts.extract(variables, data.train)
+    features, embeddings = self.parts.extract(variables, data.train, camids)
     labels = np.arange(len(data.train), dtype=np.int32)
     labels, _ = self._place(features, embeddings, labels, 0, data)
     log.info(
@@ -207,7 +214,9 @@ class StageRunner:
     seconds = {'train': time.perf_counter() - clock}
 
     clock = time.perf_counter()
-    features, embeddings = extract(variables, data.train)
+    camids = data.truth.train_camids
+    variables = self.parts.with_statistics(variables, data.train, camids)
+    features, embeddings = extract(variables, data.train, camids)
     seconds['embed'] = time.perf_counter() - clock
 
     with futures.ThreadPoolExecutor(1) as beside:
@@ -301,14 +310,14 @@ class StageRunner:
       )
     trainer = self.parts.trainer
     trained = start = trainer.step.start(
-      state.student or state.variables,
+      state.student or network_of(state.variables),
       self.objective_state(state, proxies),
       step=sum(
         self.parts.epochs(each) * self.parts.steps(each, len(split))
         for each in range(stage)
       ),
       rng=jax.random.key(seed),
-      teacher=state.variables if state.student else None,
+      teacher=network_of(state.variables) if state.student else None,
     )
     with reporting.StageProgress(
       stage, self.num_stages, len(rates), steps, images_a_step

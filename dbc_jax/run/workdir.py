@@ -16,6 +16,7 @@ from dbc_jax.run import config as config_lib
 from dbc_jax.run import selection
 from dbc_jax.run.checkpoint import CheckpointStore
 from dbc_jax.run.config import Config
+from dbc_jax.training import camera_statistics
 
 CONFIG = 'config.json'
 CHECKPOINTS, WARMUP = 'checkpoints', 'checkpoints/warmup'
@@ -63,6 +64,15 @@ def arrays_of(
   """
   arrays = variables | {'labels': labels, 'next_labels': next_labels}
   return arrays if student is None else arrays | {'student': student}
+
+
+def variables_of(arrays: dict[str, Any]) -> dict[str, Any]:
+  """The `variables` that `arrays_of` was given."""
+  return {
+    key: arrays[key]
+    for key in ('params', 'batch_stats', camera_statistics.KEY)
+    if key in arrays
+  }
 
 
 def has_stage(folder: Path) -> bool:
