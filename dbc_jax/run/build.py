@@ -208,6 +208,16 @@ class Parts:
     data = self.config.data
     return data.camera_statistics and data.use_cameras == 'True'
 
+  def embed(
+    self, variables: dict[str, Any], split: Split, camids: np.ndarray | None
+  ) -> tuple[np.ndarray, np.ndarray]:
+    """As `extract`, by the statistics of cameras if the variables have any."""
+    if camids is None or camera_statistics.KEY not in variables:
+      return self.extract(variables, split)
+    return camera_statistics.extract_by_camera(
+      self.extract, variables, split, camids
+    )
+
   def with_statistics(
     self, variables: dict[str, Any], split: Split, camids: np.ndarray | None
   ) -> dict[str, Any]:

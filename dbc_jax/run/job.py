@@ -169,7 +169,7 @@ class _Job:
         'own in the last digits'
       )
     variables = workdir_lib.variables_of(arrays)
-    _, embeddings = self._parts.extract(
+    _, embeddings = self._parts.embed(
       variables, self._data.train, self._data.truth.train_camids
     )
     return RunState(

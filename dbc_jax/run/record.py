@@ -3,7 +3,7 @@
 Nothing of it reaches training or merging.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,6 @@ from dbc_jax import cluster, evaluation
 from dbc_jax.data import GroundTruth
 from dbc_jax.data.pipeline import LoadedDataset
 from dbc_jax.labels import apart
-from dbc_jax.training.embed import Extractor
 
 _EPSILON = 1e-12
 
@@ -38,7 +37,7 @@ def rank(
 
 
 def evaluate(
-  extract: Extractor,
+  embed: Callable[..., tuple[np.ndarray, np.ndarray]],
   variables: dict[str, Any],
   labels: np.ndarray,
   data: LoadedDataset,
@@ -47,7 +46,7 @@ def evaluate(
   """Retrieval and clustering scores, as far as there are identities.
 
   Args:
-    extract: of a run.
+    embed: of a run's parts.
     variables: of the network after the stage.
     labels: [N] clusters that it trained on.
     data: with its truth.
@@ -60,7 +59,7 @@ def evaluate(
   truth = data.truth
   if data.query is not None and data.gallery is not None:
     queries, gallery = (
-      extract(variables, split, camids)[0]
+      embed(variables, split, camids)[0]
       for split, camids in (
         (data.query, truth.query_camids),
         (data.gallery, truth.gallery_camids),

@@ -186,7 +186,7 @@ def extract_arrays(
     split = getattr(data, name)
     # Cameras of another data set are other ones.
     camids = getattr(data.truth, f'{name}_camids') if same else None
-    features, _ = run.parts.extract(run.variables, split, camids)
+    features, _ = run.parts.embed(run.variables, split, camids)
     arrays[f'{name}_features'] = features
     arrays[f'{name}_names'] = np.array(data.names[name])
     if name == 'train':

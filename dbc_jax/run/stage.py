@@ -128,15 +128,12 @@ class StageRunner:
     return {'params': state.params, 'batch_stats': state.batch_stats}
 
   def first_state(
-    self,
-    split: Split,
-    variables: dict[str, Any] | None = None,
-    camids: np.ndarray | None = None,
+    self, split: Split, variables: dict[str, Any] | None = None
   ) -> RunState:
     """Every sample a cluster of its own; the network random unless given."""
     variables = variables or self.parts.init_variables()
     labels = np.arange(len(split), dtype=np.int32)
-    embeddings = self.parts.extract(variables, split, camids)[1]
+    embeddings = self.parts.extract(variables, split)[1]
     return RunState(variables, labels, embeddings, [])
 
   def start(
@@ -152,9 +149,9 @@ class StageRunner:
     if variables:
       variables = self.parts.with_statistics(variables, data.train, camids)
     if not self._before:
-      return self.first_state(data.train, variables, camids)
+      return self.first_state(data.train, variables)
     variables = variables or self.parts.init_variables()
-    features, embeddings = self.parts.extract(variables, data.train, camids)
+    features, embeddings = self.parts.embed(variables, data.train, camids)
     labels = np.arange(len(data.train), dtype=np.int32)
     labels, _ = self._place(features, embeddings, labels, 0, data)
     log.info(
@@ -199,7 +196,6 @@ class StageRunner:
     Raises:
       FloatingPointError: the loss became NaN or infinite; names the step.
     """
-    extract = self.parts.extract
     num_clusters = int(state.labels.max()) + 1
     record: dict[str, Any] = {'stage': stage, 'num_clusters': num_clusters}
     clock = time.perf_counter()
@@ -216,14 +212,14 @@ class StageRunner:
     clock = time.perf_counter()
     camids = data.truth.train_camids
     variables = self.parts.with_statistics(variables, data.train, camids)
-    features, embeddings = extract(variables, data.train, camids)
+    features, embeddings = self.parts.embed(variables, data.train, camids)
     seconds['embed'] = time.perf_counter() - clock
 
     with futures.ThreadPoolExecutor(1) as beside:
       clock = time.perf_counter()
       evaluate = functools.partial(
         record_lib.evaluate,
-        extract,
+        self.parts.embed,
         variables,
         state.labels,
         data,
@@ -241,7 +237,7 @@ class StageRunner:
       clock = time.perf_counter()
       # Of some training images, the same in all stages and all runs.
       self._views = self._views or self.parts.views(data.train)
-      first, second = np.split(extract(variables, self._views)[0], 2)
+      first, second = np.split(self.parts.extract(variables, self._views)[0], 2)
       measures = record_lib.measure(features, state.labels, (first, second))
       if self._config.cluster.cut == 'papers':
         del measures['placed']  # All of them, always.

@@ -112,34 +112,35 @@ def network_of(variables: dict[str, Any]) -> dict[str, Any]:
   return {key: variables[key] for key in ('params', 'batch_stats')}
 
 
-def networks_of_cameras(
-  variables: dict[str, Any], camids: np.ndarray | None
-) -> list[tuple[np.ndarray, dict[str, Any]]]:
-  """Which samples are to be normalised how.
+def extract_by_camera(
+  extract: Callable[..., tuple[np.ndarray, np.ndarray]],
+  variables: dict[str, Any],
+  split: Split,
+  camids: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+  """As an extractor, each sample normalised by the statistics of its camera.
 
   Args:
-    variables: of `make_estimator`, or without statistics of cameras.
-    camids: [N] of the samples, or None.
-
-  Returns:
-    Samples [n] and their network, which together are all N. A camera without
-    statistics has those of all.
+    extract: of `embed.make_extractor`; it gets no cameras.
+    variables: of `make_estimator`.
+    split: the samples.
+    camids: [N] their cameras. One without statistics has those of all.
   """
-  plain = network_of(variables)
-  if camids is None or KEY not in variables:
-    return []
-  known = variables[KEY]['camids'].tolist()
-  parts = []
+  network, cameras = network_of(variables), variables[KEY]
+  known, found, pieces = cameras['camids'].tolist(), [], []
   for camid in np.unique(camids).tolist():
-    network = plain
+    own = network
     if camid in known:
       row = known.index(camid)
-      stats = jax.tree.map(
-        lambda x, row=row: x[row], variables[KEY]['batch_stats']
-      )
-      network = plain | {'batch_stats': stats}
-    parts.append((np.flatnonzero(camids == camid), network))
-  return parts
+      stats = jax.tree.map(lambda x, k=row: x[k], cameras['batch_stats'])
+      own = network | {'batch_stats': stats}
+    found.append(np.flatnonzero(camids == camid))
+    pieces.append(extract(own, split.subset(found[-1])))
+  back = np.argsort(np.concatenate(found))
+  features, embeddings = (
+    np.concatenate(piece)[back] for piece in zip(*pieces, strict=True)
+  )
+  return features, embeddings
 
 
 def shapes_of(network: dict[str, Any], num_cameras: int) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from dbc_jax.models import Encoder
 from dbc_jax.training import camera_statistics
 
 Item = TypeVar('Item')
-Extractor = Callable[..., tuple[np.ndarray, np.ndarray]]
+Extractor = Callable[[dict[str, Any], Split], tuple[np.ndarray, np.ndarray]]
 
 
 def one_ahead(items: Iterable[Item]) -> Iterator[Item]:
@@ -48,11 +48,9 @@ def make_extractor(
     max_frames: of a tracklet, spread evenly over it.
 
   Returns:
-    `extract(variables, split, camids=None)`: (features [N, D], embeddings
-    [N, E]), float32 NumPy in the order of the split. Those of a tracklet come
-    from the mean of its frames' pooled outputs (DBC IV-B). With the cameras
-    [N] of the samples, and variables that hold statistics of cameras, each is
-    normalised by those of its own.
+    `extract(variables, split)`: (features [N, D], embeddings [N, E]), float32
+    NumPy in the order of the split. Those of a tracklet come from the mean of
+    its frames' pooled outputs (DBC IV-B).
   """
   count = len(mesh.devices())
   batch_size = -(-batch_size // count) * count
@@ -81,24 +79,9 @@ def make_extractor(
     return outputs
 
   def extract(
-    variables: dict[str, Any], split: Split, camids: np.ndarray | None = None
-  ) -> tuple[np.ndarray, np.ndarray]:
-    parts = camera_statistics.networks_of_cameras(variables, camids)
-    if not parts:
-      return extract_by(camera_statistics.network_of(variables), split)
-    pieces = [
-      extract_by(network, split.subset(samples)) for samples, network in parts
-    ]
-    back = np.argsort(np.concatenate([samples for samples, _ in parts]))
-    features, embeddings = (
-      np.concatenate(piece)[back] for piece in zip(*pieces, strict=True)
-    )
-    return features, embeddings
-
-  def extract_by(
     variables: dict[str, Any], split: Split
   ) -> tuple[np.ndarray, np.ndarray]:
-    variables = mesh.replicate(variables)
+    variables = mesh.replicate(camera_statistics.network_of(variables))
     pooled = pooled_outputs(variables, split)
     features, embeddings = [], []
     for start in range(0, len(pooled), batch_size):
