@@ -17,9 +17,6 @@ from dbc_jax.data.synthetic import camera
 from dbc_jax.data.synthetic.world import PIDS, TEST, TRAIN, World
 
 _MAX_PID = 1500
-# Standard deviation of the logarithm of the samples of a training identity,
-# before the limits; real sets are skewed (Market-1501: 2 to 72, mean 17).
-_SKEW = 0.9
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +40,9 @@ class Plan:
   spoil: Callable[[World, int, int, int], np.ndarray]
   # From names and samples to what a reader gives.
   collect: Callable[[Sequence[str], Sequence[np.ndarray]], Samples]
+  # Standard deviation of the logarithm of the samples of a training identity,
+  # before the limits; real sets are skewed (Market-1501: 2 to 72, mean 17).
+  train_skew: float = 0.9
 
 
 def draw(
@@ -65,7 +65,11 @@ def draw(
       raise ValueError(f'{name} is {value}; give at least {least}')
   world = World(seed)
   counts = long_tail(
-    num_train, plan.train_mean, *plan.train_limits, _SKEW, world.rng(TRAIN)
+    num_train,
+    plan.train_mean,
+    *plan.train_limits,
+    plan.train_skew,
+    world.rng(TRAIN),
   )
   num_train_identities = len(counts)
   if num_train_identities + num_test_identities > _MAX_PID:
