@@ -5,11 +5,14 @@ import pathlib
 import jax
 import ml_collections
 import numpy as np
+import pytest
 import small_networks
 from PIL import Image
 
 from configs import common
 from dbc_jax.devices import mesh
+from dbc_jax.run import job
+from dbc_jax.run import stage as stage_lib
 
 ROOT = pathlib.Path(__file__).parents[1]
 SHAPE = (24, 12)
@@ -91,3 +94,22 @@ def small_config(
   config.train.drop_epoch = 1
   config.train.stage_epochs = 1
   return config
+
+
+class KilledError(Exception):
+  """As if the process had ended."""
+
+
+def run_until(stage, config, workdir):
+  """A run that is killed before a stage."""
+  run = stage_lib.StageRunner.run
+
+  def run_or_stop(self, number, state, data):
+    if number == stage:
+      raise KilledError
+    return run(self, number, state, data)
+
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(stage_lib.StageRunner, 'run', run_or_stop)
+    with pytest.raises(KilledError):
+      job.run(config, workdir)

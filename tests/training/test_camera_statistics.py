@@ -135,3 +135,17 @@ def test_each_image_is_normalised_by_its_camera(network):
     return np.linalg.norm(rows[:20] - rows[20:], axis=1).mean()
 
   assert gap(features) < 0.5 * gap(without)
+
+
+def test_some_tracklets_of_a_split():
+  frames = np.arange(9, dtype=np.uint8)[:, None, None, None]
+  frames = np.broadcast_to(frames, (9, 4, 2, 3)).copy()
+  order = np.array([8, 7, 6, 5, 4, 3, 2, 1, 0])
+  split = Split(ResidentFrames(frames), order, np.array([0, 2, 5, 9]))
+  some = split.subset(np.array([2, 0, 2]))
+  got = [
+    (owners.tolist(), np.asarray(images).reshape(-1, 24)[: len(owners), 0])
+    for owners, _, images in some.frame_batches(10, max_frames=4)
+  ]
+  assert got[0][0] == [0, 0, 0, 0, 1, 1, 2, 2, 2, 2]
+  np.testing.assert_array_equal(got[0][1], [3, 2, 1, 0, 8, 7, 3, 2, 1, 0])
