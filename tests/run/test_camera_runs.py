@@ -14,11 +14,6 @@ from dbc_jax.training.camera_statistics import KEY
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures('one_device')]
 
 
-@pytest.fixture(scope='module')
-def market(tmp_path_factory):
-  return runs.write_market(tmp_path_factory.mktemp('market'))
-
-
 def _config(market, **fields):
   config = runs.small_config('market1501', market)
   config.update_from_flattened_dict(
@@ -68,9 +63,13 @@ def test_statistics_are_saved_and_resumed_and_read_back(market, tmp_path):
   assert scores['map'] == pytest.approx(json.loads(lines[2])['map'], abs=1e-6)
 
 
-def test_without_cameras_nothing_is_normalised_by_them(market, tmp_path):
+def test_without_cameras_nothing_is_normalised_by_them(
+  market, tmp_path, caplog
+):
   fields = {'train.num_stages': 1, 'data.use_cameras': 'False'}
-  job.run(_config(market, **fields), tmp_path / 'off')
+  with caplog.at_level('INFO', 'dbc_jax'):
+    job.run(_config(market, **fields), tmp_path / 'off')
+  assert any('camera_statistics: without effect' in x for x in caplog.messages)
   fields['data.camera_statistics'] = False
   job.run(_config(market, **fields), tmp_path / 'plain')
   stores = [

@@ -19,11 +19,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures('one_device')]
 
 
 @pytest.fixture(scope='module')
-def market(tmp_path_factory):
-  return runs.write_market(tmp_path_factory.mktemp('market'))
-
-
-@pytest.fixture(scope='module')
 def straight(tmp_path_factory, market):
   """A whole uninterrupted run."""
   workdir = tmp_path_factory.mktemp('straight')

@@ -62,11 +62,6 @@ CALLED: set[str] = set()
 
 
 @pytest.fixture(scope='module')
-def market(tmp_path_factory):
-  return runs.write_market(tmp_path_factory.mktemp('market'))
-
-
-@pytest.fixture(scope='module')
 def watched(tmp_path_factory, market):
   """The arrays of a run in which every step was watched."""
   workdir = tmp_path_factory.mktemp('watched')

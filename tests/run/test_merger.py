@@ -130,7 +130,8 @@ def test_a_cut_that_reads_distances_needs_memory_for_them(distance):
   budget = {'memory_budget_gb': 0.00395, 'distance': distance}
   core, _ = _merger(**budget, cut='core')
   with pytest.raises(
-    ValueError, match=r'^cluster\.memory_budget_gb: got 0\.00'
+    ValueError,
+    match=r"^cluster\.memory_budget_gb: got 0\.00.*cluster\.cut='core' reads",
   ):
     core.engine((300, 8), 300)
   share, _ = _merger(**budget, cut='share')

@@ -17,11 +17,6 @@ from dbc_jax.training.objectives.memory import MemoryObjective
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures('one_device')]
 
 
-@pytest.fixture(scope='module')
-def market(tmp_path_factory):
-  return runs.write_market(tmp_path_factory.mktemp('market'))
-
-
 def _config(market, **fields):
   config = runs.small_config('market1501', market)
   config.update_from_flattened_dict(
