@@ -126,10 +126,8 @@ def base(dataset: str) -> Any:
   # Or share, core, dense, geometric, dbscan, hdbscan, or a package.module.
   config.cluster.cut = 'papers'
   config.cluster.merge_percent = 0.05  # papers: merges a stage, of the images
-  config.cluster.share = (
-    0.3,
-    0.9,
-  )  # core, share: images placed, first and last
+  # First and last; core, share: images placed; geometric: clusters an image.
+  config.cluster.share = (0.3, 0.9)
   config.cluster.min_size = 4  # not papers: images of a cluster, at least
   config.cluster.eps = 0.5  # dbscan: radius of a neighbourhood
   config.cluster.anew = False  # merging starts from single images each time

@@ -91,6 +91,8 @@ def with_cameras(config: Config, truth: data_lib.GroundTruth) -> Config:
       'training images; set it to False'
     )
   used = there if wanted == 'auto' else wanted == 'True' or centring
+  if config.data.camera_statistics and not used:
+    log.info('data.camera_statistics: without effect, as no cameras are used')
   if (wanted, centring) == (str(used), used):
     return config
   resolved = config.copy_and_resolve_references()

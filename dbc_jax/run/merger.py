@@ -77,11 +77,18 @@ class Merger:
         self._criterion,
         shape,
         num_clusters,
-        given_distances=self._needs_matrix(),
+        given_distances=self._reads_distances()
+        or self._fields.distance == 'jaccard',
         memory_budget_gb=self._budget(),
       )
     except ValueError as error:
-      raise ValueError(f'cluster.{error}') from error
+      hint = ''
+      if self._reads_distances():
+        hint = (
+          f' cluster.cut={self._fields.cut!r} reads the distances of all '
+          "pairs; 'papers', 'share' and 'geometric' do not."
+        )
+      raise ValueError(f'cluster.{error}{hint}') from error
     if engine.name != self._engine:
       log.info(
         'merging %d clusters with the %s engine: %s',
@@ -182,9 +189,8 @@ class Merger:
 
     return self._cut(cuts.Task(start, number, count, distances, merge))
 
-  def _needs_matrix(self) -> bool:
-    reads = getattr(self._cut, 'reads_distances', True)
-    return reads or self._fields.distance == 'jaccard'
+  def _reads_distances(self) -> bool:
+    return getattr(self._cut, 'reads_distances', True)
 
   def _budget(self) -> float | None:
     """In 1e9 bytes: the config's, else half of what the device has.

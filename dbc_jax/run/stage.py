@@ -146,11 +146,11 @@ class StageRunner:
       variables: of the network; at random unless given.
     """
     camids = data.truth.train_camids
-    if variables:
-      variables = self.parts.with_statistics(variables, data.train, camids)
+    variables = self.parts.with_statistics(
+      variables or self.parts.init_variables(), data.train, camids
+    )
     if not self._before:
       return self.first_state(data.train, variables)
-    variables = variables or self.parts.init_variables()
     features, embeddings = self.parts.embed(variables, data.train, camids)
     labels = np.arange(len(data.train), dtype=np.int32)
     labels, _ = self._place(features, embeddings, labels, 0, data)

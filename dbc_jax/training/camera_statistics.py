@@ -7,7 +7,6 @@ Source: Zhuang et al., Rethinking the distribution gap of person
   re-identification with camera-based batch normalization (ECCV 2020).
 """
 
-import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -20,7 +19,7 @@ from dbc_jax.devices import mesh
 from dbc_jax.models import Encoder
 from dbc_jax.models.layers import BatchNorm
 
-# Of what `camera_statistics` adds to the variables of a network.
+# Of what an estimator adds to the variables of a network.
 KEY = 'camera_stats'
 # A camera's images beyond so many batches say nothing new.
 _MOST_BATCHES = 16
@@ -85,9 +84,7 @@ def make_estimator(
       jax.tree.map(
         lambda x: x[0].astype(np.float64), mesh.unshard(mapped(network, x))
       )
-      for _, _, x in itertools.islice(
-        some.frame_batches(batch_size, max_frames=1), _MOST_BATCHES
-      )
+      for _, _, x in some.frame_batches(batch_size, max_frames=1)
     ]
     mean = jax.tree.map(lambda *x: np.mean(x, axis=0), *found)
     return _of_raw(mean, lambda var, mean: np.maximum(var - mean**2, 0.0))
