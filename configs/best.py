@@ -7,8 +7,9 @@ to fall, and k1 to rise, where an identity has many more.
 Merging uses the cameras of the data set, where it has them; the log's first
 lines say so.
 
-On the demos it is another loop: a warm-up without labels, then clusters anew in
-each of three stages, as docs/from_scratch.md tells.
+From random weights, on the demos and with `,small`, it is another loop: a
+warm-up without labels, then clusters anew in each of some stages, as
+docs/from_scratch.md tells.
 
 Expected: on the demo rank-1 / mAP 82.6 / 69.5, pair F 0.63, of five seeds.
   Unmeasured in training on any benchmark. On the fixed features of
@@ -27,6 +28,7 @@ from typing import Any
 import ml_collections
 
 from configs import common
+from dbc_jax.data import find_reader
 
 
 def get_config(dataset: str = 'demo') -> ml_collections.ConfigDict:
@@ -38,22 +40,32 @@ def get_config(dataset: str = 'demo') -> ml_collections.ConfigDict:
   config.cluster.jaccard_k1 = 20
   config.cluster.jaccard_k2 = 3
   config.data.use_cameras = 'auto'
-  if config.data.name in ('demo', 'demo_video'):
+  if config.data.name in ('demo', 'demo_video') or dataset.endswith(',small'):
     _from_scratch(config)
   return config
 
 
 def _from_scratch(config: Any) -> None:
-  """A warm-up, stripes, and few stages of clusters that leave images out."""
+  """A warm-up, stripes, and stages of clusters that leave images out."""
+  config.data.crop_area = (0.9, 1.0)
+  config.data.crop_aspect = (0.9, 1.1)
   config.data.camera_statistics = True
+  config.model.name = 'wide_resnet8_2'
   config.model.parts = 4
+  config.model.embedding_dim = 256
+  config.model.head_layers = 1
+  config.model.dropout = 0.5
   config.cluster.cut = 'dense'
   config.cluster.anew = True
   config.train.init = 'self_supervised'
   config.train.objective = 'camera_proxies'
+  if not find_reader(config.data.name).RELEASE.is_video:
+    config.train.batch_size = 64
+    config.train.reference_batch_size = 64
+  config.train.learning_rate = 0.05
   config.train.stage0_epochs = 0
-  config.train.num_stages = 3
+  config.train.num_stages = 8
   config.train.stage_epochs = 3
-  config.train.later_learning_rate = 0.03
+  config.train.later_learning_rate = 0.06
   config.train.later_decay = False
   config.train.run_decay = True

@@ -100,6 +100,8 @@ def create(name: str, last_stride: int = 2) -> ResNet:
   """The twin of a network of `dbc_jax.models`."""
   if name == 'resnet_tiny':
     return ResNet((1, 1, 1), last_stride, Bottleneck, 16, pools=False)
+  if name == 'wide_resnet8_2':
+    return ResNet((1, 1, 1), last_stride, Basic, 32, pools=False)
   block, *sizes = {
     'resnet18': 'basic-2-2-2-2',
     'resnet34': 'basic-3-4-6-3',

@@ -108,7 +108,7 @@ def _add_workdir_arguments(parser: argparse.ArgumentParser) -> None:
   group.add_argument(
     '--stage',
     help='chosen (without labels; the default), last, oracle (best by test '
-    'identities) or a number; of those that have a checkpoint',
+    'identities), warmup or a number; of those that have a checkpoint',
   )
   group.add_argument(
     '--config',

@@ -208,9 +208,9 @@ def create_encoder(
 
   Args:
     name: 'resnet18', 'resnet34', 'resnet50', 'resnet101', any other by its
-      block and the blocks of each stage, as 'basic-2-2-2-3'; 'resnet_tiny' or
-      'resnet8' for small crops; or 'package.module:NAME' of a family
-      elsewhere.
+      block and the blocks of each stage, as 'basic-2-2-2-3'; 'resnet_tiny',
+      'resnet8' or 'wide_resnet8_2' for small crops; or 'package.module:NAME'
+      of a family elsewhere.
     embedding_dim: width E of the head's output; without effect where
       head_layers is 0.
     head_layers: 1 (E-cluster's and BUC's code), 2 (DBC's text), or 0: no

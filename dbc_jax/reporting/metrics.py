@@ -68,7 +68,12 @@ class EventWriter:
     )
 
   def write_stage(self, record: Record) -> None:
-    """Writes all values of one stage, at step = stage, through to disk."""
+    """Writes all values of one stage, at step = stage, through to disk.
+
+    A step has a number, which the warm-up has not: nothing is written of it.
+    """
+    if isinstance(record['stage'], str):
+      return
     for key, value in record.items():
       if key != 'stage':
         self._writer.add_scalar(tag(key), float(value), int(record['stage']))

@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 Record = Mapping[str, Any]
+# Its number, or 'warmup', which comes before all.
+Stage = int | str
 
 
 class Field(NamedTuple):
@@ -80,6 +82,8 @@ def tag(key: str) -> str:
 def format_value(key: str, value: Any) -> str:
   """One value as people read it."""
   unit = FIELDS[key].unit
+  if isinstance(value, str):
+    return value
   if unit == 'count':
     return str(int(value))
   if unit == '%':
@@ -114,7 +118,7 @@ def format_record(record: Record) -> str:
   return f'stage {record["stage"]}: {describe(record)}{timing}'
 
 
-def kept_record(history: Sequence[Record], kept_stage: int) -> Record:
+def kept_record(history: Sequence[Record], kept_stage: Stage) -> Record:
   """The record of the kept stage.
 
   Raises:
@@ -142,7 +146,7 @@ def was_evaluated(history: Sequence[Record]) -> bool:
 
 
 def compare_stages(
-  history: Sequence[Record], stages: Mapping[str, int]
+  history: Sequence[Record], stages: Mapping[str, Stage]
 ) -> tuple[list[str], list[list[str]]]:
   """Headings and cells of a table; `stages` is from a heading to a stage.
 
@@ -162,7 +166,7 @@ def compare_stages(
 
 
 def stage_table(
-  history: Sequence[Record], kept_stage: int
+  history: Sequence[Record], kept_stage: Stage
 ) -> tuple[list[str], list[list[str]]]:
   """Headings, and per stage as many cells; '*' marks the kept one.
 

@@ -55,9 +55,9 @@ figcaption { font-size: .9rem; margin-bottom: .25rem; }
 def write_report(
   path: pathlib.Path,
   history: Sequence[record.Record],
-  kept_stage: int,
+  kept_stage: record.Stage,
   reason: str,
-  stages: Mapping[str, int],
+  stages: Mapping[str, record.Stage],
   config: Mapping[str, Any],
   names: Sequence[str],
   labels: np.ndarray,
@@ -133,7 +133,7 @@ def _flatten(config: Mapping[str, Any], prefix: str = '') -> Iterator:
 
 def _verdict(
   history: Sequence[record.Record],
-  kept_stage: int,
+  kept_stage: record.Stage,
   reason: str,
   labels: np.ndarray,
 ) -> str:
@@ -169,7 +169,7 @@ def _table(headings: list[str], rows: list[list[str]]) -> str:
   return f'<div class="wide"><table><tr>{head}</tr>\n{body}</table></div>'
 
 
-def _curves(history: Sequence[record.Record], kept_stage: int) -> str:
+def _curves(history: Sequence[record.Record], kept_stage: record.Stage) -> str:
   """Curves over stages, one panel for each group that has values."""
   panels = {
     title: [key for key in keys if record.has_any(history, [key])]
@@ -186,7 +186,7 @@ def _curves(history: Sequence[record.Record], kept_stage: int) -> str:
       for key, hue in zip(keys, _HUES, strict=False):
         scale = 100 if is_share else 1
         points = [
-          (int(each['stage']), scale * float(each[key]))
+          (_place(each['stage']), scale * float(each[key]))
           for each in history
           if key in each
         ]
@@ -198,11 +198,16 @@ def _curves(history: Sequence[record.Record], kept_stage: int) -> str:
           label=record.FIELDS[key].heading,
         )
       top = 0.85 if len(keys) > 1 else 1
-      axes.axvline(kept_stage, 0, top, color=_INK, linestyle=':', linewidth=1)
+      axes.axvline(
+        _place(kept_stage), 0, top, color=_INK, linestyle=':', linewidth=1
+      )
       axes.set_title(f'{title} (%)' if is_share else title)
       axes.set_xlabel('stage')
       axes.xaxis.set_major_locator(
         matplotlib.ticker.MaxNLocator(integer=True, min_n_ticks=1)
+      )
+      axes.xaxis.set_major_formatter(
+        lambda x, _: 'warm-up' if x == _place('warmup') else f'{x:g}'
       )
       # Room on top for the legend, clear of the curves.
       bottom, top = axes.get_ylim()
@@ -217,6 +222,11 @@ def _curves(history: Sequence[record.Record], kept_stage: int) -> str:
           columnspacing=1.2,
         )
     return _svg(figure, 'curves')
+
+
+def _place(stage: record.Stage) -> int:
+  """Where a stage stands on the axis."""
+  return -1 if isinstance(stage, str) else int(stage)
 
 
 def _histogram(sizes: np.ndarray) -> str:

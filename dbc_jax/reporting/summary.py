@@ -17,9 +17,9 @@ _OUTPUTS = {
 
 def format_summary(
   history: Sequence[record.Record],
-  kept_stage: int,
+  kept_stage: record.Stage,
   reason: str,
-  stages: Mapping[str, int],
+  stages: Mapping[str, record.Stage],
   workdir: pathlib.Path,
 ) -> str:
   """Tables of all stages and of those compared, the kept one, and the files.

@@ -1,9 +1,7 @@
 """From a config to parts: the only place where one becomes the other."""
 
 import functools
-import itertools
 import logging
-import math
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -106,15 +104,6 @@ def with_cameras(config: Config, truth: data_lib.GroundTruth) -> Config:
       'cameras' if there else 'none',
     )
   return resolved
-
-
-def _cosine(rate: float, epochs: int) -> list[tuple[float, float]]:
-  """Rates that fall from this one to zero, at both ends of each epoch."""
-  rates = [
-    rate * (1.0 + math.cos(math.pi * passed / epochs)) / 2.0
-    for passed in range(epochs + 1)
-  ]
-  return [*itertools.pairwise(rates)]
 
 
 class Parts:
@@ -272,11 +261,12 @@ class Parts:
     return jax.eval_shape(lambda: self.encoder.init(jax.random.key(0), images))
 
   def saved_shapes(
-    self, labels: np.ndarray, num_cameras: int
+    self, labels: np.ndarray, num_cameras: int, *, is_warm: bool = False
   ) -> dict[str, Any]:
     """What a checkpoint holds, with some labels [N] and without its numbers."""
     shapes = self.variable_shapes
-    student = shapes if self.config.train.teacher_momentum else None
+    has_student = self.config.train.teacher_momentum and not is_warm
+    student = shapes if has_student else None
     if self.uses_statistics:
       shapes = camera_statistics.shapes_of(shapes, num_cameras)
     return workdir_lib.arrays_of(shapes, labels, labels, student)
@@ -334,7 +324,7 @@ class Parts:
       rate = train.later_learning_rate * (
         train.batch_size / train.reference_batch_size
       )
-      rates = _cosine(rate, sum(later))
+      rates = optim.cosine_rates(rate, sum(later))
       return rates[passed : passed + epochs]
     return [
       optim.learning_rates(
@@ -365,7 +355,7 @@ class Parts:
     """As `stage_rates`: a cosine that falls to zero."""
     train = self.config.train
     scale = train.batch_size / train.reference_batch_size
-    return _cosine(scale * train.learning_rate, train.warmup_epochs)
+    return optim.cosine_rates(scale * train.learning_rate, train.warmup_epochs)
 
 
 def load_data(

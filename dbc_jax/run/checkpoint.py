@@ -27,6 +27,10 @@ class CheckpointStore:
     """The last stage that was saved completely, or None."""
     return self._manager.latest_step()
 
+  def stages(self) -> list[int]:
+    """Those that are saved, rising."""
+    return sorted(self._manager.all_steps())
+
   def save(self, stage: int, arrays: Any, record: dict[str, Any]) -> None:
     """Saves one stage; returns when it is safely on disk.
 

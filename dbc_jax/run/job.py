@@ -115,6 +115,9 @@ class _Job:
       )
     self._outputs.write_config()
     self._store = CheckpointStore(self._workdir / workdir_lib.CHECKPOINTS)
+    self._warmups: CheckpointStore | None = None
+    if self._parts.config.train.init == 'self_supervised':
+      self._warmups = CheckpointStore(self._workdir / workdir_lib.WARMUP)
     done = self._store.latest_stage()
     if done is not None and done == self._runner.num_stages - 1:
       log.info('this run was finished before; its summary:')
@@ -123,12 +126,17 @@ class _Job:
     if done is None:
       first, state = 0, self._first_state()
     else:
-      first, state = done + 1, self._restore(done)
+      log.info(
+        'resuming after stage %d of %d', done, self._runner.num_stages - 1
+      )
+      first, state = done + 1, self._restore(self._store, done)
     self._outputs.start(state.history)
     for stage in range(first, self._runner.num_stages):
       trained_on = state.labels
       state = self._runner.run(stage, state, self._data)
-      self._save(stage, state, trained_on)
+      self._save(self._store, stage, state, trained_on)
+      kept = selection.select(state.history).headed().values()
+      self._store.keep_only({x for x in kept if isinstance(x, int)})
       self._outputs.write_stage(state.history)
       log.info(reporting.format_record(state.history[-1]))
     self._outputs.close()
@@ -136,17 +144,24 @@ class _Job:
 
   def _first_state(self) -> RunState:
     """From a random network, given weights, or a warm-up's, which is kept."""
-    runner, data = self._runner, self._data
-    if self._parts.config.train.init != 'self_supervised':
+    runner, data, store = self._runner, self._data, self._warmups
+    if store is None:
       return runner.start(data, self._weights)
-    store = CheckpointStore(self._workdir / workdir_lib.WARMUP)
-    if store.latest_stage() is None:
-      store.save(0, runner.warm_up(data.train), {'digest': data.digest})
+    network, clustered = workdir_lib.NETWORK, workdir_lib.CLUSTERED
+    done = store.latest_stage()
+    if done is None:
+      variables = runner.warm_up(data.train)
+      store.save(network, variables, {'digest': data.digest})
     else:
       log.info('resuming after the warm-up')
-    self._read_record(store, 0)
-    variables = store.restore(0, self._parts.variable_shapes)
-    return runner.start(data, variables)
+    if done != clustered:
+      self._read_record(store, network)
+      variables = store.restore(network, self._parts.variable_shapes)
+      state = runner.start(data, variables, is_warm=True)
+      self._save(store, clustered, state, state.labels)
+      store.keep_only({clustered})
+      log.info(reporting.format_record(state.history[-1]))
+    return self._restore(store, clustered)
 
   def _read_record(self, store: CheckpointStore, stage: int) -> dict[str, Any]:
     record = store.read_record(stage)
@@ -157,12 +172,9 @@ class _Job:
       )
     return record
 
-  def _restore(self, stage: int) -> RunState:
-    record = self._read_record(self._store, stage)
-    arrays = self._read_arrays(stage)
-    log.info(
-      'resuming after stage %d of %d', stage, self._runner.num_stages - 1
-    )
+  def _restore(self, store: CheckpointStore, number: int) -> RunState:
+    record = self._read_record(store, number)
+    arrays = self._read_arrays(store, number)
     if record.get('rounding', 1) != _ROUNDING:
       log.info(
         'an earlier build began this run: further figures may differ from its '
@@ -180,9 +192,15 @@ class _Job:
       arrays.get('student'),
     )
 
-  def _save(self, stage: int, state: RunState, trained_on: np.ndarray) -> None:
-    self._store.save(
-      stage,
+  def _save(
+    self,
+    store: CheckpointStore,
+    number: int,
+    state: RunState,
+    trained_on: np.ndarray,
+  ) -> None:
+    store.save(
+      number,
       workdir_lib.arrays_of(
         state.variables, trained_on, state.labels, state.student
       ),
@@ -194,13 +212,13 @@ class _Job:
         'rounding': _ROUNDING,
       },
     )
-    stages = selection.select(state.history)
-    self._store.keep_only(set(stages.headed().values()))
 
-  def _read_arrays(self, stage: int) -> dict[str, Any]:
+  def _read_arrays(self, store: CheckpointStore, number: int) -> dict[str, Any]:
     blank = np.zeros(len(self._data.train), np.int32)
-    shapes = self._parts.saved_shapes(blank, self._num_cameras)
-    return self._store.restore(stage, shapes)
+    shapes = self._parts.saved_shapes(
+      blank, self._num_cameras, is_warm=store is self._warmups
+    )
+    return store.restore(number, shapes)
 
   @property
   def _num_cameras(self) -> int:
@@ -210,6 +228,11 @@ class _Job:
   def _write_result(self, history: list[dict[str, Any]]) -> None:
     """With the chosen stage's clusters."""
     stages = selection.select(history)
-    labels = self._read_arrays(stages.chosen)['labels']
+    if isinstance(stages.chosen, int):
+      arrays = self._read_arrays(self._store, stages.chosen)
+    else:
+      assert self._warmups is not None
+      arrays = self._read_arrays(self._warmups, workdir_lib.CLUSTERED)
+    labels = arrays['labels']
     self._outputs.write_result(history, stages, labels)
     processes.wait_for_all()

@@ -15,6 +15,7 @@ from dbc_jax.data import load_configured, pipeline, samples_of
 from dbc_jax.devices.compilation_cache import use_compilation_cache
 from dbc_jax.run import build, selection
 from dbc_jax.run import config as config_lib
+from dbc_jax.run import record as record_lib
 from dbc_jax.run import workdir as workdir_lib
 from dbc_jax.run.checkpoint import CheckpointStore
 from dbc_jax.run.config import Config
@@ -43,7 +44,7 @@ class RestoredRun(NamedTuple):
 
   Attributes:
     parts: of the run's config.
-    stage: which one.
+    stage: which one; `record.WARMUP` is the warm-up before all.
     variables: 'params' and 'batch_stats' after it.
     labels: [N] int32, the clusters that it trained on, in the hashed order of
       the training images.
@@ -51,7 +52,7 @@ class RestoredRun(NamedTuple):
   """
 
   parts: build.Parts
-  stage: int
+  stage: selection.Stage
   variables: dict[str, Any]
   labels: np.ndarray
   digest: str
@@ -62,7 +63,7 @@ def restore_run(workdir: Path, stage: str = 'chosen') -> RestoredRun:
 
   Args:
     workdir: of the run; nothing is written there.
-    stage: 'chosen', 'last', 'oracle' (see `selection`), or a number.
+    stage: 'chosen', 'last', 'oracle' (see `selection`), 'warmup', or a number.
 
   Raises:
     ValueError: no run, no complete stage yet, or no checkpoint of the stage;
@@ -70,34 +71,53 @@ def restore_run(workdir: Path, stage: str = 'chosen') -> RestoredRun:
   """
   use_compilation_cache()
   parts = build.Parts(_read_config(workdir))
-  folder = workdir / workdir_lib.CHECKPOINTS
-  # A store makes its folder, so it is opened only where there is one.
-  store = CheckpointStore(folder) if folder.is_dir() else None
-  latest = store and store.latest_stage()
-  if store is None or latest is None:
+  saved = _saved(workdir)
+  if not saved:
     raise ValueError(
       f'workdir: {workdir} has no checkpoint; wait for the end of stage 0, or '
       'start its command again'
     )
+  store, latest = [*saved.values()][-1]
   record = store.read_record(latest)
   history = record['history']
-  number = _number(stage, history)
-  saved = [int(p.name) for p in folder.iterdir() if p.name.isdecimal()]
-  if number not in saved:
-    which = stage if stage.isdecimal() else f'{stage}, which is {number}'
+  wanted = _wanted(stage, history)
+  if wanted not in saved:
+    which = stage if stage == str(wanted) else f'{stage}, which is {wanted}'
     raise ValueError(
-      f'stage: got {which}, but {folder} has checkpoints of '
-      f'{", ".join(map(str, sorted(saved)))} alone; choose one of these'
+      f'stage: got {which}, but {workdir} has checkpoints of '
+      f'{", ".join(map(str, saved))} alone; choose one of these'
     )
   # Earlier builds began with each of the N images as a cluster of its own.
   num_samples = record.get('num_samples', history[0]['num_clusters'])
   blank = np.zeros(num_samples, np.int32)
-  shapes = parts.saved_shapes(blank, record.get('num_cameras', 0))
+  shapes = parts.saved_shapes(
+    blank,
+    record.get('num_cameras', 0),
+    is_warm=wanted == record_lib.WARMUP,
+  )
+  store, number = saved[wanted]
   arrays = store.restore(number, shapes)
   variables = workdir_lib.variables_of(arrays)
   return RestoredRun(
-    parts, number, variables, arrays['labels'], record['digest']
+    parts, wanted, variables, arrays['labels'], record['digest']
   )
+
+
+def _saved(workdir: Path) -> dict[selection.Stage, tuple[CheckpointStore, int]]:
+  """The checkpoints of a run, in order: each one's store and number there."""
+  saved: dict[selection.Stage, tuple[CheckpointStore, int]] = {}
+  for name in (workdir_lib.WARMUP, workdir_lib.CHECKPOINTS):
+    folder = workdir / name
+    # A store makes its folder, so it is opened only where there is one.
+    if not folder.is_dir():
+      continue
+    store = CheckpointStore(folder)
+    for number in store.stages():
+      if name == workdir_lib.CHECKPOINTS:
+        saved[number] = store, number
+      elif number == workdir_lib.CLUSTERED:
+        saved[record_lib.WARMUP] = store, number
+  return saved
 
 
 def data_config(
@@ -229,21 +249,24 @@ def _load_config(path: str) -> Config:
   return names['get_config'](*[dataset] if colon else [])
 
 
-def _number(stage: str, history: list[dict[str, Any]]) -> int:
+def _wanted(stage: str, history: list[dict[str, Any]]) -> selection.Stage:
   if stage.isdecimal():
     return int(stage)
+  if stage == record_lib.WARMUP:
+    return stage
   choices = selection.select(history).stages()
   if stage not in choices:
     raise ValueError(
-      f'stage: got {stage!r}, expected a number or one of {[*choices]}'
+      f'stage: got {stage!r}, expected a number or one of '
+      f'{[*choices, record_lib.WARMUP]}'
     )
-  number = choices[stage]
-  if number is None:
+  wanted = choices[stage]
+  if wanted is None:
     raise ValueError(
       f'stage: got {stage}, but this run was not scored on test identities; '
       'choose chosen, last or a number'
     )
-  return number
+  return wanted
 
 
 @dataclasses.dataclass(frozen=True)
@@ -260,7 +283,8 @@ class FeatureExtractor:
 
     Args:
       workdir: of the run; nothing is written there.
-      stage: 'chosen', 'last', 'oracle' (see `selection`), or a number.
+      stage: 'chosen', 'last', 'oracle' (see `selection`), 'warmup', or a
+        number.
 
     Raises:
       ValueError: as `restore_run`.

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 Record = Mapping[str, Any]
+# Its number, or `record.WARMUP`.
+Stage = int | str
 
 # Of the highest silhouette so far, below which clusters count as spoilt.
 _SHARE = 0.8
@@ -26,16 +28,16 @@ class Selection(NamedTuple):
     reason: why the chosen one, in a few words.
   """
 
-  last: int
-  chosen: int
-  oracle: int | None
+  last: Stage
+  chosen: Stage
+  oracle: Stage | None
   reason: str
 
-  def stages(self) -> dict[str, int | None]:
+  def stages(self) -> dict[str, Stage | None]:
     """By the words that commands take for them."""
     return {'chosen': self.chosen, 'last': self.last, 'oracle': self.oracle}
 
-  def headed(self) -> dict[str, int]:
+  def headed(self) -> dict[str, Stage]:
     """Those that there are, by headings for a table."""
     headed = {'last': self.last, 'chosen without labels': self.chosen}
     if self.oracle is not None:

@@ -137,30 +137,63 @@ class StageRunner:
     return RunState(variables, labels, embeddings, [])
 
   def start(
-    self, data: LoadedDataset, variables: dict[str, Any] | None = None
+    self,
+    data: LoadedDataset,
+    variables: dict[str, Any] | None = None,
+    *,
+    is_warm: bool = False,
   ) -> RunState:
     """What stage 0 starts from: single samples, or clusters.
 
     Args:
       data: the data set; training is given its images alone.
       variables: of the network; at random unless given.
+      is_warm: they are of a warm-up, which gets a record of its own.
     """
     camids = data.truth.train_camids
     variables = self.parts.with_statistics(
       variables or self.parts.init_variables(), data.train, camids
     )
-    if not self._before:
-      return self.first_state(data.train, variables)
     features, embeddings = self.parts.embed(variables, data.train, camids)
     labels = np.arange(len(data.train), dtype=np.int32)
-    labels, _ = self._place(features, embeddings, labels, 0, data)
-    log.info(
-      'first clusters: %d, of %d of %d images',
-      labels.max() + 1,
-      np.count_nonzero(labels >= 0),
-      len(labels),
-    )
-    return RunState(variables, labels, embeddings, [])
+    if self._before:
+      labels, _ = self._place(features, embeddings, labels, 0, data)
+      log.info(
+        'first clusters: %d, of %d of %d images',
+        labels.max() + 1,
+        np.count_nonzero(labels >= 0),
+        len(labels),
+      )
+    state = RunState(variables, labels, embeddings, [])
+    if not is_warm:
+      return state
+    record = {'stage': record_lib.WARMUP, 'num_clusters': int(labels.max()) + 1}
+    record |= self._evaluate(variables, labels, data)
+    record |= self._measure(variables, features, labels, data.train)
+    return state._replace(history=[record])
+
+  def _evaluate(
+    self, variables: dict[str, Any], labels: np.ndarray, data: LoadedDataset
+  ) -> dict[str, Any]:
+    """By identities, as far as there are any."""
+    embed, rule = self.parts.embed, self._config.camera_rule
+    return record_lib.evaluate(embed, variables, labels, data, rule)
+
+  def _measure(
+    self,
+    variables: dict[str, Any],
+    features: np.ndarray,
+    labels: np.ndarray,
+    split: Split,
+  ) -> dict[str, float]:
+    """By features and clusters alone."""
+    # Of some training images, the same in all stages and all runs.
+    self._views = self._views or self.parts.views(split)
+    first, second = np.split(self.parts.extract(variables, self._views)[0], 2)
+    measures = record_lib.measure(features, labels, (first, second))
+    if self._config.cluster.cut == 'papers':
+      del measures['placed']  # All of them, always.
+    return measures
 
   def _place(
     self,
@@ -218,12 +251,7 @@ class StageRunner:
     with futures.ThreadPoolExecutor(1) as beside:
       clock = time.perf_counter()
       evaluate = functools.partial(
-        record_lib.evaluate,
-        self.parts.embed,
-        variables,
-        state.labels,
-        data,
-        self._config.camera_rule,
+        self._evaluate, variables, state.labels, data
       )
       # On a CPU it would take the cores from what follows. Several processes
       # have to gather what they compute in the same order.
@@ -235,12 +263,7 @@ class StageRunner:
       seconds['evaluate'] = time.perf_counter() - clock
 
       clock = time.perf_counter()
-      # Of some training images, the same in all stages and all runs.
-      self._views = self._views or self.parts.views(data.train)
-      first, second = np.split(self.parts.extract(variables, self._views)[0], 2)
-      measures = record_lib.measure(features, state.labels, (first, second))
-      if self._config.cluster.cut == 'papers':
-        del measures['placed']  # All of them, always.
+      measures = self._measure(variables, features, state.labels, data.train)
       seconds['measure'] = time.perf_counter() - clock
 
       next_labels = state.labels

@@ -13,6 +13,7 @@ from dbc_jax import reporting
 from dbc_jax.data.pipeline import LoadedDataset
 from dbc_jax.devices import processes
 from dbc_jax.run import config as config_lib
+from dbc_jax.run import record as record_lib
 from dbc_jax.run import selection
 from dbc_jax.run.checkpoint import CheckpointStore
 from dbc_jax.run.config import Config
@@ -20,6 +21,8 @@ from dbc_jax.training import camera_statistics
 
 CONFIG = 'config.json'
 CHECKPOINTS, WARMUP = 'checkpoints', 'checkpoints/warmup'
+# Of the checkpoints of a warm-up: its network, then its clusters as well.
+NETWORK, CLUSTERED = 0, 1
 
 
 def as_json(config: Config) -> str:
@@ -151,14 +154,15 @@ class Outputs:
   def start(self, history: list[dict[str, Any]]) -> None:
     """Opens TensorBoard's file; `history` is of the stages that are done."""
     if self._writes:
-      before = history[-1]['stage'] - 1 if history else None
+      done = [x['stage'] for x in history if x['stage'] != record_lib.WARMUP]
+      before = done[-1] - 1 if done else None
       self._events = reporting.EventWriter(self._workdir, before)
       # Its point is written again: the kill may have come just before it.
       for record in history[-1:]:
         self._events.write_stage(record)
 
   def write_stage(self, history: list[dict[str, Any]]) -> None:
-    """Writes the curves, a stage longer."""
+    """Writes the curves, a record longer."""
     if self._writes:
       reporting.write_metrics(self._workdir, history)
       self._events.write_stage(history[-1])

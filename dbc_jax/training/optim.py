@@ -1,5 +1,7 @@
 """SGD as the papers use it, Adam, and the schedule of their rates."""
 
+import itertools
+import math
 from typing import Any
 
 import jax
@@ -103,3 +105,15 @@ def learning_rates(
     for passed in (epoch, epoch + 1)
   )
   return start * rate, end * rate
+
+
+def cosine_rates(rate: float, epochs: int) -> list[tuple[float, float]]:
+  """Rates that fall from this one to zero, at both ends of each epoch.
+
+  Source: Loshchilov and Hutter, SGDR (2017), Eq. 5, without restarts.
+  """
+  rates = [
+    rate * (1.0 + math.cos(math.pi * passed / epochs)) / 2.0
+    for passed in range(epochs + 1)
+  ]
+  return [*itertools.pairwise(rates)]

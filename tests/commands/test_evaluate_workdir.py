@@ -166,7 +166,7 @@ def test_stages_that_cannot_be_had(copy):
     if path.name.isdecimal() and path.name != '2':
       shutil.rmtree(path)
   _fails(
-    'stage: got 0, but .*checkpoints has checkpoints of 2 alone',
+    'stage: got 0, but .*copy has checkpoints of 2 alone',
     copy,
     '--stage=0',
   )

@@ -293,6 +293,7 @@ def _save(path, shapes, **metadata):
     ((1, 1, 1, 1), 64, 7, False, 'basic-1-1-1-1'),
     ((1, 1, 12, 1), 64, 7, True, 'bottleneck-1-1-12-1'),
     ((1, 1, 1), 16, 3, True, 'resnet_tiny'),
+    ((1, 1, 1), 32, 3, False, 'wide_resnet8_2'),
   ],
 )
 def test_a_network_is_known_by_its_arrays(

@@ -86,6 +86,7 @@ def test_features_equal_torchs(state, saved, last_stride, native, size, suffix):
   [
     'resnet2223',
     'resnet_tiny',
+    'wide_resnet8_2',
     'basic-1-2-1-4',
     pytest.param('bottleneck-2-1-3-1', marks=slow),
     pytest.param('resnet18', marks=slow),

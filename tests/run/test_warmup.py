@@ -1,5 +1,7 @@
 """The warm-up before stage 0: that it learns, and whole runs with it."""
 
+import json
+
 import jax
 import numpy as np
 import pytest
@@ -42,17 +44,22 @@ def test_it_learns_to_tell_images_apart_in_one_compilation(caplog, monkeypatch):
     contrastive, 'contrastive_loss', lambda *a: traced.append(1) or loss(*a)
   )
   with caplog.at_level('INFO', logger='dbc_jax'):
-    before, after = _warm_up(**{'train.warmup_epochs': 24})
+    before, after = _warm_up(**{'train.warmup_epochs': 40})
   *epochs, last = [record.getMessage() for record in caplog.records]
-  assert len(epochs) == 24
-  assert epochs[-1].startswith('warm-up epoch 24/24')
-  assert last.startswith('warm-up: 24 epochs, loss ')
+  assert len(epochs) == 40
+  assert epochs[-1].startswith('warm-up epoch 40/40')
+  assert last.startswith('warm-up: 40 epochs, loss ')
   losses = [float(line.split('loss ')[1].split(',')[0]) for line in epochs]
   assert np.mean(losses[-4:]) < 0.8 * losses[0]
   assert len(traced) == 1
-  # Nothing is left as it was, nor learns more slowly than the rest.
+  # No part of the backbone is left as it was. The head only decays: views are
+  # told apart by the features.
   moved = jax.tree.map(lambda a, b: float(np.abs(a - b).max()), before, after)
-  assert min(jax.tree.leaves(moved)) > 0.0
+  assert min(jax.tree.leaves(moved['params']['backbone'])) > 0.0
+  kernels = [x['params']['head']['linear1']['kernel'] for x in (before, after)]
+  shares = kernels[1] / kernels[0]
+  np.testing.assert_allclose(shares, shares[0, 0], rtol=1e-4)
+  assert 0.9 < shares[0, 0] < 1.0
 
 
 def test_the_same_seed_gives_the_same_network(monkeypatch):
@@ -111,15 +118,19 @@ def _arrays(workdir):
   return store.restore_as_saved(store.latest_stage())
 
 
-@pytest.mark.parametrize('where', ['before stage 0', 'within stage 0'])
+@pytest.mark.parametrize(
+  'where', ['after the warm-up', 'before stage 0', 'within stage 0']
+)
 def test_killed_and_resumed_equals_straight(
   where, straight, tmp_path, monkeypatch, caplog
 ):
   runs.one_device(monkeypatch)
   root, expected = straight
-  owner, name = stage_lib.StageRunner, 'run'
-  if where == 'within stage 0':
-    owner, name = stage_lib.record_lib, 'evaluate'
+  owner, name = {
+    'after the warm-up': (stage_lib.StageRunner, 'start'),
+    'before stage 0': (stage_lib.StageRunner, 'run'),
+    'within stage 0': (stage_lib.StageRunner, '_train'),
+  }[where]
   with monkeypatch.context() as patch:
     patch.setattr(owner, name, _kill)
     with pytest.raises(KeyboardInterrupt):
@@ -131,7 +142,8 @@ def test_killed_and_resumed_equals_straight(
   assert 'resuming after the warm-up' in caplog.text
   jax.tree.map(np.testing.assert_array_equal, _arrays(tmp_path), expected)
   lines = (tmp_path / 'metrics.jsonl').read_text().splitlines()
-  assert len(lines) == 2  # one a stage, none for the warm-up
+  stages = [json.loads(line)['stage'] for line in lines]
+  assert stages == ['warmup', 0, 1]
 
 
 def test_a_finished_warm_up_binds_the_workdir(straight, tmp_path, monkeypatch):

@@ -59,6 +59,8 @@ RESNETS = _Members(
   resnet_tiny=ResNetSpec('bottleneck', (1, 1, 1), 16, 'small'),
   # The 6n + 2 family of He et al. (sec. 4.2), with a stem of stride 2.
   resnet8=ResNetSpec('basic', (1, 1, 1), 16, 'small'),
+  # Twice as wide: Zagoruyko and Komodakis, Wide residual networks (2016).
+  wide_resnet8_2=ResNetSpec('basic', (1, 1, 1), 32, 'small'),
 )
 MEMBERS = RESNETS
 

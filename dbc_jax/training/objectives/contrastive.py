@@ -15,7 +15,7 @@ _TEMPERATURE = 0.2
 
 
 def contrastive_loss(
-  embeddings: jax.Array, everyone: jax.Array, offset: jax.Array | int
+  features: jax.Array, everyone: jax.Array, offset: jax.Array | int
 ) -> tuple[jax.Array, jax.Array]:
   """Tells a view's other view from all other images (NT-Xent).
 
@@ -24,8 +24,8 @@ def contrastive_loss(
   The loss is the mean of -log p(i). Rows 2j and 2j + 1 are views of one image.
 
   Args:
-    embeddings: [b, E] float32, of unit length: rows offset.. of `everyone`.
-    everyone: [B, E] float32, B even.
+    features: [b, D] float32, of unit length: rows offset.. of `everyone`.
+    everyone: [B, D] float32, B even.
     offset: may be traced.
 
   Returns:
@@ -34,8 +34,8 @@ def contrastive_loss(
   Source: Chen et al., A Simple Framework for Contrastive Learning of Visual
     Representations (2020), Eq. 1.
   """
-  rows = offset + jnp.arange(len(embeddings))
-  similarities = jnp.matmul(embeddings, everyone.T, precision='highest')
+  rows = offset + jnp.arange(len(features))
+  similarities = jnp.matmul(features, everyone.T, precision='highest')
   itself = rows[:, None] == jnp.arange(len(everyone))
   similarities = jnp.where(itself, -jnp.inf, similarities)
   other = rows ^ 1
@@ -46,7 +46,11 @@ def contrastive_loss(
 
 @dataclasses.dataclass(frozen=True)
 class ContrastiveObjective:
-  """`contrastive_loss` as an objective; it reads no labels and has no state."""
+  """`contrastive_loss` of the features; it reads no labels and has no state.
+
+  A head takes no part: one that learned here would learn in the features' place
+  (docs/from_scratch.md).
+  """
 
   views: int = 2
 
@@ -56,7 +60,7 @@ class ContrastiveObjective:
   def loss(
     self, state: Any, outputs: Outputs, labels: jax.Array
   ) -> tuple[jax.Array, jax.Array]:
-    own = outputs.embeddings
+    own = outputs.features
     everyone = jax.lax.all_gather(own, AXIS_NAME, tiled=True)
     return contrastive_loss(
       own, everyone, jax.lax.axis_index(AXIS_NAME) * len(own)
