@@ -62,6 +62,7 @@ def _from_scratch(config: Any) -> None:
   if not find_reader(config.data.name).RELEASE.is_video:
     config.train.batch_size = 64
     config.train.reference_batch_size = 64
+  config.train.images_per_cluster = 4
   config.train.learning_rate = 0.05
   config.train.stage0_epochs = 0
   config.train.num_stages = 8

@@ -21,7 +21,7 @@ FLOORS = (
 )
 # Inside `run/`, where a file may import those of the layers below its own.
 LAYERS = (
-  ('job',),
+  ('job', 'extractor'),
   ('stage', 'restore'),
   ('build',),
   ('workdir', 'record'),

@@ -13,8 +13,6 @@ from dbc_jax.data import GroundTruth
 from dbc_jax.data.pipeline import LoadedDataset
 from dbc_jax.labels import apart
 
-# What a record of the warm-up has in place of a stage's number.
-WARMUP = 'warmup'
 _EPSILON = 1e-12
 
 

@@ -1,21 +1,16 @@
 """The network and the clusters of a run, out of its workdir."""
 
-import dataclasses
-import os
 import runpy
-import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
-from dbc_jax.data import load_configured, pipeline, samples_of
+from dbc_jax.data import load_configured, pipeline
 from dbc_jax.devices.compilation_cache import use_compilation_cache
 from dbc_jax.run import build, selection
 from dbc_jax.run import config as config_lib
-from dbc_jax.run import record as record_lib
 from dbc_jax.run import workdir as workdir_lib
 from dbc_jax.run.checkpoint import CheckpointStore
 from dbc_jax.run.config import Config
@@ -35,8 +30,6 @@ _DATASET_FIELDS = (
   'memory_budget_gb',
 )
 _VIEW_FIELDS = ('stored_size', 'image_size', 'max_frames')
-# That are decoded and held at a time.
-_ITEMS_AT_ONCE = 1024
 
 
 class RestoredRun(NamedTuple):
@@ -44,7 +37,7 @@ class RestoredRun(NamedTuple):
 
   Attributes:
     parts: of the run's config.
-    stage: which one; `record.WARMUP` is the warm-up before all.
+    stage: which one; `selection.WARMUP` is the warm-up before all.
     variables: 'params' and 'batch_stats' after it.
     labels: [N] int32, the clusters that it trained on, in the hashed order of
       the training images.
@@ -93,7 +86,7 @@ def restore_run(workdir: Path, stage: str = 'chosen') -> RestoredRun:
   shapes = parts.saved_shapes(
     blank,
     record.get('num_cameras', 0),
-    is_warm=wanted == record_lib.WARMUP,
+    is_warm=wanted == selection.WARMUP,
   )
   store, number = saved[wanted]
   arrays = store.restore(number, shapes)
@@ -116,7 +109,7 @@ def _saved(workdir: Path) -> dict[selection.Stage, tuple[CheckpointStore, int]]:
       if name == workdir_lib.CHECKPOINTS:
         saved[number] = store, number
       elif number == workdir_lib.CLUSTERED:
-        saved[record_lib.WARMUP] = store, number
+        saved[selection.WARMUP] = store, number
   return saved
 
 
@@ -202,11 +195,15 @@ def extract_arrays(
     training images 'train_labels' [N], if they are those of the run.
   """
   arrays, same = {}, data.digest == run.digest
+  variables = run.variables
+  camids = data.truth.gallery_camids
+  if not same and data.gallery is not None and camids is not None:
+    # Cameras of another data set are other ones.
+    variables = run.parts.with_statistics(variables, data.gallery, camids)
   for name in splits:
     split = getattr(data, name)
-    # Cameras of another data set are other ones.
-    camids = getattr(data.truth, f'{name}_camids') if same else None
-    features, _ = run.parts.embed(run.variables, split, camids)
+    camids = getattr(data.truth, f'{name}_camids')
+    features, _ = run.parts.embed(variables, split, camids)
     arrays[f'{name}_features'] = features
     arrays[f'{name}_names'] = np.array(data.names[name])
     if name == 'train':
@@ -252,13 +249,13 @@ def _load_config(path: str) -> Config:
 def _wanted(stage: str, history: list[dict[str, Any]]) -> selection.Stage:
   if stage.isdecimal():
     return int(stage)
-  if stage == record_lib.WARMUP:
+  if stage == selection.WARMUP:
     return stage
   choices = selection.select(history).stages()
   if stage not in choices:
     raise ValueError(
       f'stage: got {stage!r}, expected a number or one of '
-      f'{[*choices, record_lib.WARMUP]}'
+      f'{[*choices, selection.WARMUP]}'
     )
   wanted = choices[stage]
   if wanted is None:
@@ -267,59 +264,3 @@ def _wanted(stage: str, history: list[dict[str, Any]]) -> selection.Stage:
       'choose chosen, last or a number'
     )
   return wanted
-
-
-@dataclasses.dataclass(frozen=True)
-class FeatureExtractor:
-  """Images in, features out, by the network of `run`."""
-
-  run: RestoredRun
-
-  @classmethod
-  def from_workdir(
-    cls, workdir: str | os.PathLike[str], stage: str = 'chosen'
-  ) -> 'FeatureExtractor':
-    """The network of a stage of a run, which need not be finished.
-
-    Args:
-      workdir: of the run; nothing is written there.
-      stage: 'chosen', 'last', 'oracle' (see `selection`), 'warmup', or a
-        number.
-
-    Raises:
-      ValueError: as `restore_run`.
-    """
-    return cls(restore_run(Path(workdir).expanduser(), stage))
-
-  def __call__(self, items: Sequence[Any]) -> np.ndarray:
-    """Features of images or of tracklets; shows a bar on a terminal.
-
-    Args:
-      items: N images or N tracklets. An image is the path of a file, or an
-        array uint8 RGB [H, W, 3] of any size. A tracklet is a sequence of
-        images in order of time, or an array uint8 RGB [T, H, W, 3]; its
-        feature is that of the mean of its frames (DBC, IV-B).
-
-    Returns:
-      [N, D] float32, rows of unit length in the order of the items.
-
-    Raises:
-      ValueError: an item is neither, or images that cannot be read, by name.
-    """
-    samples_of(items)  # So that a bad item ends it before any work.
-    parts, features = self.run.parts, []
-    with tqdm(
-      total=len(items),
-      desc='Embedding',
-      unit='item',
-      disable=not sys.stderr.isatty(),
-      leave=False,
-    ) as bar:
-      for start in range(0, len(items), _ITEMS_AT_ONCE):
-        some = items[start : start + _ITEMS_AT_ONCE]
-        split = pipeline.load_split(
-          samples_of(some), size=tuple(parts.config.data.stored_size)
-        ).split
-        features.append(parts.extract(self.run.variables, split)[0])
-        bar.update(len(some))
-    return np.concatenate(features)

@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 Record = Mapping[str, Any]
-# Its number, or `record.WARMUP`.
+# Its number, or WARMUP.
 Stage = int | str
+# What the record of a warm-up, which comes before all stages, has for a number.
+WARMUP = 'warmup'
 
 # Of the highest silhouette so far, below which clusters count as spoilt.
 _SHARE = 0.8

@@ -22,6 +22,7 @@ from dbc_jax.devices import mesh, processes
 from dbc_jax.reporting.profiling import Profiler
 from dbc_jax.run import config as config_lib
 from dbc_jax.run import record as record_lib
+from dbc_jax.run import selection
 from dbc_jax.run.build import Parts
 from dbc_jax.training.camera_statistics import network_of
 
@@ -167,7 +168,7 @@ class StageRunner:
     state = RunState(variables, labels, embeddings, [])
     if not is_warm:
       return state
-    record = {'stage': record_lib.WARMUP, 'num_clusters': int(labels.max()) + 1}
+    record = {'stage': selection.WARMUP, 'num_clusters': int(labels.max()) + 1}
     record |= self._evaluate(variables, labels, data)
     record |= self._measure(variables, features, labels, data.train)
     return state._replace(history=[record])

@@ -13,7 +13,6 @@ from dbc_jax import reporting
 from dbc_jax.data.pipeline import LoadedDataset
 from dbc_jax.devices import processes
 from dbc_jax.run import config as config_lib
-from dbc_jax.run import record as record_lib
 from dbc_jax.run import selection
 from dbc_jax.run.checkpoint import CheckpointStore
 from dbc_jax.run.config import Config
@@ -154,7 +153,7 @@ class Outputs:
   def start(self, history: list[dict[str, Any]]) -> None:
     """Opens TensorBoard's file; `history` is of the stages that are done."""
     if self._writes:
-      done = [x['stage'] for x in history if x['stage'] != record_lib.WARMUP]
+      done = [x['stage'] for x in history if x['stage'] != selection.WARMUP]
       before = done[-1] - 1 if done else None
       self._events = reporting.EventWriter(self._workdir, before)
       # Its point is written again: the kill may have come just before it.

@@ -109,6 +109,12 @@ def network_of(variables: dict[str, Any]) -> dict[str, Any]:
   return {key: variables[key] for key in ('params', 'batch_stats')}
 
 
+def joined(variables: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
+  """The variables, with the cameras of others of `make_estimator` as well."""
+  both = jax.tree.map(lambda *x: np.concatenate(x), variables[KEY], more[KEY])
+  return variables | {KEY: both}
+
+
 def extract_by_camera(
   extract: Callable[..., tuple[np.ndarray, np.ndarray]],
   variables: dict[str, Any],

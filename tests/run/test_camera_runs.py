@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import runs
 
-from dbc_jax import evaluation
+from dbc_jax import FeatureExtractor, evaluation
 from dbc_jax.run import checkpoint, job, restore
 from dbc_jax.training.camera_statistics import KEY
 
@@ -80,3 +80,60 @@ def test_without_cameras_nothing_is_normalised_by_them(
     np.testing.assert_array_equal,
     *(store.restore_as_saved(0) for store in stores),
   )
+
+
+@pytest.fixture(scope='module')
+def by_camera(tmp_path_factory, market):
+  """A run that normalised by camera."""
+  workdir = tmp_path_factory.mktemp('by_camera')
+  with pytest.MonkeyPatch.context() as monkeypatch:
+    runs.one_device(monkeypatch)
+    job.run(_config(market, **{'train.num_stages': 1}), workdir)
+  return workdir
+
+
+def test_an_extractor_knows_the_cameras_of_the_run(by_camera, market):
+  embed = FeatureExtractor.from_workdir(by_camera)
+  parts, digest = embed.run.parts, embed.run.digest
+  data = restore.load_data(parts.config, digest, identities=True, cameras=True)
+  paths = [f'{market}/{name}' for name in data.names['train']]
+  camids = data.truth.train_camids
+  expected, _ = parts.embed(embed.run.variables, data.train, camids)
+  np.testing.assert_array_equal(embed(paths, camids.tolist()), expected)
+  assert np.abs(embed(paths) - expected).max() > 1e-3
+  # A new camera with the images of a known one is like that one.
+  first = camids == camids.min()
+  renamed = np.where(first, 99, camids)
+  np.testing.assert_allclose(embed(paths, renamed), expected, atol=1e-6)
+  for cameras in ([1], ['a'] * len(paths), camids / 2):
+    with pytest.raises(ValueError, match='expected a whole number for each'):
+      embed(paths, cameras)
+
+
+def test_cameras_of_a_run_without_them_are_refused(market, tmp_path):
+  fields = {'train.num_stages': 1, 'data.use_cameras': 'False'}
+  job.run(_config(market, **fields), tmp_path)
+  embed = FeatureExtractor.from_workdir(tmp_path)
+  with pytest.raises(ValueError, match='has no statistics of cameras'):
+    embed(list(runs.make_images(2, 2)), [1, 2])
+
+
+def test_another_data_set_has_cameras_of_its_own(by_camera, tmp_path):
+  root = runs.write_market(tmp_path)
+  next((root / 'bounding_box_train').iterdir()).unlink()
+  run = restore.restore_run(by_camera)
+  config = restore.data_config(run, None, {'root': str(root)})
+  data = restore.load_data(config, None, identities=False, cameras=True)
+  assert data.digest != run.digest
+  arrays = restore.extract_arrays(run, data, ('query', 'gallery'))
+  camids = data.truth.gallery_camids
+  own = run.parts.with_statistics(run.variables, data.gallery, camids)
+  for split in ('query', 'gallery'):
+    expected, _ = run.parts.embed(
+      own, getattr(data, split), arrays[f'{split}_camids']
+    )
+    np.testing.assert_array_equal(arrays[f'{split}_features'], expected)
+    theirs, _ = run.parts.embed(
+      run.variables, getattr(data, split), arrays[f'{split}_camids']
+    )
+    assert np.abs(theirs - expected).max() > 1e-3

@@ -6,7 +6,7 @@ import runs
 
 import dbc_jax
 from dbc_jax import FeatureExtractor
-from dbc_jax.run import job, restore
+from dbc_jax.run import extractor, job
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures('one_device')]
 
@@ -37,7 +37,7 @@ def test_paths_and_arrays_give_the_same_in_their_order(run, monkeypatch):
   np.testing.assert_array_equal(embed([str(x) for x in paths]), features)
   np.testing.assert_array_equal(embed(list(images)), features)
   # However many are held at a time.
-  monkeypatch.setattr(restore, '_ITEMS_AT_ONCE', 7)
+  monkeypatch.setattr(extractor, '_ITEMS_AT_ONCE', 7)
   np.testing.assert_allclose(embed(paths), features, atol=1e-6)
 
 
