@@ -9,7 +9,7 @@ import runs
 
 from dbc_jax.data.frames import ResidentFrames
 from dbc_jax.data.split import Split
-from dbc_jax.run import build, checkpoint, job
+from dbc_jax.run import build, checkpoint, job, restore, selection
 from dbc_jax.run import config as config_lib
 from dbc_jax.run import stage as stage_lib
 from dbc_jax.training.objectives import contrastive
@@ -161,3 +161,46 @@ def test_a_finished_warm_up_binds_the_workdir(straight, tmp_path, monkeypatch):
 
 def _kill(*args, **kwargs):
   raise KeyboardInterrupt
+
+
+def test_the_warmup_can_be_what_a_run_ends_with(tmp_path, monkeypatch):
+  """Its clusters, its network, and its place in what people read."""
+  runs.one_device(monkeypatch)
+  root, work = runs.write_market(tmp_path / 'data'), tmp_path / 'run'
+  config = _config(root)
+  config.update_from_flattened_dict(
+    {
+      'train.stage0_epochs': 0,
+      'train.num_stages': 2,
+      'train.teacher_momentum': 0.9,
+      'cluster.cut': 'geometric',
+      'cluster.anew': True,
+    }
+  )
+  select = selection.select
+
+  def spoilt(history):
+    return select(history)._replace(chosen=selection.WARMUP, reason='a test')
+
+  monkeypatch.setattr(selection, 'select', spoilt)
+  runs.run_until(1, config, work)
+  job.run(config, work)
+  first = json.loads((work / 'metrics.jsonl').read_text().splitlines()[0])
+  assert first['stage'] == 'warmup'
+  assert {'map', 'pair_f', 'silhouette', 'neighbour_f'} <= first.keys()
+  kept = restore.restore_run(work)
+  assert kept.stage == 'warmup'
+  assert kept.labels.max() + 1 == first['num_clusters']
+  last = restore.restore_run(work, '1')
+  assert not np.array_equal(
+    kept.variables['params']['backbone']['stem_conv']['kernel'],
+    last.variables['params']['backbone']['stem_conv']['kernel'],
+  )
+  rows = (work / 'clusters.csv').read_text().splitlines()[1:]
+  clusters = sorted(int(row.split(',')[1]) for row in rows)
+  assert clusters == sorted(kept.labels)
+  page = (work / 'report.html').read_text()
+  assert 'Stage warmup is kept (a test)' in page
+  assert '>warm-up</text>' in page
+  with pytest.raises(ValueError, match=r'checkpoints of warmup, 1 alone'):
+    restore.restore_run(work, '7')
