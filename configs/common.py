@@ -172,7 +172,7 @@ def _small_images(config: Any) -> None:
 def _small_from_scratch(config: Any) -> None:
   """A small network without pre-trained weights, for real crops on a CPU.
 
-  docs/real_images.md has what it was chosen by.
+  docs/from_scratch.md has what it was chosen by.
   """
   _small_images(config)
   config.model.name = 'resnet8'
@@ -183,7 +183,7 @@ def _small_from_scratch(config: Any) -> None:
 
 
 def _demo(config: Any) -> None:
-  """Minutes on two cores; docs/demo.md says why so."""
+  """Minutes on two cores; docs/from_scratch.md says why so."""
   _small_images(config)
   config.data.crop_area = (0.9, 1.0)
   config.data.crop_aspect = (0.9, 1.1)

@@ -134,12 +134,22 @@ def describe_cut(config: Config, num_samples: int) -> str:
 
 
 def check_num_samples(config: Config, num_samples: int) -> None:
-  """Raises ValueError if there are too few samples for a batch or a merge."""
+  """Raises ValueError if there are too few samples for what is asked.
+
+  That is a batch, a merge, or two clusters by a share of the samples.
+  """
   num_stages(config, num_samples)
   if config.train.batch_size > num_samples:
     raise ValueError(
       f'train.batch_size: got {config.train.batch_size}, more than the '
-      f'{num_samples} training images'
+      f'{num_samples} training images; lower it'
+    )
+  share = min(config.cluster.share)
+  if config.cluster.cut == 'geometric' and round(share * num_samples) < 2:
+    raise ValueError(
+      f'cluster.share: got {tuple(config.cluster.share)}, which leaves fewer '
+      f'than 2 clusters of {num_samples} images; raise the smaller one to '
+      f'{2 / num_samples:.2g} or more'
     )
 
 

@@ -96,6 +96,17 @@ def test_bad_values_end_before_any_work(field, value, message, tmp_path):
   assert not (tmp_path / 'run').exists()
 
 
+def test_a_share_that_leaves_one_cluster_is_refused(tmp_path):
+  config = runs.small_config('folder', tmp_path)
+  config.cluster.cut = 'geometric'
+  config.cluster.share = (0.3, 0.04)
+  config_lib.check_num_samples(config, 50)
+  with pytest.raises(
+    ValueError, match=r'cluster\.share: .*fewer than 2 clusters of 30 .*0\.067'
+  ):
+    config_lib.check_num_samples(config, 30)
+
+
 def test_squares_of_jaccard_distances_are_refused(tmp_path):
   config = runs.small_config('folder', tmp_path)
   config.cluster.distance = 'jaccard'
