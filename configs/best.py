@@ -11,14 +11,19 @@ From random weights, on the demos and with `,small`, it is another loop: a
 warm-up without labels, then clusters anew in each of some stages, as
 docs/from_scratch.md tells.
 
-Expected: on the demo rank-1 / mAP 82.6 / 69.5, pair F 0.63, of five seeds.
-  Unmeasured in training on any benchmark. On the fixed features of
+Expected, rank-1 / mAP, docs/from_scratch.md:
+                   cameras used       without cameras
+  demo             DEMOC    DEMON    five seeds
+  market1501,small 46.7 / 23.6        WHOLEN    one seed
+  Unmeasured with a large network. On the fixed features of
   docs/criteria.md, pair F at the best of 20 cluster counts / at the last:
                    cameras centred    without cameras
   Market-1501      0.512 / 0.488      0.475 / 0.459
 
 Command:
   python -m dbc_jax.main --config=configs/best.py
+  python -m dbc_jax.main --config=configs/best.py:folder,small \
+    --config.data.root=DIR
   python -m dbc_jax.main --config=configs/best.py:market1501 \
     --config.data.root=DIR
 """

@@ -137,3 +137,21 @@ def test_another_data_set_has_cameras_of_its_own(by_camera, tmp_path):
       run.variables, getattr(data, split), arrays[f'{split}_camids']
     )
     assert np.abs(theirs - expected).max() > 1e-3
+
+
+def test_one_camera_alone_is_normalised_like_several(tmp_path):
+  names = [f'{i:02d}.png' for i in range(20)]
+  root = runs.write_images(tmp_path, names, runs.make_images(20, 5))
+  rows = ['path,camid', *(f'{name},4' for name in names)]
+  (root / 'list.csv').write_text('\n'.join(rows) + '\n')
+  config = _config(root, **{'train.num_stages': 1})
+  config.data.name, config.data.csv = 'folder', 'list.csv'
+  job.run(config, tmp_path / 'run')
+  run = restore.restore_run(tmp_path / 'run')
+  assert run.variables[KEY]['camids'].tolist() == [4]
+  # Fewer images than a batch of 16 each: they are shown several times.
+  rows[1:11] = [row[:-1] + '7' for row in rows[1:11]]
+  (root / 'list.csv').write_text('\n'.join(rows) + '\n')
+  job.run(config, tmp_path / 'two')
+  run = restore.restore_run(tmp_path / 'two')
+  assert run.variables[KEY]['camids'].tolist() == [4, 7]
