@@ -17,6 +17,8 @@ _SHARE = 0.8
 # Kaufman and Rousseeuw, Finding Groups in Data (1990): up to here a silhouette
 # shows no substantial structure.
 _NO_STRUCTURE = 0.25
+# Of the views of 512 images: less than this is chance.
+_FALL = 0.01
 
 
 class Selection(NamedTuple):
@@ -56,6 +58,10 @@ def select(history: Sequence[Record]) -> Selection:
   clusters agree best with nearest neighbours. As stages are added, the choice
   stays or moves to the newest.
 
+  A warm-up is a candidate, too. It takes the place of a chosen stage in whose
+  clusters two views of an image part more often than in its own: clusters did
+  not help then.
+
   Args:
     history: records of the stages in order, each with what `record.measure`
       returns and, if there are identities of queries, 'map'.
@@ -70,6 +76,11 @@ def select(history: Sequence[Record]) -> Selection:
   else:
     chosen = max(known, key=lambda record: record['neighbour_f'])
     reason = 'its clusters agree best with nearest neighbours'
+  warm = history[0]
+  if warm['stage'] == WARMUP and chosen is not warm:
+    fall = warm.get('view_agreement', 0.0) - chosen.get('view_agreement', 1.0)
+    if fall > _FALL:
+      chosen, reason = warm, 'later views of an image agree less on a cluster'
   scored = [record for record in history if 'map' in record]
   oracle = max(scored, key=lambda record: record['map'], default=None)
   return Selection(

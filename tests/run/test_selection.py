@@ -35,6 +35,23 @@ def test_without_structure_it_is_the_best_agreement_with_neighbours():
   assert selection.select(history).chosen == 2
 
 
+@pytest.mark.parametrize(
+  ('agreement', 'chosen'),
+  [(0.9, 2), (0.895, 2), (0.88, selection.WARMUP), (None, 2)],
+)
+def test_a_warmup_is_kept_where_views_part_more_often(agreement, chosen):
+  history = make_history([0.1, 0.4, 0.5])
+  warm = {'stage': selection.WARMUP, 'silhouette': 0.3, 'neighbour_f': 0.5}
+  for record in (warm, *history):
+    record['view_agreement'] = 0.9
+  if agreement is None:  # Of an earlier build.
+    del history[-1]['view_agreement']
+  else:
+    history[-1]['view_agreement'] = agreement
+  assert selection.select([warm, *history]).chosen == chosen
+  assert selection.select(history).chosen == 2
+
+
 def test_without_identities_there_is_no_oracle():
   stages = selection.select(make_history([0.1, 0.5]))
   assert stages[:3] == (1, 1, None)
@@ -49,11 +66,15 @@ def test_the_choice_moves_to_the_newest_stage_alone(highest):
     history = make_history(
       highest - rng.uniform(size=12), neighbours=rng.uniform(size=12).tolist()
     )
-    before = 0
+    history[0]['stage'] = selection.WARMUP  # its checkpoint is always kept
+    for record in history:
+      record['view_agreement'] = rng.uniform()
+    kept = {selection.WARMUP}
     for count in range(1, 13):
+      newest = history[count - 1]['stage']
       chosen = selection.select(history[:count]).chosen
-      assert chosen in (before, count - 1)
-      before = chosen
+      assert chosen in kept | {newest}
+      kept = {selection.WARMUP, newest, chosen}
 
 
 def test_of_a_single_cluster_it_is_the_last_stage():
