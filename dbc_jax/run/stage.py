@@ -155,6 +155,8 @@ class StageRunner:
     variables = self.parts.with_statistics(
       variables or self.parts.init_variables(), data.train, camids
     )
+    if not self._before and not is_warm:
+      return self.first_state(data.train, variables)
     features, embeddings = self.parts.embed(variables, data.train, camids)
     labels = np.arange(len(data.train), dtype=np.int32)
     if self._before:
