@@ -155,11 +155,11 @@ class StageRunner:
     variables = self.parts.with_statistics(
       variables or self.parts.init_variables(), data.train, camids
     )
-    if not self._before and not is_warm:
-      return self.first_state(data.train, variables)
-    features, embeddings = self.parts.embed(variables, data.train, camids)
-    labels = np.arange(len(data.train), dtype=np.int32)
-    if self._before:
+    if not self._before:
+      state = self.first_state(data.train, variables)
+    else:
+      features, embeddings = self.parts.embed(variables, data.train, camids)
+      labels = np.arange(len(data.train), dtype=np.int32)
       labels, _ = self._place(features, embeddings, labels, 0, data)
       log.info(
         'first clusters: %d, of %d of %d images',
@@ -167,9 +167,15 @@ class StageRunner:
         np.count_nonzero(labels >= 0),
         len(labels),
       )
-    state = RunState(variables, labels, embeddings, [])
-    if not is_warm:
-      return state
+      state = RunState(variables, labels, embeddings, [])
+    return self._recorded(state, data) if is_warm else state
+
+  def _recorded(self, state: RunState, data: LoadedDataset) -> RunState:
+    """With a record of the warm-up that it starts from."""
+    variables, labels = state.variables, state.labels
+    features, _ = self.parts.embed(
+      variables, data.train, data.truth.train_camids
+    )
     record = {'stage': selection.WARMUP, 'num_clusters': int(labels.max()) + 1}
     record |= self._evaluate(variables, labels, data)
     record |= self._measure(variables, features, labels, data.train)
