@@ -14,6 +14,7 @@ from dbc_jax.run import config as config_lib
 from dbc_jax.run import workdir as workdir_lib
 from dbc_jax.run.checkpoint import CheckpointStore
 from dbc_jax.run.config import Config
+from dbc_jax.training.camera_statistics import network_of
 
 # Fields of a config that are read here; of its `data` those that say which
 # images, and those that say how they reach the network, which are the run's.
@@ -196,10 +197,12 @@ def extract_arrays(
   """
   arrays, same = {}, data.digest == run.digest
   variables = run.variables
-  camids = data.truth.gallery_camids
-  if not same and data.gallery is not None and camids is not None:
+  if not same:
     # Cameras of another data set are other ones.
-    variables = run.parts.with_statistics(variables, data.gallery, camids)
+    variables = network_of(variables)
+    camids = data.truth.gallery_camids
+    if data.gallery is not None and camids is not None:
+      variables = run.parts.with_statistics(variables, data.gallery, camids)
   for name in splits:
     split = getattr(data, name)
     camids = getattr(data.truth, f'{name}_camids')

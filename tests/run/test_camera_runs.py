@@ -155,3 +155,20 @@ def test_one_camera_alone_is_normalised_like_several(tmp_path):
   job.run(config, tmp_path / 'two')
   run = restore.restore_run(tmp_path / 'two')
   assert run.variables[KEY]['camids'].tolist() == [4, 7]
+
+
+def test_another_data_set_without_a_gallery_takes_no_camera_of_the_run(
+  by_camera, tmp_path
+):
+  names = [f'{i:02d}.png' for i in range(20)]
+  root = runs.write_images(tmp_path, names, runs.make_images(20, 5, seed=3))
+  rows = ['path,camid', *(f'{name},{i % 3}' for i, name in enumerate(names))]
+  (root / 'list.csv').write_text('\n'.join(rows) + '\n')
+  run = restore.restore_run(by_camera)
+  changes = {'name': 'folder', 'root': str(root), 'csv': 'list.csv'}
+  config = restore.data_config(run, None, changes)
+  data = restore.load_data(config, None, identities=False, cameras=False)
+  assert set(data.truth.train_camids) & set(run.variables[KEY]['camids'])
+  arrays = restore.extract_arrays(run, data, ('train',))
+  expected, _ = run.parts.extract(run.variables, data.train)
+  np.testing.assert_array_equal(arrays['train_features'], expected)
