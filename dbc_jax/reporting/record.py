@@ -4,7 +4,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 Record = Mapping[str, Any]
-# Its number, or 'warmup', which comes before all.
+# What the record of a warm-up, which comes before all stages, has for a number.
+WARMUP = 'warmup'
+# A stage's number, or WARMUP.
 Stage = int | str
 
 

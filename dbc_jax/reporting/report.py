@@ -207,7 +207,7 @@ def _curves(history: Sequence[record.Record], kept_stage: record.Stage) -> str:
         matplotlib.ticker.MaxNLocator(integer=True, min_n_ticks=1)
       )
       axes.xaxis.set_major_formatter(
-        lambda x, _: 'warm-up' if x == _place('warmup') else f'{x:g}'
+        lambda x, _: 'warm-up' if x == _place(record.WARMUP) else f'{x:g}'
       )
       # Room on top for the legend, clear of the curves.
       bottom, top = axes.get_ylim()

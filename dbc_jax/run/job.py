@@ -154,14 +154,15 @@ class _Job:
       store.save(network, variables, {'digest': data.digest})
     else:
       log.info('resuming after the warm-up')
-    if done != clustered:
-      self._read_record(store, network)
-      variables = store.restore(network, self._parts.variable_shapes)
-      state = runner.start(data, variables, is_warm=True)
-      self._save(store, clustered, state, state.labels)
-      store.keep_only({clustered})
-      log.info(reporting.format_record(state.history[-1]))
-    return self._restore(store, clustered)
+    if done == clustered:
+      return self._restore(store, clustered)
+    self._read_record(store, network)
+    variables = store.restore(network, self._parts.variable_shapes)
+    state = runner.start(data, variables, is_warm=True)
+    self._save(store, clustered, state, state.labels)
+    store.keep_only({clustered})
+    log.info(reporting.format_record(state.history[-1]))
+    return state
 
   def _read_record(self, store: CheckpointStore, stage: int) -> dict[str, Any]:
     record = store.read_record(stage)

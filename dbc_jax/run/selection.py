@@ -3,14 +3,10 @@
 docs/stage_selection.md has what the rule was chosen by.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
-Record = Mapping[str, Any]
-# Its number, or WARMUP.
-Stage = int | str
-# What the record of a warm-up, which comes before all stages, has for a number.
-WARMUP = 'warmup'
+from dbc_jax.reporting.record import WARMUP, Record, Stage
 
 # Of the highest silhouette so far, below which clusters count as spoilt.
 _SHARE = 0.8

@@ -155,6 +155,7 @@ class StageRunner:
     variables = self.parts.with_statistics(
       variables or self.parts.init_variables(), data.train, camids
     )
+    features = None
     if not self._before:
       state = self.first_state(data.train, variables)
     else:
@@ -168,14 +169,11 @@ class StageRunner:
         len(labels),
       )
       state = RunState(variables, labels, embeddings, [])
-    return self._recorded(state, data) if is_warm else state
-
-  def _recorded(self, state: RunState, data: LoadedDataset) -> RunState:
-    """With a record of the warm-up that it starts from."""
-    variables, labels = state.variables, state.labels
-    features, _ = self.parts.embed(
-      variables, data.train, data.truth.train_camids
-    )
+    if not is_warm:
+      return state
+    if features is None:
+      features, _ = self.parts.embed(variables, data.train, camids)
+    labels = state.labels
     record = {'stage': selection.WARMUP, 'num_clusters': int(labels.max()) + 1}
     record |= self._evaluate(variables, labels, data)
     record |= self._measure(variables, features, labels, data.train)
