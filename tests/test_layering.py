@@ -25,6 +25,7 @@ LAYERS = (
   ('stage', 'restore'),
   ('build',),
   ('workdir', 'record'),
+  ('features_file',),
   ('config', 'merger', 'selection', 'checkpoint'),
 )
 

@@ -22,7 +22,9 @@ def runner():
 def test_stale_rows_are_the_means_of_the_clusters_before(runner):
   embeddings = np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32)
   before = np.array([0, 1, 2, 3, 1, 0])
-  state = RunState({}, np.array([0, 1, 0, 2, 1, 0], np.int32), embeddings, [])
+  state = RunState(
+    {}, np.array([0, 1, 0, 2, 1, 0], np.int32), embeddings, embeddings, []
+  )
   for labels in (state.labels, before):
     # The first time as the project does it, then by the labels before.
     rows = np.asarray(runner.objective_state(state).memory)

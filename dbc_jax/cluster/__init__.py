@@ -13,6 +13,7 @@ from dbc_jax.cluster.engines.choice import Engine, choose_engine
 from dbc_jax.cluster.hierarchy import to_scipy_linkage
 from dbc_jax.cluster.merge import MergeResult, merge_clusters
 from dbc_jax.cluster.scores import criterion_matrix
+from dbc_jax.cluster.silhouettes import simplified_silhouettes
 from dbc_jax.cluster.validity import validity_indices
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
   'merge_clusters',
   'min_linkage',
   'pairwise_distances',
+  'simplified_silhouettes',
   'sum_squared_deviations',
   'to_scipy_linkage',
   'validity_indices',

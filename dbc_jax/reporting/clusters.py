@@ -6,13 +6,14 @@ import html
 import io
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from dbc_jax.reporting import metrics
 
-_NUM_LARGEST, _NUM_MIDDLE, _NUM_IMAGES = 6, 6, 12
+_NUM_LARGEST, _NUM_DOUBTFUL, _NUM_MIDDLE, _NUM_IMAGES = 6, 6, 6, 12
 _MAX_WIDTH, _MAX_HEIGHT = 192, 96
 _UNKNOWN = -1  # pid of an image whose identity is not known
 
@@ -24,6 +25,7 @@ def write_clusters(
   *,
   pids: np.ndarray | None = None,
   camids: np.ndarray | None = None,
+  silhouettes: np.ndarray | None = None,
 ) -> None:
   """Writes which cluster each image is in, one cluster after another.
 
@@ -34,11 +36,19 @@ def write_clusters(
       come last.
     pids: [N] int, true identities, for a column `pid`; -1 where not known.
     camids: [N] int, cameras, for a column `camid`.
+    silhouettes: [N], how much nearer to its own cluster than to the next one,
+      for a column `silhouette`; NaN, an empty cell, where in none.
 
   Raises:
     ValueError: the arrays differ in length.
   """
-  given = {'path': names, 'cluster': labels, 'camid': camids, 'pid': pids}
+  given = {
+    'path': names,
+    'cluster': labels,
+    'silhouette': silhouettes,
+    'camid': camids,
+    'pid': pids,
+  }
   columns = {key: got for key, got in given.items() if got is not None}
   for key, column in columns.items():
     if len(column) != len(names):
@@ -54,11 +64,21 @@ def write_clusters(
   writer = csv.writer(text, lineterminator='\n')
   writer.writerow(columns)
   for i in order:
-    writer.writerow(
-      column[i] if key == 'path' else int(column[i])
-      for key, column in columns.items()
-    )
+    writer.writerow(_cell(key, column[i]) for key, column in columns.items())
   metrics.write_atomically(path, text.getvalue())
+
+
+def _cell(key: str, value: Any) -> Any:
+  if key == 'silhouette':
+    return '' if np.isnan(value) else f'{value:.3f}'
+  return value if key == 'path' else int(value)
+
+
+def by_cluster(silhouettes: np.ndarray, labels: np.ndarray) -> np.ndarray:
+  """The mean silhouette [K] of each cluster's images."""
+  placed = labels >= 0
+  sums = np.bincount(labels[placed], silhouettes[placed])
+  return sums / np.bincount(labels[placed])
 
 
 def choose_clusters(
@@ -88,6 +108,7 @@ def contact_sheets(
   labels: np.ndarray,
   read_image: Callable[[int], np.ndarray],
   pids: np.ndarray | None,
+  silhouettes: np.ndarray | None = None,
 ) -> Iterator[str]:
   """Images of the largest clusters and of a sample of the others, as HTML.
 
@@ -101,12 +122,23 @@ def contact_sheets(
       '<p>An image with a <span class="flag">coloured frame</span> is not of'
       ' the identity that is most frequent in its cluster.</p>'
     )
-  for heading, chosen in (('Largest', largest), ('A sample of others', middle)):
+  groups = {'Largest': largest, 'A sample of others': middle}
+  means = None
+  if silhouettes is not None:
+    means = by_cluster(silhouettes, labels)
+    sizes = np.bincount(labels[labels >= 0])
+    doubtful = [
+      int(k) for k in np.argsort(means, kind='stable') if sizes[k] > 1
+    ]
+    groups['Most doubtful'] = doubtful[:_NUM_DOUBTFUL]
+  for heading, chosen in groups.items():
     if chosen:
       yield f'<h3>{heading}</h3>'
     for cluster in chosen:
       members, shown = _members(names, labels == cluster)
       caption = f'Cluster {cluster}: {len(members)} images'
+      if means is not None:
+        caption += f', silhouette {means[cluster]:.2f}'
       if len(shown) < len(members):
         caption += f', {len(shown)} shown'
       others: set[int] = set()

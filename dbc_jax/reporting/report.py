@@ -64,6 +64,7 @@ def write_report(
   read_image: Callable[[int], np.ndarray],
   *,
   pids: np.ndarray | None = None,
+  silhouettes: np.ndarray | None = None,
 ) -> None:
   """Writes what the run found, as curves, pictures and tables.
 
@@ -79,6 +80,8 @@ def write_report(
     labels: [N] int, clusters in the kept stage; -1 for an image in none.
     read_image: from i to image i, [H, W, 3] uint8; called for those on show.
     pids: [N] int, true identities, -1 where not known; None without any.
+    silhouettes: [N], as of `cluster.simplified_silhouettes`; None: the report
+      does not say how sure clusters are.
 
   Raises:
     ValueError: no record of the kept stage, or lengths that differ.
@@ -107,8 +110,9 @@ def write_report(
     f'<p>Median {np.median(sizes):g}, largest {sizes.max()};'
     f' {int((sizes == 1).sum())} of {len(sizes)} hold a single image.</p>',
     _histogram(sizes),
+    *_sureness(labels, silhouettes),
     f'<h2>What is in the clusters of stage {kept_stage}</h2>',
-    *clusters.contact_sheets(names, labels, read_image, pids),
+    *clusters.contact_sheets(names, labels, read_image, pids, silhouettes),
     '<h2>All stages</h2>',
     _table(*record.stage_table(history, kept_stage)),
     '<h2>Settings</h2><details><summary>Show</summary><div class="wide">',
@@ -120,6 +124,33 @@ def write_report(
     '</table></div></details></body></html>\n',
   ]
   metrics.write_atomically(path, '\n'.join(page))
+
+
+def _sureness(
+  labels: np.ndarray, silhouettes: np.ndarray | None
+) -> Iterator[str]:
+  """How sure the clusters are: words, and how many are how sure."""
+  if silhouettes is None or labels.max() < 1:
+    return
+  known = silhouettes[labels >= 0]
+  nearer = np.count_nonzero(known < 0)
+  thirds = np.quantile(known, (1 / 3, 2 / 3))
+  yield (
+    '<h2>How sure the clusters are</h2><p>The silhouette of an image is near 1'
+    ' inside its cluster, near 0 between two, and below 0 where another is'
+    f' nearer: {nearer} of {len(known)} images. A third of the images is above'
+    f' {thirds[1]:.2f}; these are right most often. A third is below'
+    f' {thirds[0]:.2f}; look at these first. clusters.csv has it for each'
+    ' image.</p>'
+  )
+  means = clusters.by_cluster(silhouettes, labels)
+  with matplotlib.rc_context(_style('sureness')):
+    figure = matplotlib.figure.Figure((9, 2.6), layout='constrained')
+    axes = figure.add_subplot()
+    axes.hist(means, bins=40, color=_HUES[0])
+    axes.set_xlabel("mean silhouette of a cluster's images")
+    axes.set_ylabel('clusters')
+    yield _svg(figure, 'sureness')
 
 
 def _flatten(config: Mapping[str, Any], prefix: str = '') -> Iterator:

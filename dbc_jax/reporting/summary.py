@@ -9,6 +9,7 @@ _OUTPUTS = {
   'config.json': 'every setting of this run',
   'metrics.jsonl': 'one line per stage, the numbers above in full',
   'clusters.csv': 'the cluster of each training image in the kept stage',
+  'features.npz': 'their features by its network',
   'checkpoints/': 'network and labels, to resume, evaluate or embed',
   'tensorboard/': 'the same curves, for tensorboard --logdir',
   'report.html': 'curves and pictures of the clusters, for any browser',

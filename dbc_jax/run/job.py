@@ -14,7 +14,7 @@ import numpy as np
 from dbc_jax import reporting
 from dbc_jax.data import load_configured, pipeline
 from dbc_jax.devices import mesh, processes
-from dbc_jax.run import build, selection
+from dbc_jax.run import build, features_file, selection
 from dbc_jax.run import config as config_lib
 from dbc_jax.run import workdir as workdir_lib
 from dbc_jax.run.checkpoint import CheckpointStore
@@ -121,7 +121,8 @@ class _Job:
     done = self._store.latest_stage()
     if done is not None and done == self._runner.num_stages - 1:
       log.info('this run was finished before; its summary:')
-      self._write_result(self._read_record(self._store, done)['history'])
+      history = self._read_record(self._store, done)['history']
+      self._write_result(history)
       return
     if done is None:
       first, state = 0, self._first_state()
@@ -140,7 +141,7 @@ class _Job:
       self._outputs.write_stage(state.history)
       log.info(reporting.format_record(state.history[-1]))
     self._outputs.close()
-    self._write_result(state.history)
+    self._write_result(state.history, state.features)
 
   def _first_state(self) -> RunState:
     """From a random network, given weights, or a warm-up's, which is kept."""
@@ -182,12 +183,11 @@ class _Job:
         'own in the last digits'
       )
     variables = workdir_lib.variables_of(arrays)
-    _, embeddings = self._parts.embed(
-      variables, self._data.train, self._data.truth.train_camids
-    )
+    features, embeddings = self._embed(variables)
     return RunState(
       variables,
       arrays['next_labels'],
+      features,
       embeddings,
       record['history'],
       arrays.get('student'),
@@ -221,19 +221,34 @@ class _Job:
     )
     return store.restore(number, shapes)
 
+  def _embed(self, variables: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+    return self._parts.embed(
+      variables, self._data.train, self._data.truth.train_camids
+    )
+
   @property
   def _num_cameras(self) -> int:
     camids = self._data.truth.train_camids
     return 0 if camids is None else len(np.unique(camids))
 
-  def _write_result(self, history: list[dict[str, Any]]) -> None:
-    """With the chosen stage's clusters."""
+  def _write_result(
+    self, history: list[dict[str, Any]], last: np.ndarray | None = None
+  ) -> None:
+    """With the chosen stage's clusters; `last`: features of the last stage."""
     stages = selection.select(history)
     if isinstance(stages.chosen, int):
       arrays = self._read_arrays(self._store, stages.chosen)
     else:
       assert self._warmups is not None
       arrays = self._read_arrays(self._warmups, workdir_lib.CLUSTERED)
-    labels = arrays['labels']
-    self._outputs.write_result(history, stages, labels)
+    features = None
+    if stages.chosen == stages.last:
+      features = last
+    if features is None:
+      features = features_file.read_features(
+        self._workdir, stages.chosen, self._data.digest
+      )
+    if features is None:
+      features, _ = self._embed(workdir_lib.variables_of(arrays))
+    self._outputs.write_result(history, stages, arrays['labels'], features)
     processes.wait_for_all()

@@ -42,12 +42,14 @@ class RunState(NamedTuple):
     student: of the network that goes on learning, where that is another.
     labels: [N] int32, the clusters the coming stage trains on; -1 for a sample
       that is in none.
-    embeddings: [N, E] float32, eval-mode, of `variables`.
+    features: [N, D] float32, of `variables`.
+    embeddings: [N, E] float32, eval-mode, of them.
     history: one record a stage, as written to metrics.jsonl.
   """
 
   variables: dict[str, Any]
   labels: np.ndarray
+  features: np.ndarray
   embeddings: np.ndarray
   history: list[dict[str, Any]]
   student: dict[str, Any] | None = None
@@ -134,8 +136,8 @@ class StageRunner:
     """Every sample a cluster of its own; the network random unless given."""
     variables = variables or self.parts.init_variables()
     labels = np.arange(len(split), dtype=np.int32)
-    embeddings = self.parts.extract(variables, split)[1]
-    return RunState(variables, labels, embeddings, [])
+    features, embeddings = self.parts.extract(variables, split)
+    return RunState(variables, labels, features, embeddings, [])
 
   def start(
     self,
@@ -155,7 +157,6 @@ class StageRunner:
     variables = self.parts.with_statistics(
       variables or self.parts.init_variables(), data.train, camids
     )
-    features = None
     if not self._before:
       state = self.first_state(data.train, variables)
     else:
@@ -168,16 +169,18 @@ class StageRunner:
         np.count_nonzero(labels >= 0),
         len(labels),
       )
-      state = RunState(variables, labels, embeddings, [])
+      state = RunState(variables, labels, features, embeddings, [])
     if not is_warm:
       return state
-    if features is None:
+    # `first_state` knows no cameras.
+    features = state.features
+    if not self._before:
       features, _ = self.parts.embed(variables, data.train, camids)
     labels = state.labels
     record = {'stage': selection.WARMUP, 'num_clusters': int(labels.max()) + 1}
     record |= self._evaluate(variables, labels, data)
     record |= self._measure(variables, features, labels, data.train)
-    return state._replace(history=[record])
+    return state._replace(features=features, history=[record])
 
   def _evaluate(
     self, variables: dict[str, Any], labels: np.ndarray, data: LoadedDataset
@@ -294,7 +297,12 @@ class StageRunner:
     record |= scores | measures
     record |= {f'seconds_{part}': value for part, value in seconds.items()}
     return RunState(
-      variables, next_labels, embeddings, [*state.history, record], student
+      variables,
+      next_labels,
+      features,
+      embeddings,
+      [*state.history, record],
+      student,
     )
 
   def objective_state(

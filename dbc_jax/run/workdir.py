@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from dbc_jax import reporting
+from dbc_jax import cluster, reporting
 from dbc_jax.data.pipeline import LoadedDataset
 from dbc_jax.devices import processes
 from dbc_jax.run import config as config_lib
-from dbc_jax.run import selection
+from dbc_jax.run import features_file, selection
 from dbc_jax.run.checkpoint import CheckpointStore
 from dbc_jax.run.config import Config
 from dbc_jax.training import camera_statistics
@@ -176,17 +176,25 @@ class Outputs:
     history: list[dict[str, Any]],
     stages: selection.Selection,
     labels: np.ndarray,
+    features: np.ndarray,
   ) -> None:
-    """Writes clusters.csv and the report, and prints the summary.
+    """Writes features, clusters and the report, and prints the summary.
 
     Args:
       history: of all stages.
       stages: of which the chosen one is the result.
       labels: [N] int32, its clusters.
+      features: [N, D] of the training images, by its network.
     """
     if not self._writes:
       return
     names, truth = self._data.names['train'], self._data.truth
+    # As they are read again, so that a finished run prints the same.
+    features = np.asarray(features, np.float16)
+    silhouettes = cluster.simplified_silhouettes(features, labels)
+    features_file.write_features(
+      self._workdir, features, names, stages.chosen, self._data.digest
+    )
     reporting.write_metrics(self._workdir, history)
     reporting.write_clusters(
       self._workdir / 'clusters.csv',
@@ -194,6 +202,7 @@ class Outputs:
       labels,
       pids=truth.train_pids,
       camids=truth.train_camids,
+      silhouettes=silhouettes,
     )
     kept = history, stages.chosen, stages.reason, stages.headed()
     reporting.write_report(
@@ -204,6 +213,7 @@ class Outputs:
       labels,
       self._data.train.image,
       pids=truth.train_pids,
+      silhouettes=silhouettes,
     )
     summary = reporting.format_summary(*kept, self._workdir)
     print(summary)

@@ -46,6 +46,35 @@ def test_cameras_and_identities_stay_with_their_image(tmp_path):
   }
 
 
+def test_silhouettes_stand_beside_the_cluster_and_nowhere_where_in_none(
+  tmp_path,
+):
+  labels = np.array([1, 0, -1, 1])
+  values = np.array([0.25, -1.0, np.nan, 0.9996])
+  clusters.write_clusters(
+    tmp_path / 'c.csv', NAMES, labels, camids=labels, silhouettes=values
+  )
+  header, *rows = read(tmp_path / 'c.csv')
+  assert header == ['path', 'cluster', 'silhouette', 'camid']
+  assert [row[2] for row in rows] == ['-1.000', '0.250', '1.000', '']
+
+
+def test_the_most_doubtful_clusters_are_shown_by_rising_silhouette():
+  labels = np.repeat([0, 1, 2, -1], [3, 2, 1, 1])
+  values = np.array([0.5, 0.1, 0.3, -0.2, 0.0, 0.0, np.nan])
+  image = np.zeros((8, 4, 3), np.uint8)
+  page = ''.join(
+    clusters.contact_sheets(
+      list('abcdefg'), labels, lambda i: image, None, values
+    )
+  )
+  _, _, doubtful = page.partition('Most doubtful')
+  first = doubtful.index('Cluster 1: 2 images, silhouette -0.10<')
+  assert first < doubtful.index('Cluster 0: 3 images, silhouette 0.30<')
+  # One image is in no doubt between the others of its cluster.
+  assert 'Cluster 2' not in doubtful
+
+
 def test_each_column_is_optional(tmp_path):
   clusters.write_clusters(tmp_path / 'c.csv', NAMES, LABELS, pids=LABELS)
   assert read(tmp_path / 'c.csv')[0] == ['path', 'cluster', 'pid']

@@ -211,3 +211,18 @@ def test_wrong_arguments_are_named(tmp_path):
       IMAGES.__getitem__,
     )
   assert not list(tmp_path.iterdir())
+
+
+def test_it_says_how_sure_the_clusters_are(tmp_path):
+  values = np.linspace(-0.1, 0.9, 26)
+  page = Page(write(tmp_path, make_history(2), silhouettes=values))
+  assert 'How sure the clusters are' in page.text
+  # -0.1, -0.06 and -0.02.
+  assert 'another is nearer: 3 of 26 images' in page.text
+  assert 'above 0.57' in page.text
+  assert 'below 0.23' in page.text
+  assert 'silhouette 0.28' in page.text
+
+
+def test_without_silhouettes_it_says_nothing_of_it(tmp_path):
+  assert 'sure' not in Page(write(tmp_path, make_history(2))).text

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import runs
 
-from dbc_jax import reporting
+from dbc_jax import FeatureExtractor, reporting
+from dbc_jax.cluster import simplified_silhouettes
 from dbc_jax.run import build, checkpoint, job, record, selection
 from dbc_jax.run import stage as stage_lib
 from dbc_jax.training import optim
@@ -93,6 +94,51 @@ def test_all_outputs_lie_in_the_workdir(straight):
     assert (straight / name).exists(), name
   config = json.loads((straight / 'config.json').read_text())
   assert config['train']['batch_size'] == 8
+
+
+def _saved_features(workdir):
+  with np.load(workdir / 'features.npz', allow_pickle=False) as file:
+    return dict(file)
+
+
+def test_features_are_those_of_the_chosen_stage(straight, tmp_path):
+  saved = _saved_features(straight)
+  extractor = FeatureExtractor.from_workdir(straight)
+  root = extractor.run.parts.config.data.root
+  order = [int(i) for i in np.argsort(saved['paths'])]
+  found = extractor([f'{root}/{path}' for path in saved['paths'][order]])
+  assert found.shape == (30, saved['features'].shape[1])
+  np.testing.assert_allclose(saved['features'][order], found, atol=2e-3)
+  assert str(saved['stage']) == str(extractor.run.stage)
+  assert str(saved['digest']) == extractor.run.digest
+  # A row of clusters.csv tells of the same image.
+  clusters = _clusters(straight)
+  labels = np.array([clusters[path] for path in saved['paths']])
+  np.testing.assert_array_equal(labels, extractor.run.labels)
+  silhouettes = simplified_silhouettes(saved['features'], labels)
+  with (straight / 'clusters.csv').open(newline='') as file:
+    rows = {row['path']: row['silhouette'] for row in csv.DictReader(file)}
+  expected = {
+    str(path): f'{value:.3f}'
+    for path, value in zip(saved['paths'], silhouettes, strict=True)
+  }
+  assert rows == expected
+  report = (straight / 'report.html').read_text()
+  assert 'How sure the clusters are' in report
+  # Lost, cut off, or of another stage: embedded anew, to the same bytes.
+  workdir = tmp_path / 'copy'
+  shutil.copytree(straight, workdir)
+  config = extractor.run.parts.config
+  path = workdir / 'features.npz'
+  for spoil in (
+    path.unlink,
+    lambda: path.write_bytes(path.read_bytes()[:200]),
+    lambda: np.savez(path, **saved | {'stage': np.array('warmup')}),
+  ):
+    spoil()
+    job.run(config, workdir)
+    for key, value in _saved_features(workdir).items():
+      np.testing.assert_array_equal(value, saved[key], err_msg=key)
 
 
 @pytest.mark.parametrize('where', ['within stage 2', 'after saving stage 1'])
