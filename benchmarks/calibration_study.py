@@ -34,8 +34,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 from absl import app, flags, logging
 
-from configs import ecluster
 from dbc_jax.cluster import Criterion, merge_clusters
+from dbc_jax.configs import ecluster
 from dbc_jax.evaluation import PairCalibration, calibrate_pairs
 from dbc_jax.evaluation.truth import JUNK_PID
 from dbc_jax.run import job, restore

@@ -29,7 +29,7 @@ from absl import app, flags
 
 from benchmarks.market_files import written_market
 from benchmarks.measuring import Peak, medians
-from configs import ecluster
+from dbc_jax.configs import ecluster
 from dbc_jax.data import load_dataset, load_images, pipeline
 from dbc_jax.data.export.prepared import prepare
 from dbc_jax.data.frames import ResidentFrames, StreamedFrames

@@ -26,7 +26,7 @@ import jax
 import ml_collections
 from absl import app, flags, logging
 
-from configs import ecluster
+from dbc_jax.configs import ecluster
 from dbc_jax.data import load_configured
 from dbc_jax.devices import mesh
 from dbc_jax.run import build

@@ -95,7 +95,7 @@ def _run(
   name: str, order: str, seed: int, rows: list[str], out: pathlib.Path
 ) -> None:
   """Rows of one order and seed, whose stage 0 is the same."""
-  config = importlib.import_module(f'configs.{name}').get_config('demo')
+  config = importlib.import_module(f'dbc_jax.configs.{name}').get_config('demo')
   config.seed = seed
   config.train.later_decay = False  # as in the runs of docs/leak.md
   config_lib.check_config(config)

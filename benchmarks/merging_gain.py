@@ -168,7 +168,7 @@ def _is_criterion(row: str) -> bool:
 
 def _config(row: str, seed: int) -> ml_collections.ConfigDict:
   criterion, _, reg_weight = row.partition(':')
-  module = importlib.import_module(f'configs.{criterion}')
+  module = importlib.import_module(f'dbc_jax.configs.{criterion}')
   config = module.get_config(_DATA.value)
   if reg_weight:
     config.cluster.reg_weight = float(reg_weight)

@@ -19,7 +19,7 @@ import ml_collections
 from absl import app, flags, logging
 
 from benchmarks.synthetic_sets import synthetic_data
-from configs import pretrained
+from dbc_jax.configs import pretrained
 from dbc_jax.run import build
 from dbc_jax.run.stage import StageRunner
 

@@ -78,7 +78,7 @@ def _run(name: str, seed: int) -> dict[str, np.ndarray]:
 def _load(
   name: str, seed: int
 ) -> tuple[ml_collections.ConfigDict, LoadedDataset]:
-  module = importlib.import_module(f'configs.{_CONFIG.value}')
+  module = importlib.import_module(f'dbc_jax.configs.{_CONFIG.value}')
   if name in SYNTHETIC:
     config = module.get_config('demo')
     config.train.later_decay = _DECAY.value

@@ -38,8 +38,8 @@ from absl import app, flags
 from benchmarks.market_files import written_market
 from benchmarks.measuring import medians
 from benchmarks.stages import merging, product, random_features
-from configs import ecluster
 from dbc_jax.cluster import Criterion
+from dbc_jax.configs import ecluster
 from dbc_jax.data.frames import ResidentFrames
 from dbc_jax.data.split import Split
 from dbc_jax.devices import mesh

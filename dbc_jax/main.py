@@ -13,12 +13,13 @@ from dbc_jax.devices import mesh, processes
 from dbc_jax.devices.compilation_cache import use_compilation_cache
 from dbc_jax.devices.host_memory import keep_freed_memory
 from dbc_jax.run import config as config_lib
-from dbc_jax.run import job
+from dbc_jax.run import config_files, job
 
 _CONFIG = config_flags.DEFINE_config_file(
   'config',
   None,
-  'Config file, with the data set after a colon: configs/ecluster.py:demo.',
+  'Config file, or the name of one that comes with the package, with the data '
+  'set after a colon: configs/ecluster.py:demo, best:folder,small.',
   lock_config=True,
 )
 _WORKDIR = flags.DEFINE_string(
@@ -105,6 +106,33 @@ def main(argv: list[str]) -> None:
     )
 
 
-if __name__ == '__main__':
+def _with_config_found(argv: list[str]) -> list[str]:
+  """Arguments in which --config names a file that is there."""
+  found = list(argv)
+  for i, argument in enumerate(argv):
+    flag, equals, value = argument.partition('=')
+    if flag not in ('--config', '-config'):
+      continue
+    if equals:
+      value = config_files.find_config(value)
+      found[i] = f'{flag}={value}'
+    elif i + 1 < len(argv):
+      value = found[i + 1] = config_files.find_config(argv[i + 1])
+    # Later a data set that it does not know would end in a traceback.
+    config_files.load_config(value)
+  return found
+
+
+def run() -> None:
+  """Parses the command line and runs `main`."""
   flags.mark_flag_as_required('config')
+  try:
+    # Overrides of fields are looked for in here, too.
+    sys.argv = _with_config_found(sys.argv)
+  except ValueError as error:
+    sys.exit(f'Error: {error}')
   app.run(main)
+
+
+if __name__ == '__main__':
+  run()

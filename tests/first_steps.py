@@ -14,7 +14,7 @@ import ml_collections
 import numpy as np
 import small_networks
 
-from configs import common
+from dbc_jax.configs import common
 from dbc_jax.data.augment import augment
 from dbc_jax.data.frames import ResidentFrames, StreamedFrames
 from dbc_jax.data.split import Split

@@ -9,7 +9,7 @@ import pytest
 import small_networks
 from PIL import Image
 
-from configs import common
+from dbc_jax.configs import common
 from dbc_jax.devices import mesh
 from dbc_jax.run import job
 from dbc_jax.run import stage as stage_lib

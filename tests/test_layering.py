@@ -14,7 +14,7 @@ MAX_LINES = 400
 # and the rooms of the floors below its own; docs/design.md shows the house.
 FLOORS = (
   ('main', 'commands'),
-  ('run',),
+  ('run', 'configs'),
   ('training', 'evaluation'),
   ('cluster', 'data'),
   ('devices', 'models', 'memory', 'reporting', 'labels', 'plugins'),
@@ -25,7 +25,7 @@ LAYERS = (
   ('stage', 'restore'),
   ('build',),
   ('workdir', 'record'),
-  ('features_file',),
+  ('features_file', 'config_files'),
   ('config', 'merger', 'selection', 'checkpoint'),
 )
 

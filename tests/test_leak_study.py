@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from benchmarks import leak_study
-from configs import ecluster
 from dbc_jax.cluster import Criterion, merge_clusters
+from dbc_jax.configs import ecluster
 from dbc_jax.data import GroundTruth
 from dbc_jax.data.frames import ResidentFrames
 from dbc_jax.data.pipeline import LoadedDataset

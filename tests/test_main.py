@@ -74,6 +74,26 @@ def test_a_bad_value_is_one_clear_line(tmp_path):
 
 def test_unknown_data_set_after_the_colon(tmp_path):
   result = _command(f'--config={ROOT}/configs/buc.py:marx', cwd=tmp_path)
-  assert result.returncode != 0
-  assert "got 'marx' after the colon" in result.stderr
+  assert result.returncode == 1
+  assert result.stderr.startswith("Error: got 'marx' after the colon")
   assert 'market1501' in result.stderr
+  assert len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize('name', ['dbc', 'configs/dbc.py'])
+def test_a_config_is_found_by_its_name_from_any_folder(name, tmp_path):
+  result = _command(
+    '--config', f'{name}:market1501', '--config.data.root=no', cwd=tmp_path
+  )
+  assert result.returncode == 1
+  assert 'market1501' in result.stderr.splitlines()[-1]
+  assert 'config of that name' not in result.stderr
+
+
+def test_a_misspelt_config_gets_the_nearest_name(tmp_path):
+  result = _command('--config=beest:demo', cwd=tmp_path)
+  assert result.returncode == 1
+  assert result.stderr == (
+    'Error: --config: there is no file beest, and no config of that name; did '
+    'you mean best? There are best, buc, dbc, ecluster, estat, pretrained\n'
+  )

@@ -1,6 +1,5 @@
 """The network and the clusters of a run, out of its workdir."""
 
-import runpy
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,7 +8,7 @@ import numpy as np
 
 from dbc_jax.data import load_configured, pipeline
 from dbc_jax.devices.compilation_cache import use_compilation_cache
-from dbc_jax.run import build, selection
+from dbc_jax.run import build, config_files, selection
 from dbc_jax.run import config as config_lib
 from dbc_jax.run import workdir as workdir_lib
 from dbc_jax.run.checkpoint import CheckpointStore
@@ -130,7 +129,7 @@ def data_config(
   """
   config = run.parts.config.copy_and_resolve_references()
   if path is not None:
-    given = config_lib.with_added_fields(_load_config(path)).data
+    given = config_lib.with_added_fields(config_files.load_config(path)).data
     config.data.update({field: given[field] for field in _DATASET_FIELDS})
   config.data.update({k: v for k, v in changes.items() if v is not None})
   return config
@@ -236,17 +235,6 @@ def _read_config(workdir: Path) -> Config:
       'another version of dbc_jax: evaluate it with that one'
     )
   return config
-
-
-def _load_config(path: str) -> Config:
-  file, colon, dataset = path.partition(':')
-  names = runpy.run_path(file)
-  if 'get_config' not in names:
-    raise ValueError(
-      f'--config: {file} has no get_config; expected a file such as '
-      'configs/ecluster.py'
-    )
-  return names['get_config'](*[dataset] if colon else [])
 
 
 def _wanted(stage: str, history: list[dict[str, Any]]) -> selection.Stage:

@@ -8,7 +8,7 @@ import layouts
 import pytest
 import runs
 
-from configs import common
+from dbc_jax.configs import common
 from dbc_jax.data import (
   find_reader,
   load_configured,
@@ -116,7 +116,7 @@ def test_configs_know_the_same_data_sets():
 
 
 def test_configs_start_no_device_and_import_no_jax():
-  code = 'import sys, configs.common; assert "jax" not in sys.modules'
+  code = 'import sys, dbc_jax.configs.common; assert "jax" not in sys.modules'
   subprocess.run([sys.executable, '-c', code], check=True)
 
 

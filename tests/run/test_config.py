@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import runs
 
-from configs import common
+from dbc_jax.configs import common
 from dbc_jax.devices import mesh
 from dbc_jax.run import config as config_lib
 from dbc_jax.run import job
@@ -205,7 +205,7 @@ def test_every_config_field_is_read(tmp_path, monkeypatch):
 @pytest.mark.parametrize('name', CONFIGS)
 @pytest.mark.parametrize('dataset', ['', *common.DATASETS, 'folder,small'])
 def test_configs_pass_their_own_checks(name, dataset):
-  module = importlib.import_module(f'configs.{name}')
+  module = importlib.import_module(f'dbc_jax.configs.{name}')
   config = module.get_config(dataset)
   assert config.cluster.criterion == CONFIGS[name]
   assert not config.cluster.camera_centring  # Unless cameras are used.

@@ -19,7 +19,7 @@ With the head of the paper's text, add:
 
 import ml_collections
 
-from configs import common
+from dbc_jax.configs import common
 
 
 def get_config(dataset: str = 'demo') -> ml_collections.ConfigDict:

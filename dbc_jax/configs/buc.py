@@ -20,7 +20,7 @@ As in the authors' code, on whose squared distances 0.003 was tuned, add:
 
 import ml_collections
 
-from configs import common
+from dbc_jax.configs import common
 
 
 def get_config(dataset: str = 'demo') -> ml_collections.ConfigDict:

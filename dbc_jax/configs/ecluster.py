@@ -17,7 +17,7 @@ Command:
 
 import ml_collections
 
-from configs import common
+from dbc_jax.configs import common
 
 
 def get_config(dataset: str = 'demo') -> ml_collections.ConfigDict:

@@ -15,7 +15,7 @@ from typing import Any
 
 import ml_collections
 
-from configs import common
+from dbc_jax.configs import common
 
 
 def get_config(dataset: str = 'demo') -> ml_collections.ConfigDict:

@@ -32,7 +32,7 @@ from typing import Any
 
 import ml_collections
 
-from configs import common
+from dbc_jax.configs import common
 from dbc_jax.data import find_reader
 
 

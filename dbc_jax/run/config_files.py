@@ -1,0 +1,63 @@
+"""Config files: where they are, by path or by name, and what they hold."""
+
+import difflib
+import pathlib
+import runpy
+
+from dbc_jax.run.config import Config
+
+# That come with the package; `configs` of a checkout is a link to it.
+_FOLDER = pathlib.Path(__file__).parents[1] / 'configs'
+_NO_CONFIGS = ('__init__', 'common')
+
+
+def names() -> list[str]:
+  """Those that come with the package."""
+  stems = sorted(path.stem for path in _FOLDER.glob('*.py'))
+  return [stem for stem in stems if stem not in _NO_CONFIGS]
+
+
+def find_config(text: str) -> str:
+  """The path of a config file, with what stands behind a colon.
+
+  Args:
+    text: a path, or the name of one that comes with the package, from any
+      folder: 'best', 'best.py' or 'configs/best.py'. A data set may follow, as
+      in 'best:folder,small'.
+
+  Raises:
+    ValueError: there is none; names the nearest.
+  """
+  file, colon, dataset = text.partition(':')
+  path = pathlib.Path(file).expanduser()
+  if not path.is_file():
+    given = path
+    path = _FOLDER / f'{given.stem}.py'
+    is_name = str(given.parent) in ('.', 'configs')
+    if not is_name or given.suffix not in ('', '.py') or not path.is_file():
+      near = difflib.get_close_matches(given.stem, names(), 1)
+      hint = f'did you mean {near[0]}? There' if near else 'there'
+      raise ValueError(
+        f'--config: there is no file {file}, and no config of that name; {hint}'
+        f' are {", ".join(names())}'
+      )
+  return f'{path}{colon}{dataset}'
+
+
+def load_config(text: str) -> Config:
+  """What `get_config` of a config file returns.
+
+  Args:
+    text: as of `find_config`; what stands behind the colon is its argument.
+
+  Raises:
+    ValueError: no config file, or a data set that it does not know.
+  """
+  file, colon, dataset = find_config(text).partition(':')
+  module = runpy.run_path(file)
+  if 'get_config' not in module:
+    raise ValueError(
+      f'--config: {file} has no get_config; expected a file such as '
+      'configs/ecluster.py'
+    )
+  return module['get_config'](*[dataset] if colon else [])
