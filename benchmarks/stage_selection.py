@@ -1,8 +1,10 @@
 """Which stage each label-free rule would keep, and what it loses.
 
-  python -m benchmarks.stage_selection --features=F.npz --figures=docs
+  python -m dbc_jax.commands.reproduce --experiment=stages --workdir=papers \
+      --keep_stages
+  python -m benchmarks.stage_selection --cache=papers --figures=docs
 
-Takes the records of the runs that benchmarks.stage_runs has cached and, if
+Takes the runs that were made with --keep_stages and, if
 --features names a file of `features` [N, D], `pids` and `camids` [N], merges
 those features down without any training; each criterion is then a run of its
 own, scored by pair F. A loss is what the chosen stage has less than the best by
@@ -40,7 +42,7 @@ HIERARCHIES = (
 MERGE_SHARE = 0.05
 
 _CACHE = flags.DEFINE_string(
-  'cache', 'runs/stages', 'Of benchmarks.stage_runs.'
+  'cache', 'runs/papers', 'Folder of dbc_jax.commands.reproduce.'
 )
 _FEATURES = flags.DEFINE_string('features', '', 'F.npz, or none.')
 _OUT = flags.DEFINE_string(
@@ -57,18 +59,10 @@ def main(argv: list[str]) -> None:
   out = pathlib.Path(_OUT.value)
   out.parent.mkdir(parents=True, exist_ok=True)
   trained = {}
-  for path in sorted(pathlib.Path(_CACHE.value).glob('*.npz')):
-    with np.load(path) as run:
-      # What is measured now may be more than what was recorded then.
-      trained[path.stem] = [
-        record | record_lib.measure(*arrays)
-        for record, *arrays in zip(
-          json.loads(str(run['history'])),
-          run['features'],
-          run['labels'],
-          strict=True,
-        )
-      ]
+  for folder in sorted(pathlib.Path(_CACHE.value).glob('runs/*/*/stages')):
+    run = folder.parent
+    name = f'{run.parent.name}-{run.name.replace("-seed", "-")}'
+    trained[name] = _measured(run)
   merged = _read(out)
   for name, weight, jaccard, centred in HIERARCHIES if _FEATURES.value else ():
     title = f'{name} {weight}, {"Jaccard" if jaccard else "Euclidean"}'
@@ -82,6 +76,19 @@ def main(argv: list[str]) -> None:
   print(_table(merged, 'pair_f'))
   if _FIGURES.value:
     _draw(trained | merged, pathlib.Path(_FIGURES.value))
+
+
+def _measured(run: pathlib.Path) -> Stages:
+  """Records of a run whose stages are kept, measured as this build does."""
+  stages = []
+  for line in (run / 'metrics.jsonl').read_text().splitlines():
+    record = json.loads(line)
+    path = run / 'stages' / f'{record["stage"]}.npz'
+    if path.exists():
+      with np.load(path) as file:
+        features = file['features'].astype(np.float32)
+        stages.append(record | record_lib.measure(features, file['labels']))
+  return stages
 
 
 def _merged(

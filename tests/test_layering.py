@@ -14,6 +14,7 @@ MAX_LINES = 400
 # and the rooms of the floors below its own; docs/design.md shows the house.
 FLOORS = (
   ('main', 'commands'),
+  ('reproduce',),
   ('run', 'configs'),
   ('training', 'evaluation'),
   ('cluster', 'data'),

@@ -1,8 +1,12 @@
 """Config files: where they are, by path or by name, and what they hold."""
 
 import difflib
+import functools
+import operator
 import pathlib
 import runpy
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from dbc_jax.run.config import Config
 
@@ -61,3 +65,38 @@ def load_config(text: str) -> Config:
       'configs/ecluster.py'
     )
   return module['get_config'](*[dataset] if colon else [])
+
+
+def with_changes(config: Config, changes: Mapping[str, Any]) -> Config:
+  """A config with other values in some fields.
+
+  Args:
+    config: left alone.
+    changes: dotted names of fields, and their values.
+
+  Raises:
+    ValueError: no such field, or a value of another type.
+  """
+  changed = config.copy_and_resolve_references()
+  fields = [*_fields(changed.to_dict())]
+  for key, value in changes.items():
+    if key not in fields:
+      near = difflib.get_close_matches(key, fields, 1)
+      hint = f'did you mean {near[0]}?' if near else 'see configs/common.py'
+      raise ValueError(f'--config.{key}: there is no such field; {hint}')
+    old = functools.reduce(operator.getitem, key.split('.'), changed)
+    try:
+      changed.update_from_flattened_dict({key: value})
+    except (TypeError, ValueError) as error:
+      raise ValueError(
+        f'--config.{key}: got {value!r}, expected {type(old).__name__}'
+      ) from error
+  return changed
+
+
+def _fields(tree: Mapping[str, Any], prefix: str = '') -> Iterator[str]:
+  for key, value in tree.items():
+    if isinstance(value, Mapping):
+      yield from _fields(value, f'{prefix}{key}.')
+    else:
+      yield prefix + key

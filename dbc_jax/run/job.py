@@ -7,6 +7,7 @@ to evaluation and reports alone (cameras to the merging too, where
 
 import logging
 import pathlib
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -23,18 +24,24 @@ from dbc_jax.run.stage import RunState, StageRunner
 
 log = logging.getLogger('dbc_jax')
 
+OnStage = Callable[[int, np.ndarray, RunState], None]
+
 # Of the order in which compiled steps add up. A record without it is of 1:
 # before convolutions took other forms on a CPU.
 _ROUNDING = 2
 
 
-def run(config: Config, workdir: pathlib.Path) -> None:
+def run(
+  config: Config, workdir: pathlib.Path, on_stage: OnStage | None = None
+) -> None:
   """Runs or resumes the whole job of a config.
 
   Args:
     config: as in configs/.
     workdir: where everything is written. A run that was interrupted goes on
       after its last complete stage; a finished one prints its summary.
+    on_stage: called after each stage that is done now, once it is saved, with
+      its number, the clusters [N] that it trained on, and the state after it.
 
   Raises:
     ValueError: a config value, the data or the workdir is not as expected;
@@ -70,7 +77,7 @@ def run(config: Config, workdir: pathlib.Path) -> None:
     build.check_matches(data.truth, config.camera_rule)
   profile_dir = workdir / 'profile' if config.profile else None
   runner = StageRunner(parts, len(data.train), profile_dir)
-  job = _Job(runner, workdir, data, weights)
+  job = _Job(runner, workdir, data, weights, on_stage)
   devices = mesh.devices()
   log.info(
     '%s on %s: %d training images, %d stages, %s, %s on %d x %s, workdir %s',
@@ -98,7 +105,9 @@ class _Job:
     workdir: pathlib.Path,
     data: pipeline.LoadedDataset,
     weights: dict[str, Any] | None,
+    on_stage: OnStage | None,
   ):
+    self._on_stage = on_stage
     self._runner = runner
     self._parts = runner.parts
     self._workdir = workdir
@@ -140,6 +149,8 @@ class _Job:
       self._store.keep_only({x for x in kept if isinstance(x, int)})
       self._outputs.write_stage(state.history)
       log.info(reporting.format_record(state.history[-1]))
+      if self._on_stage:
+        self._on_stage(stage, trained_on, state)
     self._outputs.close()
     self._write_result(state.history, state.features)
 

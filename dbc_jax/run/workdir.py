@@ -105,19 +105,32 @@ def check_workdir(workdir: Path, config: Config) -> None:
       f'workdir: {workdir} holds checkpoints and no config.json; choose '
       'another --workdir, or delete this one to start over'
     )
+  found = differences(workdir, config)
+  if found:
+    raise ValueError(
+      f'workdir: {workdir} holds a run of another config ({found}); '
+      'choose another --workdir, or delete this one to start over'
+    )
+
+
+def differences(workdir: Path, config: Config) -> str:
+  """How a config differs from that of a run, but for the folder of the data.
+
+  Args:
+    workdir: of the run.
+    config: to compare.
+
+  Returns:
+    Each field with both values, or ''.
+  """
   saved, given = (
     _flat(json.loads(as_json(x))) for x in (read_config(workdir), config)
   )
-  differences = '; '.join(
+  return '; '.join(
     f'{key}: {saved.get(key)!r} there, {given.get(key)!r} given'
     for key in sorted((saved.keys() | given.keys()) - {'data.root'})
     if saved.get(key) != given.get(key)
   )
-  if differences:
-    raise ValueError(
-      f'workdir: {workdir} holds a run of another config ({differences}); '
-      'choose another --workdir, or delete this one to start over'
-    )
 
 
 def _flat(tree: dict[str, Any], prefix: str = '') -> dict[str, Any]:

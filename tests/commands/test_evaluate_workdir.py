@@ -266,7 +266,10 @@ def test_folders_that_are_no_run(text, message, tmp_path):
   ('options', 'message'),
   [
     (['--save=none/f.npz'], '--save: no folder none'),
-    (['--config=none.py:folder'], 'there is no file none.py, and no config of that'),
+    (
+      ['--config=none.py:folder'],
+      'there is no file none.py, and no config of that',
+    ),
     ([f'--config={CONFIG}:market'], "got 'market' after the colon"),
     ([f'--config={CONFIG}:market1501'], 'needs the folder of its files'),
     ([f'--config={runs.__file__}'], 'runs.py has no get_config'),

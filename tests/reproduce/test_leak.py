@@ -1,22 +1,22 @@
-"""The stale rows of benchmarks.leak_study, and why an order makes them leak."""
+"""The stale rows of the leak's controls, and why an order makes them leak."""
 
 import numpy as np
 import pytest
 
-from benchmarks import leak_study
 from dbc_jax.cluster import Criterion, merge_clusters
 from dbc_jax.configs import ecluster
 from dbc_jax.data import GroundTruth
 from dbc_jax.data.frames import ResidentFrames
 from dbc_jax.data.pipeline import LoadedDataset
 from dbc_jax.data.split import Split
+from dbc_jax.reproduce import controls, leak
 from dbc_jax.run import build
 from dbc_jax.run.stage import RunState
 
 
 @pytest.fixture
 def runner():
-  return leak_study.StaleRunner(build.Parts(ecluster.get_config('demo')), 100)
+  return controls.StaleRunner(build.Parts(ecluster.get_config('demo')), 100)
 
 
 def test_stale_rows_are_the_means_of_the_clusters_before(runner):
@@ -43,7 +43,7 @@ def test_merging_numbers_clusters_by_their_first_samples():
   for _ in range(5):
     result = merge_clusters(features, labels, 6, Criterion('ecluster', 0.9))
     labels = result.labels
-    np.testing.assert_array_equal(labels, leak_study.numbered_by_first(labels))
+    np.testing.assert_array_equal(labels, leak.numbered_by_first(labels))
 
 
 def test_sorting_takes_pixels_and_truth_along():
@@ -63,7 +63,7 @@ def test_sorting_takes_pixels_and_truth_along():
     decision='',
     left_out=[],
   )
-  got = leak_study.sorted_by_identity(data)
+  got = controls.sorted_by_identity(data)
   keys = list(zip(got.truth.train_pids, got.truth.train_camids, strict=True))
   assert keys == sorted(keys)
   for i, name in enumerate(got.names['train']):
@@ -74,8 +74,8 @@ def test_sorting_takes_pixels_and_truth_along():
 def test_leak_is_what_counting_one_by_one_finds():
   rng = np.random.default_rng(3)
   pids = rng.integers(0, 4, 60)
-  before = leak_study.numbered_by_first(rng.integers(0, 20, 60))
-  labels = leak_study.numbered_by_first(before // 2)
+  before = leak.numbered_by_first(rng.integers(0, 20, 60))
+  labels = leak.numbered_by_first(before // 2)
 
   def person(clusters, k):
     return np.bincount(pids[clusters == k]).argmax()
@@ -90,7 +90,7 @@ def test_leak_is_what_counting_one_by_one_finds():
     if own[k] == own[j]
   ]
   part = [(labels[before == k] == k).all() for k in range(count)]
-  assert leak_study.leak(before, labels, pids) == pytest.approx(
+  assert leak.leak(before, labels, pids) == pytest.approx(
     {
       'part': np.mean(part),
       'own': np.mean(np.equal(rows, own)),
@@ -108,8 +108,8 @@ def test_rows_of_one_identity_stay_together_only_if_sorted():
   mixed = np.random.default_rng(4).permutation(320)
 
   def pairs(order):
-    labels = leak_study.numbered_by_first(merged[order])
-    return leak_study.leak(before, labels, pids[order])['pairs']
+    labels = leak.numbered_by_first(merged[order])
+    return leak.leak(before, labels, pids[order])['pairs']
 
   assert pairs(before) > 0.5
   assert pairs(mixed) < 0.1

@@ -1,0 +1,124 @@
+"""The runs of an experiment: where each is, what it is, and what came of it."""
+
+import json
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from dbc_jax.data import GroundTruth
+from dbc_jax.reporting.record import Record
+from dbc_jax.reporting.summary import aligned
+from dbc_jax.reproduce.experiments import Row
+from dbc_jax.run import build, config_files
+from dbc_jax.run import config as config_lib
+from dbc_jax.run import workdir as workdir_lib
+from dbc_jax.run.config import Config
+
+# Written when all of a run is done, beside what a run writes.
+DONE = 'done.json'
+
+
+class Job(NamedTuple):
+  """One run.
+
+  Attributes:
+    row: whose.
+    dataset: as after the colon of --config.
+    seed: of the run.
+    workdir: its own.
+    changes: of the config's fields, the row's and the user's, and the seed.
+    config: with them.
+  """
+
+  row: Row
+  dataset: str
+  seed: int
+  workdir: pathlib.Path
+  changes: dict[str, Any]
+  config: Config
+
+  def is_done(self) -> bool:
+    """Whether nothing of it is left to do."""
+    return (self.workdir / DONE).exists()
+
+  def history(self) -> list[Record]:
+    """Its records as far as it has got."""
+    path = self.workdir / 'metrics.jsonl'
+    if not path.exists():
+      return []
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+  def done(self) -> dict[str, Any]:
+    """What it ran on, and when; of one that is done."""
+    return json.loads((self.workdir / DONE).read_text())
+
+
+def make_job(
+  row: Row,
+  dataset: str,
+  seed: int,
+  folder: pathlib.Path,
+  changes: Mapping[str, Any],
+  truth: GroundTruth,
+) -> Job:
+  """One run of a row.
+
+  Args:
+    row: of an experiment.
+    dataset: as after the colon of --config.
+    seed: of the run.
+    folder: of all runs.
+    changes: of fields in all runs; those of the row come before them.
+    truth: of the data set; only whether it has cameras matters.
+
+  Raises:
+    ValueError: a field or a value that there is not, or a data set.
+  """
+  config = config_files.load_config(f'{row.config}:{dataset}')
+  own = {**changes, **row.changes, 'seed': seed}
+  config = config_lib.with_added_fields(config_files.with_changes(config, own))
+  config_lib.check_config(config)
+  name = f'{row.name}-seed{seed}'
+  workdir = folder / dataset.replace(',', '-') / name
+  config = build.with_network(config, workdir)
+  config = build.with_cameras(config, truth)
+  return Job(row, dataset, seed, workdir, own, config)
+
+
+def check_same(jobs: Sequence[Job]) -> None:
+  """Raises ValueError if a folder holds a run of another config."""
+  for job in jobs:
+    if not (job.workdir / workdir_lib.CONFIG).exists():
+      continue
+    differences = workdir_lib.differences(job.workdir, job.config)
+    if differences:
+      raise ValueError(
+        f'--workdir: {job.workdir} holds a run of another config '
+        f'({differences}); choose another --workdir, give the same '
+        '--config flags, or delete that folder'
+      )
+
+
+def listing(jobs: Sequence[Job], estimates: Sequence[float | None]) -> str:
+  """Lines that name each run, how it stands and what it may take."""
+  lines = [('run', 'stands', 'estimate')]
+  for job, seconds in zip(jobs, estimates, strict=True):
+    stages = len(job.history())
+    stands = 'done' if job.is_done() else f'{stages} stages' if stages else ''
+    text = '' if job.is_done() else duration(seconds)
+    lines.append(
+      (f'{job.workdir.parent.name}/{job.workdir.name}', stands, text)
+    )
+  return '\n'.join(aligned(lines, num_left=2))
+
+
+def duration(seconds: float | None) -> str:
+  """'2 h 5 min', '3 min', '40 s', or 'unknown'."""
+  if seconds is None:
+    return 'unknown'
+  if seconds < 90:
+    return f'{seconds:.0f} s'
+  minutes = round(seconds / 60)
+  if minutes < 90:
+    return f'{minutes} min'
+  return f'{minutes // 60} h {minutes % 60} min'
