@@ -70,7 +70,7 @@ def _from_scratch(config: Any) -> None:
   config.train.images_per_cluster = 4
   config.train.learning_rate = 0.05
   config.train.stage0_epochs = 0
-  config.train.num_stages = 8
+  config.train.num_stages = 16
   config.train.stage_epochs = 3
   config.train.later_learning_rate = 0.06
   config.train.later_decay = False

@@ -32,7 +32,8 @@ class FeatureExtractor:
     """The network of a stage of a run, which need not be finished.
 
     Args:
-      workdir: of the run; nothing is written there.
+      workdir: of the run; nothing is written there. 'demo' is the one that
+        comes with the package.
       stage: 'chosen', 'last', 'oracle' (see `selection`), 'warmup', or a
         number.
 
@@ -40,6 +41,15 @@ class FeatureExtractor:
       ValueError: as `restore_run`.
     """
     return cls(restore_run(Path(workdir).expanduser(), stage))
+
+  @classmethod
+  def demo(cls) -> 'FeatureExtractor':
+    """The network that comes with the package, for a first try.
+
+    It was trained on 1,000 crops of synthetic pedestrians, 64 x 32, without
+    identities; its card is `README.md` in `dbc_jax/demo/`.
+    """
+    return cls.from_workdir('demo')
 
   def __call__(
     self, items: Sequence[Any], cameras: Sequence[int] | None = None

@@ -55,7 +55,8 @@ def restore_run(workdir: Path, stage: str = 'chosen') -> RestoredRun:
   """Reads a stage of a run, which need not be finished.
 
   Args:
-    workdir: of the run; nothing is written there.
+    workdir: of the run; nothing is written there. 'demo' is the run on the
+      demo that comes with the package, where no such folder is.
     stage: 'chosen', 'last', 'oracle' (see `selection`), 'warmup', or a number.
 
   Raises:
@@ -63,6 +64,7 @@ def restore_run(workdir: Path, stage: str = 'chosen') -> RestoredRun:
       names those that there are.
   """
   use_compilation_cache()
+  workdir = workdir_lib.find_workdir(workdir)
   parts = build.Parts(_read_config(workdir))
   saved = _saved(workdir)
   if not saved:

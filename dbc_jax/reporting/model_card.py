@@ -1,0 +1,104 @@
+"""The card of a trained network: what it is, of what, how good, what for."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from dbc_jax.reporting import record
+
+_LICENCE = 'apache-2.0'
+_INIT = {
+  'random': 'random weights',
+  'self_supervised': 'random weights and a label-free warm-up on the same ones',
+}
+_INTRODUCTION = """\
+An embedding for re-identification: crops of one person lie close together. It
+was trained without identities, on clusters of its own."""
+_LIMITS = """\
+It knows pictures like those it was trained on. It has not been tested on other
+cameras, seasons or people, nor for fairness between groups of people. Two
+images that lie close together are a hint for a person to check, not a proof of
+identity: do not decide on people by it. Whoever records people needs the right
+to do so."""
+
+
+def format_card(
+  title: str,
+  config: Mapping[str, Any],
+  history: Sequence[record.Record],
+  kept_stage: record.Stage,
+  *,
+  num_images: int,
+  about_data: str,
+  how: str,
+) -> str:
+  """Markdown, with the head that Hugging Face reads.
+
+  Args:
+    title: of the card.
+    config: settings of the run, nested.
+    history: one record a stage.
+    kept_stage: the stage whose network it is.
+    num_images: N, training images.
+    about_data: what they are, in a sentence.
+    how: commands or code that use the network.
+
+  Raises:
+    ValueError: no record of the kept stage.
+  """
+  kept = record.kept_record(history, kept_stage)
+  model, data, train = config['model'], config['data'], config['train']
+  height, width = data['image_size']
+  init = _INIT.get(train['init'], f'the weights in {train["init"]}')
+  cameras = 'used' if data.get('use_cameras') == 'True' else 'not used'
+  lines = [
+    '---',
+    f'license: {_LICENCE}',
+    'library_name: dbc_jax',
+    'pipeline_tag: image-feature-extraction',
+    'tags: [re-identification, unsupervised, clustering]',
+    '---',
+    f'# {title}',
+    '',
+    _INTRODUCTION,
+    '',
+    '## What it is',
+    '',
+    f'- Network: `{model["name"]}`, {height} x {width} RGB in.',
+    f'- Images: {num_images:,} of `{data["name"]}`. {about_data}',
+    f'- Began with {init}; seed {config["seed"]}.',
+    f'- Clusters: `{config["cluster"]["criterion"]}`, cut '
+    f'`{config["cluster"]["cut"]}`; cameras {cameras}.',
+    f'- Stage {kept_stage} of {len(history)}, chosen without labels, with '
+    f'{int(kept["num_clusters"])} clusters.',
+    '',
+    '## How good it is',
+    '',
+    *_figures(kept),
+    '',
+    '## How to use it',
+    '',
+    *how.splitlines(),
+    '',
+    '## What it is not for',
+    '',
+    _LIMITS,
+  ]
+  return '\n'.join(lines) + '\n'
+
+
+def _figures(kept: record.Record) -> list[str]:
+  keys = ('rank1', 'rank5', 'map', 'pair_f', 'silhouette')
+  rows = [
+    f'| {record.FIELDS[key].heading} | {record.format_value(key, kept[key])} |'
+    for key in keys
+    if key in kept
+  ]
+  if 'map' not in kept:
+    return ['Not scored: there were no identities of queries and gallery.']
+  return [
+    'On the test identities of the same data set, of which training saw none:',
+    '',
+    '| | |',
+    '|---|---|',
+    *rows,
+  ]
