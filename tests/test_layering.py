@@ -13,8 +13,9 @@ MAX_LINES = 400
 # A room is a module or package directly under dbc_jax. It may import itself
 # and the rooms of the floors below its own; docs/design.md shows the house.
 FLOORS = (
+  ('__main__',),
   ('main', 'commands'),
-  ('reproduce',),
+  ('reproduce', 'verbs'),
   ('run', 'configs'),
   ('training', 'evaluation'),
   ('cluster', 'data'),

@@ -1,7 +1,47 @@
-"""Values of command lines: what a text stands for, or why for none."""
+"""Command lines: what commands share, and values that a text stands for."""
 
 import argparse
+import sys
 from pathlib import Path
+
+from dbc_jax.reporting import write_atomically
+
+
+def parser(
+  name: str, about: str | None, epilog: str
+) -> argparse.ArgumentParser:
+  """A parser whose usage names the command as it was called."""
+  by_dbc = Path(sys.argv[0]).stem in ('dbc', '__main__')
+  return argparse.ArgumentParser(
+    prog=f'dbc {name}' if by_dbc else f'python -m dbc_jax.commands.{name}',
+    description=(about or '').partition(': ')[2].capitalize(),
+    epilog=epilog,
+    formatter_class=argparse.RawDescriptionHelpFormatter,
+    allow_abbrev=False,
+  )
+
+
+def add_network(to: argparse.ArgumentParser) -> None:
+  """--workdir, --stage and --root: which network, and of which images."""
+  to.add_argument(
+    '--workdir',
+    type=folder,
+    required=True,
+    help='of a run; demo is the one that comes with the package',
+  )
+  to.add_argument(
+    '--stage',
+    default='chosen',
+    help='chosen (without labels; the default), last, oracle (best by test '
+    'identities), warmup or a number',
+  )
+  to.add_argument('--root', help="where the run's images are, if they moved")
+
+
+def write(path: Path, text: str) -> None:
+  """Writes a file as a whole and says so."""
+  write_atomically(path, text)
+  print(f'{path}: written')
 
 
 def boolean(text: str) -> bool:

@@ -157,14 +157,14 @@ def contact_sheets(
           caption += '; one identity'
       yield _sheet(
         caption,
-        [_image(read_image(i), names[i], i in others) for i in shown],
+        [picture_tag(read_image(i), names[i], i in others) for i in shown],
       )
   members, shown = _members(names, labels < 0)
   if members:
     yield '<h3>Not placed</h3>'
     yield _sheet(
       f'{len(members)} images are in no cluster, {len(shown)} shown',
-      [_image(read_image(i), names[i], False) for i in shown],
+      [picture_tag(read_image(i), names[i], False) for i in shown],
     )
 
 
@@ -184,7 +184,7 @@ def _sheet(caption: str, images: Sequence[str]) -> str:
   )
 
 
-def _image(pixels: np.ndarray, name: str, other: bool) -> str:
+def picture_tag(pixels: np.ndarray, name: str, other: bool = False) -> str:
   """One image as an <img> that carries its own bytes."""
   image = Image.fromarray(np.asarray(pixels))
   image.thumbnail((_MAX_WIDTH, _MAX_HEIGHT))

@@ -12,7 +12,7 @@ from dbc_jax.run import selection
 NAME = 'features.npz'
 
 
-def write_features(
+def write(
   workdir: Path,
   features: np.ndarray,
   paths: Sequence[str],
@@ -40,10 +40,10 @@ def write_features(
   os.replace(partial, workdir / NAME)
 
 
-def read_features(
+def read(
   workdir: Path, stage: selection.Stage, digest: str | None
-) -> np.ndarray | None:
-  """The features [N, D] float16 in a workdir; None if there are none.
+) -> tuple[np.ndarray, list[str]] | None:
+  """The features [N, D] float16 in a workdir and their paths, if there are any.
 
   Args:
     workdir: of the run.
@@ -55,7 +55,7 @@ def read_features(
     with (workdir / NAME).open('rb') as file:
       saved = np.load(file, allow_pickle=False)
       if str(saved['stage']) == str(stage) and str(saved['digest']) == digest:
-        return saved['features']
+        return saved['features'], saved['paths'].tolist()
   except (
     FileNotFoundError,
     KeyError,

@@ -256,9 +256,9 @@ class _Job:
     if stages.chosen == stages.last:
       features = last
     if features is None:
-      features = features_file.read_features(
-        self._workdir, stages.chosen, self._data.digest
-      )
+      digest = self._data.digest
+      saved = features_file.read(self._workdir, stages.chosen, digest)
+      features = None if saved is None else saved[0]
     if features is None:
       features, _ = self._embed(workdir_lib.variables_of(arrays))
     self._outputs.write_result(history, stages, arrays['labels'], features)

@@ -98,6 +98,19 @@ def restore_run(workdir: Path, stage: str = 'chosen') -> RestoredRun:
   )
 
 
+def read_history(workdir: Path) -> list[dict[str, Any]]:
+  """The records of a run, as far as it has got.
+
+  Raises:
+    ValueError: it has no complete stage yet.
+  """
+  saved = _saved(workdir)
+  if not saved:
+    raise ValueError(f'workdir: {workdir} has no checkpoint')
+  store, latest = [*saved.values()][-1]
+  return store.read_record(latest)['history']
+
+
 def _saved(workdir: Path) -> dict[selection.Stage, tuple[CheckpointStore, int]]:
   """The checkpoints of a run, in order: each one's store and number there."""
   saved: dict[selection.Stage, tuple[CheckpointStore, int]] = {}

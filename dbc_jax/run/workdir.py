@@ -213,7 +213,7 @@ class Outputs:
     # As they are read again, so that a finished run prints the same.
     features = np.asarray(features, np.float16)
     silhouettes = cluster.simplified_silhouettes(features, labels)
-    features_file.write_features(
+    features_file.write(
       self._workdir, features, names, stages.chosen, self._data.digest
     )
     reporting.write_metrics(self._workdir, history)

@@ -1,0 +1,71 @@
+"""Command line: features of images by the network of a run."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from dbc_jax.commands import arguments
+
+_EXAMPLE = """example:
+  dbc embed --workdir=runs/best-demo --images=crops --out=features.npz
+
+The file has `features` [N, D] float32, rows of unit length, and `paths` [N].
+"""
+
+
+def main(argv: list[str] | None = None) -> None:
+  """Embeds images and writes their features."""
+  args = _parse(argv)
+  try:
+    _embed(args)
+  except (ValueError, OSError) as error:
+    sys.exit(f'Error: {error}')
+  except KeyboardInterrupt:
+    sys.exit('\nInterrupted. Nothing was written.')
+
+
+def _parse(argv: list[str] | None) -> argparse.Namespace:
+  parser = arguments.parser('embed', __doc__, _EXAMPLE)
+  arguments.add_network(parser)
+  parser.add_argument(
+    '--images',
+    type=Path,
+    required=True,
+    help='a folder, an image, or a .csv with a column path, perhaps camid and '
+    'tracklet',
+  )
+  parser.add_argument(
+    '--tracklets',
+    action='store_true',
+    help='each sub-folder of the folder is one tracklet',
+  )
+  parser.add_argument(
+    '--out', type=Path, required=True, help='F.npz or F.parquet'
+  )
+  parser.add_argument(
+    '--full',
+    action='store_true',
+    help='a .parquet also has pictures, x and y of a t-SNE, and neighbours, '
+    'for embedding-atlas and spotlight',
+  )
+  parser.add_argument('--overwrite', action='store_true')
+  return parser.parse_args(argv)
+
+
+def _embed(args: argparse.Namespace) -> None:
+  # Here, so that --help does not wait for the network.
+  from dbc_jax import verbs
+  from dbc_jax.run.extractor import FeatureExtractor
+  from dbc_jax.verbs.files import check_out
+
+  check_out(args.out, overwrite=args.overwrite)
+  sources = verbs.find_sources(args.images, tracklets=args.tracklets)
+  extractor = FeatureExtractor.from_workdir(args.workdir, args.stage)
+  embedded = verbs.embed(extractor, sources)
+  verbs.write_features(args.out, embedded, full=args.full)
+  count, width = embedded.features.shape
+  print(f'{args.out}: {count:,} features of {width} numbers')
+
+
+if __name__ == '__main__':
+  main()

@@ -1,0 +1,78 @@
+"""Command line: writes the report of a run anew; lays its images out."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from dbc_jax.commands import arguments
+
+_EXAMPLE = """examples:
+  dbc report --workdir=runs/best-folder
+  dbc report --workdir=runs/best-folder --sort_into=by_cluster
+
+The second makes a folder for each cluster, with links to its images.
+"""
+
+
+def main(argv: list[str] | None = None) -> None:
+  """Writes report.html, clusters.csv and features.npz of the chosen stage."""
+  args = _parse(argv)
+  try:
+    _report(args)
+  except (ValueError, OSError) as error:
+    sys.exit(f'Error: {error}')
+  except KeyboardInterrupt:
+    sys.exit('\nInterrupted. The same command begins anew.')
+
+
+def _parse(argv: list[str] | None) -> argparse.Namespace:
+  parser = arguments.parser('report', __doc__, _EXAMPLE)
+  parser.add_argument(
+    '--workdir', type=arguments.folder, required=True, help='of a run'
+  )
+  parser.add_argument(
+    '--root', help="where the run's images are, if they moved"
+  )
+  parser.add_argument(
+    '--sort_into',
+    type=arguments.folder,
+    metavar='DIR',
+    help='a new folder, with one folder a cluster',
+  )
+  parser.add_argument(
+    '--copy', action='store_true', help='with --sort_into: copies, not links'
+  )
+  args = parser.parse_args(argv)
+  if args.copy and not args.sort_into:
+    parser.error('--copy is read with --sort_into only')
+  return args
+
+
+def _report(args: argparse.Namespace) -> None:
+  from dbc_jax.run import restore
+  from dbc_jax.verbs.layout import check_layout, lay_out
+  from dbc_jax.verbs.reports import rewrite_report
+
+  if args.sort_into:
+    check_layout(args.sort_into)
+  run = restore.restore_run(args.workdir)
+  config = restore.data_config(run, None, {'root': args.root})
+  data = restore.load_data(config, run.digest, identities=False, cameras=False)
+  rewrite_report(args.workdir, run, data)
+  if args.sort_into:
+    if not config.data.root:
+      raise ValueError(
+        f'--sort_into: the images of {config.data.name} are no files'
+      )
+    count = lay_out(
+      args.sort_into,
+      Path(config.data.root),
+      data.names['train'],
+      run.labels,
+      copy=args.copy,
+    )
+    print(f'{args.sort_into}: {count} folders')
+
+
+if __name__ == '__main__':
+  main()

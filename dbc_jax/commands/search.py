@@ -1,0 +1,161 @@
+"""Command line: finds the images of a gallery that are nearest to a query."""
+
+import argparse
+import csv
+import io
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from dbc_jax.commands import arguments
+
+_EXAMPLE = """examples:
+  dbc search --workdir=runs/best-folder --query=her.jpg
+  dbc search --workdir=runs/best-folder --query=her.jpg --gallery=new_crops \\
+    --html=found.html
+
+Without --gallery it searches the images that the run was trained on, and tells
+their clusters.
+"""
+_QUERIES_SHOWN = 5
+
+
+def main(argv: list[str] | None = None) -> None:
+  """Searches, and prints or writes what it found."""
+  args = _parse(argv)
+  try:
+    _search(args)
+  except (ValueError, OSError) as error:
+    sys.exit(f'Error: {error}')
+  except KeyboardInterrupt:
+    sys.exit('\nInterrupted.')
+
+
+def _parse(argv: list[str] | None) -> argparse.Namespace:
+  parser = arguments.parser('search', __doc__, _EXAMPLE)
+  arguments.add_network(parser)
+  parser.add_argument(
+    '--query', type=Path, required=True, help='an image, a folder or a .csv'
+  )
+  parser.add_argument(
+    '--gallery',
+    type=Path,
+    help='a folder, a .csv, or a .npz or .parquet of `dbc embed`; default: the '
+    'images of the run',
+  )
+  parser.add_argument(
+    '--tracklets',
+    action='store_true',
+    help='each sub-folder of --query and --gallery is one tracklet',
+  )
+  parser.add_argument(
+    '--top', type=int, default=20, help='matches of a query; default: 20'
+  )
+  for kind in ('json', 'csv', 'html'):
+    parser.add_argument(f'--{kind}', type=Path, metavar='F', help='writes F')
+  parser.add_argument('--overwrite', action='store_true')
+  args = parser.parse_args(argv)
+  if args.top < 1:
+    parser.error('--top: expected 1 or more')
+  return args
+
+
+def _search(args: argparse.Namespace) -> None:
+  from dbc_jax import verbs
+  from dbc_jax.run.extractor import FeatureExtractor
+  from dbc_jax.run.workdir import find_workdir
+  from dbc_jax.verbs.searching import calibration_of
+  from dbc_jax.verbs.sheet import write_sheet
+
+  for kind in ('json', 'csv', 'html'):
+    path = getattr(args, kind)
+    if path and path.exists() and not args.overwrite:
+      raise ValueError(f'--{kind}: {path} exists; --overwrite replaces it')
+  queries = verbs.find_sources(args.query, tracklets=args.tracklets)
+  extractor = FeatureExtractor.from_workdir(args.workdir, args.stage)
+  own = verbs.of_run(extractor, find_workdir(args.workdir), root=args.root)
+  if args.gallery is None:
+    gallery = own
+  elif args.gallery.suffix in ('.npz', '.parquet'):
+    gallery = verbs.read_features(args.gallery)
+  else:
+    gallery = verbs.embed_cached(
+      extractor, verbs.find_sources(args.gallery, tracklets=args.tracklets)
+    )
+  asked = verbs.embed(extractor, queries)
+  assert own.clusters is not None
+  calibration, prior = None, 0.5
+  if (known := calibration_of(own.features, own.clusters)) is not None:
+    calibration, prior = known
+  found = verbs.search(
+    asked.features,
+    gallery.features,
+    top=args.top,
+    calibration=calibration,
+    prior=prior,
+  )
+
+  rows = [
+    {
+      'query': asked.names[i],
+      'rank': rank,
+      'path': gallery.names[match.index],
+      'distance': round(match.distance, 4),
+      'probability': match.probability and round(match.probability, 4),
+      **_cluster(gallery, match.index),
+    }
+    for i, matches in enumerate(found)
+    for rank, match in enumerate(matches, start=1)
+  ]
+  _print(rows, args.top, len(found), written=bool(args.json or args.csv))
+  if args.json:
+    arguments.write(args.json, json.dumps(rows, indent=2) + '\n')
+  if args.csv:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator='\n')
+    writer.writeheader()
+    writer.writerows(rows)
+    arguments.write(args.csv, text.getvalue())
+  if args.html:
+    write_sheet(args.html, f'Search for {args.query}', asked, gallery, found)
+    print(f'{args.html}: the pictures')
+
+
+def _cluster(gallery: Any, index: int) -> dict[str, Any]:
+  if gallery.clusters is None:
+    return {}
+  return {'cluster': int(gallery.clusters[index])}
+
+
+def _print(
+  rows: list[dict[str, Any]], top: int, count: int, *, written: bool
+) -> None:
+  """A table of the first queries."""
+  from dbc_jax.reporting.summary import aligned
+
+  shown = rows if not written else rows[:top]
+  shown = shown[: _QUERIES_SHOWN * top]
+  last = None
+  lines: list[list[str]] = []
+  for row in shown:
+    if row['query'] != last:
+      last = row['query']
+      lines.append([f'{last}', '', '', ''])
+    probability = row['probability']
+    lines.append(
+      [
+        f'{row["rank"]:>4}  {row["path"]}',
+        f'{row["distance"]:.3f}',
+        '' if probability is None else f'{100 * probability:.0f} %',
+        f'cluster {row["cluster"]}' if 'cluster' in row else '',
+      ]
+    )
+  heads = ['rank  path', 'distance', 'same person', '']
+  print('\n'.join(aligned([heads, *lines], num_left=1)))
+  if len(shown) < len(rows):
+    print(f'... of {count} queries; --csv, --json or --html has all of them')
+
+
+if __name__ == '__main__':
+  main()

@@ -1,0 +1,19 @@
+"""What is done with a trained network: embed images, search among them."""
+
+from dbc_jax.verbs.embedding import Embedded, embed, embed_cached, of_run
+from dbc_jax.verbs.files import read_features, write_features
+from dbc_jax.verbs.searching import Match, search
+from dbc_jax.verbs.sources import Sources, find_sources
+
+__all__ = [
+  'Embedded',
+  'Match',
+  'Sources',
+  'embed',
+  'embed_cached',
+  'find_sources',
+  'of_run',
+  'read_features',
+  'search',
+  'write_features',
+]

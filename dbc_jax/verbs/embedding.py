@@ -1,0 +1,154 @@
+"""Features of images by the network of a run, kept for the next time."""
+
+import hashlib
+import os
+import pathlib
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from dbc_jax.run import features_file, restore
+from dbc_jax.run.extractor import FeatureExtractor
+from dbc_jax.training import camera_statistics
+from dbc_jax.verbs.sources import Sources
+
+# The least recently used files beyond it are deleted.
+MAX_BYTES = 2**30
+_SUFFIX = '.npy'
+
+
+class Embedded(NamedTuple):
+  """Features with what they are of.
+
+  Attributes:
+    features: [N, D] float32, rows of unit length.
+    names: N, of the images or tracklets.
+    picture: from i to a file that shows it; None where there are no files.
+    clusters: [N] int32, where they are known; -1 for one in none.
+  """
+
+  features: np.ndarray
+  names: Sequence[str]
+  picture: Callable[[int], pathlib.Path] | None = None
+  clusters: np.ndarray | None = None
+
+
+def embed(extractor: FeatureExtractor, sources: Sources) -> Embedded:
+  """Features of images or tracklets.
+
+  Their cameras are used where they are known and the run used its own
+  (`data.camera_statistics`).
+
+  Args:
+    extractor: whose network.
+    sources: of `find_sources`.
+
+  Raises:
+    ValueError: images that cannot be read; names them.
+  """
+  cameras = None
+  if (
+    sources.camids is not None
+    and camera_statistics.KEY in extractor.run.variables
+  ):
+    cameras = sources.camids.tolist()
+  features = extractor(sources.items, cameras)
+  return Embedded(features, sources.names, sources.picture)
+
+
+def embed_cached(extractor: FeatureExtractor, sources: Sources) -> Embedded:
+  """As `embed`, from the user's cache folder if it was done before.
+
+  What counts is the content of the files, their order and cameras, and the
+  network; names do not.
+  """
+  key = hashlib.blake2b(digest_size=16)
+  for each in _bytes_of(extractor, sources):
+    key.update(hashlib.blake2b(each, digest_size=16).digest())
+  path = _folder() / f'{key.hexdigest()}{_SUFFIX}'
+  try:
+    with path.open('rb') as file:
+      features = np.load(file)
+    os.utime(path)
+    return Embedded(features, sources.names, sources.picture)
+  except (OSError, ValueError, EOFError):
+    pass
+  embedded = embed(extractor, sources)
+  _keep(path, embedded.features)
+  return embedded
+
+
+def _bytes_of(extractor: FeatureExtractor, sources: Sources) -> Iterable[bytes]:
+  config = extractor.run.parts.config
+  yield repr((config.data.to_dict(), config.model.to_dict())).encode()
+  for leaf in jax.tree.leaves(extractor.run.variables):
+    yield np.ascontiguousarray(leaf).tobytes()
+  if sources.camids is not None:
+    yield sources.camids.tobytes()
+  for item in sources.items:
+    frames = [item] if isinstance(item, pathlib.Path) else item
+    yield len(frames).to_bytes(4, 'little')
+    for frame in frames:
+      try:
+        yield frame.read_bytes()
+      except OSError:  # `embed` says what is wrong with it.
+        yield b''
+
+
+def _folder() -> pathlib.Path:
+  cache = os.environ.get('XDG_CACHE_HOME') or pathlib.Path.home() / '.cache'
+  return pathlib.Path(cache, 'dbc_jax', 'features')
+
+
+def _keep(path: pathlib.Path, features: np.ndarray) -> None:
+  """Keeps them if the folder can be written, and drops the oldest."""
+  try:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(f'.{os.getpid()}.tmp')
+    with partial.open('wb') as file:
+      np.save(file, features)
+    os.replace(partial, path)
+    kept = [(each.stat(), each) for each in path.parent.glob(f'*{_SUFFIX}')]
+    kept.sort(key=lambda pair: pair[0].st_mtime, reverse=True)
+    total = 0
+    for status, each in kept:
+      total += status.st_size
+      if total > MAX_BYTES and each != path:
+        each.unlink(missing_ok=True)
+  except OSError:
+    pass  # Next time it is embedded again.
+
+
+def of_run(
+  extractor: FeatureExtractor, workdir: pathlib.Path, *, root: str | None = None
+) -> Embedded:
+  """The training images of a run with their clusters.
+
+  Args:
+    extractor: of that run.
+    workdir: of the run; features.npz is read where it is of the same stage.
+    root: where its images are now, if they have moved.
+
+  Raises:
+    ValueError: the images are needed and are not there, or are others.
+  """
+  run = extractor.run
+  saved = features_file.read(workdir, run.stage, run.digest)
+  config = restore.data_config(run, None, {'root': root})
+  if saved is None:
+    data = restore.load_data(
+      config, run.digest, identities=False, cameras=False
+    )
+    camids = data.truth.train_camids
+    features, _ = run.parts.embed(run.variables, data.train, camids)
+    saved = features.astype(np.float16), data.names['train']
+  features, names = saved
+  features = features.astype(np.float32)
+  features /= np.linalg.norm(features, axis=1, keepdims=True)
+  picture = None
+  folder = pathlib.Path(config.data.root) if config.data.root else None
+  if folder is not None and (folder / names[0]).is_file():
+    picture = lambda i: folder / names[i]  # noqa: E731
+  return Embedded(features, names, picture, run.labels)

@@ -1,0 +1,204 @@
+"""Files of features: .npz for Python, .parquet for tables and viewers."""
+
+import io
+import os
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from dbc_jax.verbs.embedding import Embedded
+
+SUFFIXES = ('.npz', '.parquet')
+_SIDE = 256  # Of pictures in a table, at most.
+_NEIGHBOURS = 15
+_SEED = 0
+
+
+def check_out(path: Path, *, overwrite: bool) -> None:
+  """Raises ValueError unless features can be written there."""
+  if path.suffix not in SUFFIXES:
+    raise ValueError(
+      f'--out: {path} ends in neither {" nor ".join(SUFFIXES)}; rename it'
+    )
+  if path.suffix == '.parquet':
+    _pyarrow()
+  if path.exists() and not overwrite:
+    raise ValueError(f'--out: {path} exists; --overwrite replaces it')
+  if not path.absolute().parent.is_dir():
+    raise ValueError(f'--out: there is no folder {path.absolute().parent}')
+
+
+def write_features(
+  path: Path, embedded: Embedded, *, full: bool = False
+) -> None:
+  """Writes features and names, whole or not at all.
+
+  Args:
+    path: ends in .npz (`features` [N, D] float32, `paths` [N], `clusters` [N]
+      where known) or .parquet (columns `path`, `features`, `cluster`).
+    embedded: what to write.
+    full: to a .parquet also `image` (the picture, JPEG), `x` and `y` (t-SNE)
+      and `neighbors` (the nearest 15, `ids` and `distances`), for viewers.
+
+  Raises:
+    ValueError: another suffix, or pyarrow is not installed.
+  """
+  partial = path.with_name(f'{path.name}.tmp')
+  if path.suffix == '.parquet':
+    _write_parquet(partial, embedded, full)
+  else:
+    arrays: dict[str, Any] = {
+      'features': embedded.features,
+      'paths': np.array(embedded.names, str),
+    }
+    if embedded.clusters is not None:
+      arrays['clusters'] = embedded.clusters
+    with partial.open('wb') as file:
+      np.savez(file, **arrays)
+  os.replace(partial, path)
+
+
+def read_features(path: Path) -> Embedded:
+  """Reads what `write_features` wrote, or any file with such columns.
+
+  Rows are scaled to unit length.
+
+  Raises:
+    ValueError: no such file, or no features in it.
+  """
+  if not path.is_file():
+    raise ValueError(f'{path} does not exist')
+  if path.suffix == '.parquet':
+    columns = _read_parquet(path)
+  else:
+    columns = _read_npz(path)
+  features = np.asarray(columns['features'], np.float32)
+  if features.ndim != 2 or 0 in features.shape:
+    raise ValueError(
+      f'{path}: features have the shape {features.shape}, expected [N, D]'
+    )
+  lengths = np.linalg.norm(features, axis=1, keepdims=True)
+  if not np.isfinite(lengths).all():
+    raise ValueError(f'{path}: features hold NaN or infinity')
+  features = features / np.where(lengths > 0, lengths, 1.0)
+  names = columns.get('paths')
+  if names is None:
+    names = [f'row {i}' for i in range(len(features))]
+  if len(names) != len(features):
+    raise ValueError(f'{path}: {len(names)} paths for {len(features)} features')
+  return Embedded(
+    features, [str(name) for name in names], None, columns.get('clusters')
+  )
+
+
+def _read_npz(path: Path) -> dict[str, Any]:
+  try:
+    with path.open('rb') as file:
+      loaded = np.load(file, allow_pickle=False)
+      if not isinstance(loaded, np.lib.npyio.NpzFile):
+        loaded = {'features': loaded}
+      found = {key: loaded[key] for key in loaded}
+  except (ValueError, EOFError, zipfile.BadZipFile, KeyError) as error:
+    raise ValueError(
+      f'{path}: expected an .npz of plain arrays; write it by numpy.savez'
+    ) from error
+  if 'features' not in found:
+    raise ValueError(
+      f'{path}: lacks features; it has {", ".join(found) or "nothing"}'
+    )
+  return found
+
+
+def _pyarrow() -> Any:
+  try:
+    import pyarrow
+    import pyarrow.parquet
+  except ImportError:
+    raise ValueError(
+      ".parquet needs pyarrow: pip install 'dbc_jax[parquet]', or write an .npz"
+    ) from None
+  return pyarrow
+
+
+def _write_parquet(path: Path, embedded: Embedded, full: bool) -> None:
+  arrow = _pyarrow()
+  count = len(embedded.features)
+  rows = [row.tolist() for row in embedded.features]
+  columns: dict[str, Any] = {
+    'path': list(embedded.names),
+    'features': arrow.array(rows, arrow.list_(arrow.float32())),
+  }
+  if embedded.clusters is not None:
+    columns['cluster'] = arrow.array(embedded.clusters, arrow.int32())
+  if full:
+    if embedded.picture is not None:
+      names = embedded.names
+      columns['image'] = [
+        {'bytes': _jpeg(embedded.picture(i)), 'path': names[i]}
+        for i in range(count)
+      ]
+    places = _map(embedded.features)
+    columns['x'], columns['y'] = places[:, 0], places[:, 1]
+    columns['neighbors'] = _neighbours(embedded.features)
+  arrow.parquet.write_table(arrow.table(columns), path)
+
+
+def _read_parquet(path: Path) -> dict[str, Any]:
+  arrow = _pyarrow()
+  try:
+    table = arrow.parquet.read_table(path)
+  except (arrow.ArrowInvalid, OSError) as error:
+    raise ValueError(f'{path}: expected a Parquet file') from error
+  if 'features' not in table.column_names:
+    raise ValueError(
+      f'{path}: lacks features; it has {", ".join(table.column_names)}'
+    )
+  found: dict[str, Any] = {}
+  try:
+    found['features'] = np.stack(table['features'].to_numpy())
+  except ValueError as error:
+    raise ValueError(f'{path}: features differ in length') from error
+  for key, column in (('paths', 'path'), ('clusters', 'cluster')):
+    if column in table.column_names:
+      found[key] = table[column].to_numpy()
+  return found
+
+
+def _jpeg(path: Path) -> bytes:
+  data = io.BytesIO()
+  with Image.open(path) as image:
+    small = image.convert('RGB')
+    small.thumbnail((_SIDE, _SIDE))
+    small.save(data, 'JPEG', quality=90)
+  return data.getvalue()
+
+
+def _map(features: np.ndarray) -> np.ndarray:
+  """Places [N, 2] for a scatter."""
+  from sklearn.manifold import TSNE
+
+  if len(features) < 4:
+    return np.zeros((len(features), 2), np.float32)
+  perplexity = min(30.0, (len(features) - 1) / 3)
+  return TSNE(
+    perplexity=perplexity, init='pca', random_state=_SEED
+  ).fit_transform(features)
+
+
+def _neighbours(features: np.ndarray) -> list[dict[str, Any]]:
+  from dbc_jax.verbs.searching import nearest
+
+  count = min(_NEIGHBOURS + 1, len(features))
+  found = []
+  for i, (ids, distances) in enumerate(nearest(features, features, count)):
+    others = [j for j in range(count) if ids[j] != i][:_NEIGHBOURS]
+    found.append(
+      {
+        'ids': [int(ids[j]) for j in others],
+        'distances': [float(distances[j]) for j in others],
+      }
+    )
+  return found

@@ -1,0 +1,88 @@
+"""The images that a command is given: a file, a folder, or a list in a CSV."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from dbc_jax.data import Samples, load_dataset
+from dbc_jax.data.decode import IMAGE_SUFFIXES
+from dbc_jax.data.samples import SPLITS
+
+
+class Sources(NamedTuple):
+  """N images or tracklets on disk.
+
+  Attributes:
+    root: the folder that names start from.
+    names: N, of each.
+    items: N, as `FeatureExtractor` takes them: a path, or those of frames.
+    camids: int32 [N], or None where cameras are not known.
+  """
+
+  root: Path
+  names: Sequence[str]
+  items: Sequence[Path | Sequence[Path]]
+  camids: np.ndarray | None
+
+  def picture(self, i: int) -> Path:
+    """A file that shows item i; of a tracklet the frame in the middle."""
+    item = self.items[i]
+    return item if isinstance(item, Path) else item[len(item) // 2]
+
+
+def find_sources(where: Path, *, tracklets: bool = False) -> Sources:
+  """Lists images, and reads none.
+
+  Args:
+    where: an image; a folder, sub-folders included; or a CSV file with the
+      columns of docs/data.md, whose paths start from its own folder.
+    tracklets: whether each sub-folder of a folder is one tracklet.
+
+  Raises:
+    ValueError: there are none, or the list has a fault; names it.
+  """
+  where = where.expanduser()
+  if not where.exists():
+    raise ValueError(f'{where} does not exist')
+  if where.is_dir():
+    options = {'tracklets': True} if tracklets else {}
+    dataset, truth = load_dataset('folder', where, **options)
+    return _sources(where, [(dataset.train, truth.train_camids)])
+  if where.suffix.lower() == '.csv':
+    root = where.absolute().parent
+    dataset, truth = load_dataset('folder', root, csv=where.name)
+    return _sources(
+      root,
+      [(dataset.of(split), truth.of(split)[1]) for split in SPLITS],
+    )
+  if where.suffix.lower() not in IMAGE_SUFFIXES:
+    raise ValueError(
+      f'{where}: expected an image ({" ".join(IMAGE_SUFFIXES)}), a folder of '
+      'images, or a .csv that lists them'
+    )
+  return Sources(where.parent, [where.name], [where], None)
+
+
+def _sources(
+  root: Path, splits: Sequence[tuple[Samples, np.ndarray | None]]
+) -> Sources:
+  names: list[str] = []
+  items: list[Path | Sequence[Path]] = []
+  camids = []
+  for samples, own in splits:
+    if not len(samples):
+      continue
+    names += samples.names
+    for i in range(len(samples)):
+      if samples.starts is None:
+        items.append(root / samples.names[i])
+      else:
+        frames = range(samples.starts[i], samples.starts[i + 1])
+        items.append([root / samples.frame_name(frame) for frame in frames])
+    camids.append(own)
+  known = None
+  if camids and all(own is not None for own in camids):
+    known = np.concatenate(camids)
+  return Sources(root, names, items, known)

@@ -1,0 +1,178 @@
+"""embed, search and report on a small run, as a user calls them."""
+
+import csv
+import json
+import sys
+
+import numpy as np
+import pytest
+import runs
+
+from dbc_jax import FeatureExtractor, __main__, verbs
+from dbc_jax.commands import embed, report, search
+from dbc_jax.run import job
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope='module')
+def crops(tmp_path_factory):
+  names = [f'{"ab"[i % 2]}/{i:02d}.png' for i in range(30)]
+  folder = tmp_path_factory.mktemp('crops')
+  return runs.write_images(folder, names, runs.make_images(30, 6))
+
+
+@pytest.fixture(scope='module')
+def workdir(crops, tmp_path_factory):
+  folder = tmp_path_factory.mktemp('run')
+  with pytest.MonkeyPatch.context() as monkeypatch:
+    runs.one_device(monkeypatch)
+    job.run(runs.small_config('folder', crops), folder)
+  return folder
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+  monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
+  return tmp_path / 'cache' / 'dbc_jax' / 'features'
+
+
+def test_embed_gives_the_extractors_features(workdir, crops, tmp_path, capsys):
+  out = tmp_path / 'f.npz'
+  arguments = [f'--workdir={workdir}', f'--images={crops}', f'--out={out}']
+  embed.main(arguments)
+  assert '30 features of' in capsys.readouterr().out
+  found = verbs.read_features(out)
+  expected = FeatureExtractor.from_workdir(workdir)(
+    [crops / name for name in found.names]
+  )
+  np.testing.assert_allclose(found.features, expected, atol=1e-6)
+  with pytest.raises(SystemExit, match='--overwrite replaces it'):
+    embed.main(arguments)
+  embed.main([*arguments, '--overwrite'])
+
+
+def test_search_among_the_runs_own_images_tells_clusters(
+  workdir, crops, tmp_path, capsys
+):
+  files = {kind: tmp_path / f'found.{kind}' for kind in ('json', 'csv', 'html')}
+  search.main(
+    [
+      f'--workdir={workdir}',
+      f'--query={crops / "a" / "04.png"}',
+      '--top=5',
+      *(f'--{kind}={path}' for kind, path in files.items()),
+    ]
+  )
+  text = capsys.readouterr().out
+  rows = json.loads(files['json'].read_text())
+  assert [row['rank'] for row in rows] == [1, 2, 3, 4, 5]
+  assert rows[0]['path'] == 'a/04.png'
+  # Features of the run are kept in half precision.
+  assert rows[0]['distance'] < 2e-3
+  with (workdir / 'clusters.csv').open() as file:
+    clusters = {r['path']: int(r['cluster']) for r in csv.DictReader(file)}
+  assert all(row['cluster'] == clusters[row['path']] for row in rows)
+  assert f'cluster {clusters["a/04.png"]}' in text
+  with files['csv'].open() as file:
+    assert [row['path'] for row in csv.DictReader(file)] == [
+      row['path'] for row in rows
+    ]
+  page = files['html'].read_text()
+  assert page.count('<img') == 6
+  assert 'http' not in page
+
+
+def test_search_in_another_gallery_embeds_it_once(
+  workdir, crops, tmp_path, cache, monkeypatch, capsys
+):
+  arguments = [f'--workdir={workdir}', f'--query={crops / "a" / "04.png"}']
+  folder = [*arguments, f'--gallery={crops / "b"}', '--json']
+  search.main([*folder, str(tmp_path / '1.json')])
+  (kept,) = cache.iterdir()
+  # The second time the gallery is read from there, the query is not.
+  calls = []
+  plain = FeatureExtractor.__call__
+
+  def counted(self, items, cameras=None):
+    calls.append(len(items))
+    return plain(self, items, cameras)
+
+  monkeypatch.setattr(FeatureExtractor, '__call__', counted)
+  search.main([*folder, str(tmp_path / '2.json')])
+  assert calls == [1]
+  first, second = ((tmp_path / f'{i}.json').read_text() for i in (1, 2))
+  assert first == second
+  assert 'cluster' not in json.loads(first)[0]
+  # A file that is spoilt, and another content, are embedded anew.
+  kept.write_bytes(b'spoilt')
+  search.main([*folder, str(tmp_path / '3.json')])
+  assert calls == [1, 15, 1]
+  assert (tmp_path / '3.json').read_text() == first
+  # And features that were saved before.
+  embed.main(
+    [
+      f'--workdir={workdir}',
+      f'--images={crops / "b"}',
+      f'--out={tmp_path / "b.npz"}',
+    ]
+  )
+  saved = [*arguments, f'--gallery={tmp_path / "b.npz"}', '--json']
+  search.main([*saved, str(tmp_path / '4.json')])
+  assert json.loads((tmp_path / '4.json').read_text()) == json.loads(first)
+
+
+def test_images_by_cluster(workdir, crops, tmp_path, capsys):
+  before = (workdir / 'clusters.csv').read_bytes()
+  (workdir / 'report.html').unlink()
+  for options, is_link in (([], True), (['--copy'], False)):
+    to = tmp_path / f'sorted{is_link}'
+    report.main([f'--workdir={workdir}', f'--sort_into={to}', *options])
+    assert (workdir / 'report.html').exists()
+    assert (workdir / 'clusters.csv').read_bytes() == before
+    with (workdir / 'clusters.csv').open() as file:
+      rows = [*csv.DictReader(file)]
+    for row in rows:
+      home = f'cluster_{int(row["cluster"]):02d}'
+      path = to / home / row['path'].replace('/', '__')
+      assert path.is_symlink() == is_link
+      assert path.read_bytes() == (crops / row['path']).read_bytes()
+    assert sum(1 for _ in to.rglob('*.png')) == len(rows) == 30
+  with pytest.raises(SystemExit, match='is not empty'):
+    report.main([f'--workdir={workdir}', f'--sort_into={tmp_path}'])
+
+
+@pytest.mark.parametrize(
+  ('arguments', 'message'),
+  [
+    (['--query=lost.png'], 'lost.png does not exist'),
+    (['--query={crops}/a/04.png', '--gallery=no.npz'], 'does not exist'),
+    (['--query={crops}/a/04.png', '--gallery={wide}'], '2 .* of one network'),
+    (['--query={crops}/a/04.png', '--html={crops}'], '--overwrite replaces'),
+    (['--query={crops}/a/04.png', '--stage=9'], 'has checkpoints of'),
+  ],
+)
+def test_bad_input_is_one_line(arguments, message, workdir, crops, tmp_path):
+  wide = tmp_path / 'wide.npz'
+  np.savez(wide, features=np.ones((3, 2)))
+  arguments = [each.format(crops=crops, wide=wide) for each in arguments]
+  with pytest.raises(SystemExit, match=message) as error:
+    search.main([f'--workdir={workdir}', *arguments])
+  assert str(error.value).startswith('Error: ')
+
+
+def test_dbc_lists_its_commands_and_knows_the_nearest(monkeypatch, capsys):
+  monkeypatch.setattr(sys, 'argv', ['dbc'])
+  __main__.main()
+  listed = capsys.readouterr().out
+  for name in ('train', 'embed', 'search', 'report', 'check-data'):
+    assert f'  {name}' in listed
+  monkeypatch.setattr(sys, 'argv', ['dbc', 'serch'])
+  with pytest.raises(SystemExit, match='no command serch; did you mean search'):
+    __main__.main()
+  for name in ('embed', 'search', 'report', 'reproduce', 'evaluate'):
+    monkeypatch.setattr(sys, 'argv', ['dbc', name, '--help'])
+    with pytest.raises(SystemExit) as error:
+      __main__.main()
+    assert error.value.code == 0
+    assert 'usage: ' in capsys.readouterr().out
