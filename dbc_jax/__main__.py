@@ -8,6 +8,7 @@ _COMMANDS = {
   'train': 'trains and clusters: dbc train best:folder,small --root=DIR',
   'embed': 'features of images: --workdir=W --images=DIR --out=F.npz',
   'search': 'the nearest images: --workdir=W --query=IMAGE',
+  'cluster': 'clusters of any features: --features=F.npz --out=F.csv',
   'report': 'the page of a run anew; its images by cluster',
   'evaluate': 'scores a run, or saved features',
   'reproduce': "the papers' tables and figures",

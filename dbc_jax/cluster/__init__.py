@@ -10,18 +10,21 @@ from dbc_jax.cluster.distances.jaccard import jaccard_distances
 from dbc_jax.cluster.distances.linkage import mean_linkage, min_linkage
 from dbc_jax.cluster.distances.sources import EuclideanDistances
 from dbc_jax.cluster.engines.choice import Engine, choose_engine
+from dbc_jax.cluster.estimator import BottomUpClustering
 from dbc_jax.cluster.hierarchy import to_scipy_linkage
 from dbc_jax.cluster.merge import MergeResult, merge_clusters
 from dbc_jax.cluster.scores import criterion_matrix
 from dbc_jax.cluster.silhouettes import simplified_silhouettes
-from dbc_jax.cluster.validity import validity_indices
+from dbc_jax.cluster.validity import choose_clustering, validity_indices
 
 __all__ = [
+  'BottomUpClustering',
   'Criterion',
   'Engine',
   'EuclideanDistances',
   'MergeResult',
   'center_cameras',
+  'choose_clustering',
   'choose_engine',
   'criterion_matrix',
   'dispersion_matrix',

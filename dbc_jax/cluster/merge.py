@@ -53,7 +53,7 @@ def _relabel(
 
 
 def merge_clusters(
-  features: ArrayLike,
+  features: ArrayLike | None,
   labels: ArrayLike,
   num_merges: int,
   criterion: Criterion,
@@ -77,7 +77,8 @@ def merge_clusters(
 
   Args:
     features: [N, D] floating point, taken as they are (callers pass
-      L2-normalised rows). SSD is always of these.
+      L2-normalised rows). SSD is always of these. None with `distances` and a
+      criterion without SSD.
     labels: [N] integer, contiguous 0..K-1. Cluster of each sample.
     num_merges: m, in 1..K-1.
     criterion: what to merge by.
@@ -91,13 +92,23 @@ def merge_clusters(
     A MergeResult.
 
   Raises:
-    ValueError: features are not finite; labels are of another length or not
-      contiguous; num_merges is not in 1..K-1; distances are no distance
-      matrix, or given with `squared`; memory_budget_gb is too small.
+    ValueError: features are missing or not finite; labels are of another
+      length or not contiguous; num_merges is not in 1..K-1; distances are no
+      distance matrix, or given with `squared`; memory_budget_gb is too small.
 
   Source: Ding et al., DBC, Algorithm 1 and Eq. 6; Zeng et al., E-cluster,
     Algorithm 1; Lin et al., BUC (AAAI 2019).
   """
+  if features is None:
+    if distances is None or criterion.uses_deviations:
+      raise ValueError(
+        f'features: got None, expected [N, D]: {criterion.name!r} with '
+        f'reg_weight={criterion.reg_weight:g}'
+        + (' needs them beside distances' if distances is not None else '')
+        + '; pass them, or distances and a criterion without SSD.'
+      )
+    # No rule reads them.
+    features = np.zeros((len(np.asarray(labels)), 1), np.float32)
   features = checks.check_features(features)
   labels, num_clusters = checks.check_labels(labels, len(features))
   num_merges = checks.check_num_merges(num_merges, num_clusters)

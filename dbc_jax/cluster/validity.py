@@ -3,22 +3,68 @@
 Nothing here can take an identity.
 """
 
+from collections.abc import Callable, Mapping, Sequence
+
 import numpy as np
 from jax.typing import ArrayLike
 
 from dbc_jax.cluster import checks
 from dbc_jax.labels import NOT_PLACED
 
+_Rows = Callable[[np.ndarray], np.ndarray]
+_Source = Callable[[np.ndarray], _Rows]
+
 _BLOCK_SIZE = 512
 _EPSILON = 1e-12
 _NEIGHBOURS = 20
 
 
+# Of the highest silhouette so far, below which clusters count as spoilt.
+_SHARE = 0.8
+# Kaufman and Rousseeuw, Finding Groups in Data (1990): up to here a silhouette
+# shows no substantial structure.
+_NO_STRUCTURE = 0.25
+
+
+def choose_clustering(
+  indices: Sequence[Mapping[str, float]], *, share: float = _SHARE
+) -> tuple[int, str]:
+  """Which of several clusterings to keep, ever coarser ones, without labels.
+
+  Merging helps until clusters take in others, which shows as a fall of the
+  silhouette. Chosen is the last one whose silhouette is at least a share of the
+  highest. If no silhouette shows any structure, it is the one whose clusters
+  agree best with nearest neighbours.
+
+  Args:
+    indices: of each, from the finest on, what `validity_indices` returns.
+    share: 0.8 suits stages of a training, whose features move on; 1, the
+      highest, suits features that stay as they are.
+
+  Returns:
+    Its position, and why, in a few words.
+
+  Raises:
+    ValueError: there are none.
+  """
+  if not indices:
+    raise ValueError('indices: got none, expected those of a clustering')
+  best = max(each['silhouette'] for each in indices)
+  if best > _NO_STRUCTURE:
+    enough = [each['silhouette'] >= share * best for each in indices]
+    reason = f'the latest with {100 * share:.0f} % of the best silhouette'
+    return len(enough) - 1 - enough[::-1].index(True), reason
+  agreement = [each['neighbour_f'] for each in indices]
+  reason = 'its clusters agree best with nearest neighbours'
+  return int(np.argmax(agreement)), reason
+
+
 def validity_indices(
-  features: ArrayLike,
+  features: ArrayLike | None,
   labels: ArrayLike,
   views: tuple[np.ndarray, np.ndarray] | None = None,
   *,
+  distances: ArrayLike | None = None,
   sample_size: int = 4096,
   seed: int = 0,
 ) -> dict[str, float]:
@@ -44,10 +90,12 @@ def validity_indices(
   counts 0 in the silhouette, and adds nothing to C.
 
   Args:
-    features: [N, D] floating point, taken as they are.
+    features: [N, D] floating point, taken as they are; None with `distances`
+      and no views.
     labels: [N] integer, contiguous 0..K-1, K at least 2; -1 for a sample in no
       cluster.
     views: two arrays [M, D], features of M images under two augmentations.
+    distances: [N, N], in place of those of the features.
     sample_size: the first two are taken over whole clusters drawn at random
       until they hold as many samples, and |B(i) & C(i)| over as many samples;
       all, if N is not larger. Time and memory grow with sample_size x N.
@@ -64,19 +112,20 @@ def validity_indices(
   Source: Rousseeuw, Silhouettes (1987); Ding et al., DBC, Eq. 3-4, for the
     dispersions; Zhong et al., Re-ranking (2017), for 20 neighbours.
   """
-  features = checks.check_features(features)
-  labels = checks.check_shape(labels, len(features))
+  from_rows, num_samples = _source(features, distances)
+  labels = checks.check_shape(labels, num_samples)
   placed = labels != NOT_PLACED
-  neighbour_f = _neighbour_f(features, labels, sample_size, seed)
-  share, features = float(placed.mean()), features[placed]
-  labels, num_clusters = checks.check_labels(labels[placed], len(features))
+  neighbour_f = _neighbour_f(from_rows, labels, sample_size, seed)
+  share, places = float(placed.mean()), np.flatnonzero(placed)
+  labels, num_clusters = checks.check_labels(labels[placed], len(places))
   if num_clusters < 2:
     raise ValueError('labels: got a single cluster, expected at least 2')
   sizes = np.bincount(labels)
   drawn = np.random.default_rng(seed).permutation(num_clusters)
   enough = np.searchsorted(np.cumsum(sizes[drawn]), sample_size) + 1
   # Samples by cluster, so that a sum over a cluster is one over neighbours.
-  features = features[np.argsort(labels, kind='stable')]
+  places = places[np.argsort(labels, kind='stable')]
+  within_places = from_rows(places)
   starts = np.cumsum(sizes) - sizes
   silhouettes, ratios = [], []
   for group in _groups(drawn[:enough], sizes):
@@ -84,9 +133,9 @@ def validity_indices(
     owner = np.repeat(np.arange(len(group)), counts)
     firsts = np.cumsum(counts) - counts
     rows = np.arange(len(owner)) - firsts[owner] + starts[group][owner]
-    distances = _distances(features[rows], features)
-    distances[np.arange(len(rows)), rows] = 0.0
-    sums = np.add.reduceat(distances, starts, axis=1)
+    block = within_places(places[rows])
+    block[np.arange(len(rows)), rows] = 0.0
+    sums = np.add.reduceat(block, starts, axis=1)
     means = sums / sizes
     linkage = np.add.reduceat(means, firsts, axis=0) / counts[:, None]
     within, nearest = _own_and_nearest(linkage, group)
@@ -103,9 +152,37 @@ def validity_indices(
     'neighbour_f': neighbour_f,
   }
   if views is not None:
-    means = np.add.reduceat(features, starts, axis=0) / sizes[:, None]
+    rows = checks.check_features(_given(features))[places]
+    means = np.add.reduceat(rows, starts, axis=0) / sizes[:, None]
     indices['view_agreement'] = _agreement(means, *views)
   return indices
+
+
+def _given(features: ArrayLike | None) -> ArrayLike:
+  if features is None:
+    raise ValueError(
+      'features: got None, expected [N, D]; only with distances, and without '
+      'views, can they be left out'
+    )
+  return features
+
+
+def _source(
+  features: ArrayLike | None, distances: ArrayLike | None
+) -> tuple[_Source, int]:
+  """Makes, of some columns, a function from rows to distances; and N."""
+  if distances is not None:
+    matrix = np.asarray(distances)
+    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
+      raise ValueError(f'distances: got shape {matrix.shape}, expected [N, N]')
+    return (lambda columns: lambda rows: matrix[rows][:, columns]), len(matrix)
+  checked = checks.check_features(_given(features))
+
+  def from_features(columns: np.ndarray) -> _Rows:
+    others = checked[columns]
+    return lambda rows: _distances(checked[rows], others)
+
+  return from_features, len(checked)
 
 
 def _agreement(
@@ -122,18 +199,19 @@ def _agreement(
 
 
 def _neighbour_f(
-  features: np.ndarray, labels: np.ndarray, sample_size: int, seed: int
+  from_rows: _Source, labels: np.ndarray, sample_size: int, seed: int
 ) -> float:
   # Drawn by the samples' numbers, so that all stages of a run see the same.
-  num_samples = len(features)
+  num_samples = len(labels)
+  to_all = from_rows(np.arange(num_samples))
   count = min(_NEIGHBOURS, num_samples - 1)
   drawn = np.random.default_rng(seed).permutation(num_samples)[:sample_size]
   shared = 0
   for start in range(0, len(drawn), _BLOCK_SIZE):
     rows = drawn[start : start + _BLOCK_SIZE]
-    distances = _distances(features[rows], features)
-    distances[np.arange(len(rows)), rows] = np.inf
-    nearest = np.argpartition(distances, count - 1, axis=1)[:, :count]
+    block = to_all(rows)
+    block[np.arange(len(rows)), rows] = np.inf
+    nearest = np.argpartition(block, count - 1, axis=1)[:, :count]
     own = labels[rows][:, None]
     shared += np.count_nonzero((labels[nearest] == own) & (own != NOT_PLACED))
   sizes = np.bincount(labels[labels != NOT_PLACED])

@@ -6,13 +6,9 @@ docs/stage_selection.md has what the rule was chosen by.
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from dbc_jax.cluster import choose_clustering
 from dbc_jax.reporting.record import WARMUP, Record, Stage
 
-# Of the highest silhouette so far, below which clusters count as spoilt.
-_SHARE = 0.8
-# Kaufman and Rousseeuw, Finding Groups in Data (1990): up to here a silhouette
-# shows no substantial structure.
-_NO_STRUCTURE = 0.25
 # Of the views of 512 images: less than this is chance.
 _FALL = 0.01
 
@@ -48,11 +44,8 @@ class Selection(NamedTuple):
 def select(history: Sequence[Record]) -> Selection:
   """The stages of a run, as far as it has got.
 
-  Merging helps until clusters take in other persons, which shows as a fall of
-  the silhouette. Chosen is the latest stage whose silhouette is at least 80 %
-  of the highest. If no silhouette shows any structure, it is the stage whose
-  clusters agree best with nearest neighbours. As stages are added, the choice
-  stays or moves to the newest.
+  Chosen is the stage that `cluster.choose_clustering` takes. As stages are
+  added, the choice stays or moves to the newest.
 
   A warm-up is a candidate, too. It takes the place of a chosen stage in whose
   clusters two views of an image part more often than in its own: clusters did
@@ -63,15 +56,10 @@ def select(history: Sequence[Record]) -> Selection:
       returns and, if there are identities of queries, 'map'.
   """
   known = [record for record in history if 'silhouette' in record]
-  best = max((record['silhouette'] for record in known), default=0.0)
-  if not known:
-    chosen, reason = history[-1], 'the last, of a single cluster'
-  elif best > _NO_STRUCTURE:
-    chosen = [x for x in known if x['silhouette'] >= _SHARE * best][-1]
-    reason = f'the latest with {100 * _SHARE:.0f} % of the best silhouette'
-  else:
-    chosen = max(known, key=lambda record: record['neighbour_f'])
-    reason = 'its clusters agree best with nearest neighbours'
+  chosen, reason = history[-1], 'the last, of a single cluster'
+  if known:
+    position, reason = choose_clustering(known)
+    chosen = known[position]
   warm = history[0]
   if warm['stage'] == WARMUP and chosen is not warm:
     fall = warm.get('view_agreement', 0.0) - chosen.get('view_agreement', 1.0)

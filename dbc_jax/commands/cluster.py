@@ -1,0 +1,97 @@
+"""Command line: clusters any features, of whatever network."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from dbc_jax.commands import arguments
+
+_EXAMPLE = """examples:
+  dbc cluster --features=features.npz --out=clusters.csv
+  dbc cluster --features=features.parquet --out=clusters.csv \\
+    --distance=jaccard --num_clusters=150
+
+--features has `features` [N, D], and `paths` [N] where they are known.
+"""
+
+
+def main(argv: list[str] | None = None) -> None:
+  """Clusters the features of a file."""
+  args = _parse(argv)
+  try:
+    _cluster(args)
+  except (ValueError, OSError) as error:
+    sys.exit(f'Error: {error}')
+  except KeyboardInterrupt:
+    sys.exit('\nInterrupted. Nothing was written.')
+
+
+def _parse(argv: list[str] | None) -> argparse.Namespace:
+  parser = arguments.parser('cluster', __doc__, _EXAMPLE)
+  parser.add_argument(
+    '--features', type=Path, required=True, help='F.npz or F.parquet'
+  )
+  parser.add_argument('--out', type=Path, required=True, help='F.csv')
+  parser.add_argument(
+    '--num_clusters',
+    type=int,
+    help='default: chosen among 20 numbers by the features alone',
+  )
+  parser.add_argument(
+    '--criterion',
+    default='average',
+    help='average (the default), buc, dbc, ecluster, estat, or '
+    'package.module:Rule',
+  )
+  parser.add_argument(
+    '--reg_weight',
+    type=float,
+    default=0.002,
+    help="weight of the criterion's regulariser; default: 0.002",
+  )
+  parser.add_argument(
+    '--distance',
+    choices=('jaccard', 'euclidean'),
+    default='jaccard',
+    help='jaccard (the default): of common neighbours; euclidean: of features',
+  )
+  parser.add_argument('--overwrite', action='store_true')
+  return parser.parse_args(argv)
+
+
+def _cluster(args: argparse.Namespace) -> None:
+  from dbc_jax import verbs
+  from dbc_jax.cluster import BottomUpClustering, simplified_silhouettes
+  from dbc_jax.reporting import write_clusters
+
+  if args.out.exists() and not args.overwrite:
+    raise ValueError(f'--out: {args.out} exists; --overwrite replaces it')
+  if not args.out.absolute().parent.is_dir():
+    raise ValueError(f'--out: there is no folder {args.out.absolute().parent}')
+  given = verbs.read_features(args.features)
+  count = len(given.features)
+  if count < 2:
+    raise ValueError(f'{args.features}: a single row is no clustering')
+  wanted = args.num_clusters
+  if wanted is not None and not 1 <= wanted < count:
+    raise ValueError(
+      f'--num_clusters: got {wanted}, expected 1 or more and less than the '
+      f'{count} rows of {args.features}'
+    )
+  found = BottomUpClustering(
+    wanted,
+    criterion=args.criterion,
+    reg_weight=args.reg_weight,
+    metric=args.distance,
+  ).fit(given.features)
+  write_clusters(
+    args.out,
+    given.names,
+    found.labels_,
+    silhouettes=simplified_silhouettes(given.features, found.labels_),
+  )
+  print(f'{args.out}: {found.n_clusters_:,} clusters of {count:,} rows')
+
+
+if __name__ == '__main__':
+  main()

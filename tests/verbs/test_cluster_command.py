@@ -1,0 +1,71 @@
+"""The clusters of a file of features, as a user gets them."""
+
+import csv
+
+import numpy as np
+import pytest
+
+from dbc_jax.cluster import BottomUpClustering
+from dbc_jax.commands import cluster
+
+
+@pytest.fixture
+def file(tmp_path):
+  rng = np.random.default_rng(0)
+  centres = 3 * rng.standard_normal((8, 6))
+  features = np.repeat(centres, 10, axis=0) + 0.2 * rng.standard_normal((80, 6))
+  features = (5 * features).astype(np.float32)  # Of any length.
+  path = tmp_path / 'f.npz'
+  np.savez(path, features=features, paths=[f'{i:02d}.png' for i in range(80)])
+  return path
+
+
+def rows(path):
+  with path.open(newline='') as file:
+    return [*csv.DictReader(file)]
+
+
+def test_clusters_are_the_estimators(file, tmp_path, capsys):
+  out = tmp_path / 'c.csv'
+  cluster.main([f'--features={file}', f'--out={out}', '--num_clusters=8'])
+  assert '8 clusters of 80 rows' in capsys.readouterr().out
+  found = {row['path']: int(row['cluster']) for row in rows(out)}
+  features = np.load(file)['features']
+  features /= np.linalg.norm(features, axis=1, keepdims=True)
+  expected = BottomUpClustering(8, reg_weight=0.002, metric='jaccard').fit(
+    features
+  )
+  assert [found[f'{i:02d}.png'] for i in range(80)] == expected.labels_.tolist()
+  assert all(-1 <= float(row['silhouette']) <= 1 for row in rows(out))
+
+
+def test_without_a_number_it_is_chosen(file, tmp_path):
+  out = tmp_path / 'c.csv'
+  cluster.main([f'--features={file}', f'--out={out}', '--distance=euclidean'])
+  labels = {}
+  for row in rows(out):
+    labels.setdefault(int(row['path'][:2]) // 10, set()).add(row['cluster'])
+  # Ten images each lie together, eight times.
+  assert sum(len(each) == 1 for each in labels.values()) >= 7
+
+
+@pytest.mark.parametrize(
+  ('arguments', 'message'),
+  [
+    (['--num_clusters=80'], 'got 80, expected 1 or more and less than the 80'),
+    (['--num_clusters=0'], 'got 0'),
+    (['--criterion=avarage'], "got 'avarage'"),
+    (['--reg_weight=-1'], 'reg_weight'),
+    (['--out={tmp}/no/c.csv'], 'there is no folder'),
+    (['--out={file}'], '--overwrite replaces it'),
+    (['--features={tmp}/no.npz'], 'does not exist'),
+  ],
+)
+def test_bad_input_is_one_line(arguments, message, file, tmp_path):
+  arguments = [each.format(tmp=tmp_path, file=file) for each in arguments]
+  with pytest.raises(SystemExit, match=message) as error:
+    cluster.main(
+      [f'--features={file}', f'--out={tmp_path / "c.csv"}', *arguments]
+    )
+  assert str(error.value).startswith('Error: ')
+  assert not (tmp_path / 'c.csv').exists()
