@@ -38,6 +38,25 @@ def add_network(to: argparse.ArgumentParser) -> None:
   to.add_argument('--root', help="where the run's images are, if they moved")
 
 
+def add_pattern(to: argparse.ArgumentParser, of: str) -> None:
+  """--pattern: which camera took an image."""
+  to.add_argument(
+    '--pattern',
+    default='',
+    help=f'tells cameras by paths in the folder of {of}, as '
+    "'cam{camid}/{tracklet}_{frame}' (docs/data.md)",
+  )
+
+
+def warn_of_cameras(option: str) -> None:
+  """Says that features would be better with their images' cameras."""
+  print(
+    f'{option}: the run used its cameras, and these images tell none; '
+    '--pattern does, or a .csv with a column camid (docs/use.md)',
+    file=sys.stderr,
+  )
+
+
 def write(path: Path, text: str) -> None:
   """Writes a file as a whole and says so."""
   write_atomically(path, text)

@@ -10,7 +10,13 @@ from typing import Any, NoReturn
 import numpy as np
 
 from dbc_jax.commands import arguments
-from dbc_jax.data import find_reader, inspection, load_dataset, loading
+from dbc_jax.data import (
+  Samples,
+  find_reader,
+  inspection,
+  load_dataset,
+  loading,
+)
 from dbc_jax.data.readers.checks import listed
 from dbc_jax.reporting.identities import write_identities
 from dbc_jax.reporting.summary import aligned
@@ -18,6 +24,7 @@ from dbc_jax.reporting.summary import aligned
 # Of images with equal pixels: groups, and names of each.
 _GROUPS_SHOWN = 5
 _NAMES_SHOWN = 3
+_EXAMPLES = 5
 
 
 class _Parser(argparse.ArgumentParser):
@@ -57,6 +64,10 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
   parser.add_argument('--root', help='folder of its files')
   parser.add_argument('--csv', help='folder: list of its images')
   parser.add_argument(
+    '--pattern',
+    help="folder: tells cameras by paths, as 'cam{camid}/{tracklet}_{frame}'",
+  )
+  parser.add_argument(
     '--tracklets',
     type=arguments.boolean,
     nargs='?',
@@ -80,7 +91,11 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
 
 
 def _check(args: argparse.Namespace) -> int:
-  given = {'csv': args.csv, 'tracklets': args.tracklets}
+  given = {
+    'csv': args.csv,
+    'tracklets': args.tracklets,
+    'pattern': args.pattern,
+  }
   options: dict[str, Any] = {key: got for key, got in given.items() if got}
   with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter('always', UserWarning)
@@ -95,6 +110,8 @@ def _check(args: argparse.Namespace) -> int:
   facts = inspection.inspect_lists(dataset, truth)
   print()
   _print_table(_split_rows(facts))
+  if args.pattern:
+    _print_examples(dataset.train, truth.train_camids)
   official = find_reader(args.dataset).RELEASE.sizes
   if official:
     rows = [['', 'here', 'official', '']]
@@ -124,6 +141,16 @@ def _check(args: argparse.Namespace) -> int:
     return 1
   print('OK' if args.decode else 'OK, but for the pixels: nothing was decoded')
   return 0
+
+
+def _print_examples(samples: Samples, camids: np.ndarray | None) -> None:
+  """What a pattern reads out of some paths."""
+  rows = [['by the pattern', 'camera', 'frames']]
+  for i in np.linspace(0, len(samples) - 1, _EXAMPLES).round().astype(int):
+    count = samples.bounds[i + 1] - samples.bounds[i]
+    camera = '' if camids is None else str(camids[i])
+    rows.append([samples.names[i], camera, str(count)])
+  _print_table(rows)
 
 
 def _split_rows(facts: inspection.ListFacts) -> Iterator[list[str]]:

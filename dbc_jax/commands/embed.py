@@ -39,6 +39,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     action='store_true',
     help='each sub-folder of the folder is one tracklet',
   )
+  arguments.add_pattern(parser, '--images')
   parser.add_argument(
     '--out', type=Path, required=True, help='F.npz or F.parquet'
   )
@@ -59,8 +60,12 @@ def _embed(args: argparse.Namespace) -> None:
   from dbc_jax.verbs.files import check_out
 
   check_out(args.out, overwrite=args.overwrite)
-  sources = verbs.find_sources(args.images, tracklets=args.tracklets)
+  sources = verbs.find_sources(
+    args.images, tracklets=args.tracklets, pattern=args.pattern
+  )
   extractor = FeatureExtractor.from_workdir(args.workdir, args.stage)
+  if verbs.uses_cameras(extractor) and sources.camids is None:
+    arguments.warn_of_cameras('--images')
   embedded = verbs.embed(extractor, sources)
   verbs.write_features(args.out, embedded, full=args.full)
   count, width = embedded.features.shape

@@ -49,6 +49,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     action='store_true',
     help='each sub-folder of --query and --gallery is one tracklet',
   )
+  arguments.add_pattern(parser, '--query and --gallery')
   parser.add_argument(
     '--top', type=int, default=20, help='matches of a query; default: 20'
   )
@@ -72,7 +73,10 @@ def _search(args: argparse.Namespace) -> None:
     path = getattr(args, kind)
     if path and path.exists() and not args.overwrite:
       raise ValueError(f'--{kind}: {path} exists; --overwrite replaces it')
-  queries = verbs.find_sources(args.query, tracklets=args.tracklets)
+  options = {'tracklets': args.tracklets, 'pattern': args.pattern}
+  if not args.query.is_dir():
+    options['pattern'] = ''
+  queries = verbs.find_sources(args.query, **options)
   extractor = FeatureExtractor.from_workdir(args.workdir, args.stage)
   own = verbs.of_run(extractor, find_workdir(args.workdir), root=args.root)
   if args.gallery is None:
@@ -81,8 +85,13 @@ def _search(args: argparse.Namespace) -> None:
     gallery = verbs.read_features(args.gallery)
   else:
     gallery = verbs.embed_cached(
-      extractor, verbs.find_sources(args.gallery, tracklets=args.tracklets)
+      extractor,
+      verbs.find_sources(
+        args.gallery, tracklets=args.tracklets, pattern=args.pattern
+      ),
     )
+  if verbs.uses_cameras(extractor) and queries.camids is None:
+    arguments.warn_of_cameras('--query')
   asked = verbs.embed(extractor, queries)
   assert own.clusters is not None
   calibration, prior = None, 0.5

@@ -50,6 +50,7 @@ def base(dataset: str) -> Any:
   config.data.num_identities = 0  # 0: all; else a reduced set (image sets)
   config.data.identities_seed = 0  # which identities a reduced set has
   config.data.csv = ''  # folder: file that lists path, camid, tracklet, ...
+  config.data.pattern = ''  # folder: 'cam{camid}/{tracklet}_{frame}', of paths
   config.data.tracklets = False  # folder: each sub-folder is one tracklet
   config.data.drop_queries = False  # mars: take queries out of the gallery
   config.data.skip_unreadable = False  # or an error that lists them

@@ -14,6 +14,7 @@ INITS = ('random', 'self_supervised')
 # lacked the field behaves as it did. A config without the field has that.
 ADDED_FIELDS = {
   'data.identities_seed': 0,
+  'data.pattern': '',
   'train.objective': 'memory',
   'model.pooling': 'mean',
   'model.neck': False,

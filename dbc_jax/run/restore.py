@@ -24,6 +24,7 @@ _DATASET_FIELDS = (
   'num_identities',
   'identities_seed',
   'csv',
+  'pattern',
   'tracklets',
   'drop_queries',
   'skip_unreadable',

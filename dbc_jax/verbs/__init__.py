@@ -1,6 +1,12 @@
 """What is done with a trained network: embed images, search among them."""
 
-from dbc_jax.verbs.embedding import Embedded, embed, embed_cached, of_run
+from dbc_jax.verbs.embedding import (
+  Embedded,
+  embed,
+  embed_cached,
+  of_run,
+  uses_cameras,
+)
 from dbc_jax.verbs.files import read_features, write_features
 from dbc_jax.verbs.searching import Match, search
 from dbc_jax.verbs.sources import Sources, find_sources
@@ -15,5 +21,6 @@ __all__ = [
   'of_run',
   'read_features',
   'search',
+  'uses_cameras',
   'write_features',
 ]

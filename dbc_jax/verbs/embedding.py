@@ -35,6 +35,11 @@ class Embedded(NamedTuple):
   clusters: np.ndarray | None = None
 
 
+def uses_cameras(extractor: FeatureExtractor) -> bool:
+  """Whether features depend on which camera took an image."""
+  return camera_statistics.KEY in extractor.run.variables
+
+
 def embed(extractor: FeatureExtractor, sources: Sources) -> Embedded:
   """Features of images or tracklets.
 
@@ -49,10 +54,7 @@ def embed(extractor: FeatureExtractor, sources: Sources) -> Embedded:
     ValueError: images that cannot be read; names them.
   """
   cameras = None
-  if (
-    sources.camids is not None
-    and camera_statistics.KEY in extractor.run.variables
-  ):
+  if sources.camids is not None and uses_cameras(extractor):
     cameras = sources.camids.tolist()
   features = extractor(sources.items, cameras)
   return Embedded(features, sources.names, sources.picture)

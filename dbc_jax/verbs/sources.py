@@ -32,13 +32,16 @@ class Sources(NamedTuple):
     return item if isinstance(item, Path) else item[len(item) // 2]
 
 
-def find_sources(where: Path, *, tracklets: bool = False) -> Sources:
+def find_sources(
+  where: Path, *, tracklets: bool = False, pattern: str = ''
+) -> Sources:
   """Lists images, and reads none.
 
   Args:
     where: an image; a folder, sub-folders included; or a CSV file with the
       columns of docs/data.md, whose paths start from its own folder.
     tracklets: whether each sub-folder of a folder is one tracklet.
+    pattern: of paths in a folder, that tells cameras, as for `data.pattern`.
 
   Raises:
     ValueError: there are none, or the list has a fault; names it.
@@ -47,9 +50,12 @@ def find_sources(where: Path, *, tracklets: bool = False) -> Sources:
   if not where.exists():
     raise ValueError(f'{where} does not exist')
   if where.is_dir():
-    options = {'tracklets': True} if tracklets else {}
+    given = {'tracklets': tracklets, 'pattern': pattern}
+    options = {key: value for key, value in given.items() if value}
     dataset, truth = load_dataset('folder', where, **options)
     return _sources(where, [(dataset.train, truth.train_camids)])
+  if pattern:
+    raise ValueError(f'pattern: {where} is no folder, which it is read with')
   if where.suffix.lower() == '.csv':
     root = where.absolute().parent
     dataset, truth = load_dataset('folder', root, csv=where.name)

@@ -10,6 +10,7 @@ from typing import NoReturn
 
 from dbc_jax.data.decode import IMAGE_SUFFIXES, image_files
 from dbc_jax.data.readers.checks import listed
+from dbc_jax.data.readers.pattern import load_pattern
 from dbc_jax.data.readers.release import Release
 from dbc_jax.data.readers.table import load_table
 from dbc_jax.data.samples import EMPTY, Dataset, GroundTruth, Loaded
@@ -20,7 +21,9 @@ RELEASE = Release(
 )
 
 
-def load(root: Path, *, csv: str = '', tracklets: bool = False) -> Loaded:
+def load(
+  root: Path, *, csv: str = '', tracklets: bool = False, pattern: str = ''
+) -> Loaded:
   """Takes every image below a folder as a training sample, or those of a list.
 
   Files are told by their suffix, in either case. Hidden files and folders are
@@ -35,6 +38,8 @@ def load(root: Path, *, csv: str = '', tracklets: bool = False) -> Loaded:
     tracklets: whether each folder that holds images, at any depth, is one
       tracklet. Its frames are sorted by name, with numbers by their value:
       frame2 comes before frame10.
+    pattern: of paths, that tells cameras, tracklets and frames, such as
+      'cam{camid}/{tracklet}_{frame}'; see `pattern.compile_pattern`.
 
   Returns:
     Without `csv`, a data set of training samples sorted by name, without query
@@ -42,16 +47,24 @@ def load(root: Path, *, csv: str = '', tracklets: bool = False) -> Loaded:
 
   Raises:
     ValueError: there are no images, a folder cannot be read, images lie
-      outside of any tracklet, both options are set, or a fault in the list.
+      outside of any tracklet, two options are set, a fault in the list, or a
+      pattern that does not match all images.
   """
   if csv and tracklets:
     raise ValueError(
       f'tracklets: got True together with csv={csv!r}, expected one of the '
       'two; in a CSV file the column tracklet says which rows are one.'
     )
+  if pattern and (csv or tracklets):
+    other = f'csv={csv!r}' if csv else 'tracklets=True'
+    raise ValueError(
+      f'pattern: got {pattern!r} together with {other}, expected one of them'
+    )
   if csv:
     return load_table(root, csv)
   names = _image_names(root)
+  if pattern:
+    return load_pattern(root, names, pattern)
   train = image_files(root, names)
   if tracklets:
     frames = _frames_by_folder(root, names)

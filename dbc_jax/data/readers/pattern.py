@@ -1,0 +1,124 @@
+"""Cameras, tracklets and frames out of the paths of images, by a pattern."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from dbc_jax.data.decode import image_files
+from dbc_jax.data.readers.checks import listed
+from dbc_jax.data.samples import EMPTY, Loaded, assemble
+
+_FIELDS = ('camid', 'tracklet', 'frame')
+_SHOWN = 5
+_TOKEN = re.compile(r'(\{\w*\}|\*\*?)')
+
+
+def compile_pattern(pattern: str) -> re.Pattern[str]:
+  """What a pattern matches: paths without their suffix.
+
+  Args:
+    pattern: text with `{camid}`, `{tracklet}` and `{frame}`, each of one
+      character or more, as few as fit, and none of them '/'; `*` is anything
+      but '/', `**` anything.
+
+  Raises:
+    ValueError: an unknown field, one that comes twice, or neither a camera nor
+      a tracklet.
+  """
+  found, text = [], ''
+  for token in _TOKEN.split(pattern):
+    if token in ('*', '**'):
+      text += '[^/]*?' if token == '*' else '.*?'
+    elif token.startswith('{') and token.endswith('}'):
+      name = token[1:-1]
+      if name not in _FIELDS:
+        raise ValueError(
+          f'pattern: got {token} in {pattern!r}, expected '
+          + ', '.join(f'{{{field}}}' for field in _FIELDS)
+        )
+      if name in found:
+        raise ValueError(f'pattern: {token} stands twice in {pattern!r}')
+      found.append(name)
+      text += f'(?P<{name}>[^/]+?)'
+    else:
+      text += re.escape(token)
+  if not {'camid', 'tracklet'} & {*found}:
+    raise ValueError(
+      f'pattern: got {pattern!r}, expected {{camid}} or {{tracklet}} in it, as '
+      "in 'cam{camid}/{tracklet}_{frame}'"
+    )
+  return re.compile(text)
+
+
+def load_pattern(root: Path, names: Sequence[str], pattern: str) -> Loaded:
+  """The training samples of a folder, and their cameras, by their paths.
+
+  Args:
+    root: the folder.
+    names: paths of its images, from there.
+    pattern: of `compile_pattern`; without a '/' it is one of file names.
+
+  Returns:
+    Images, or with `{tracklet}` tracklets: images of one folder, camera and
+    tracklet, by `{frame}`, or without one by name; numbers by their value.
+    Cameras that are numbers keep them; others are numbered in the order of
+    their text.
+
+  Raises:
+    ValueError: a bad pattern, or images that it does not match.
+  """
+  matches = [match_of(compile_pattern(pattern), pattern, x) for x in names]
+  others = [x for x, match in zip(names, matches, strict=True) if not match]
+  if others:
+    raise ValueError(
+      f'pattern: {pattern!r} does not match {len(others)} of {len(names)} '
+      f'images: {listed(others[:_SHOWN])}'
+      + (', ...' if len(others) > _SHOWN else '')
+      + '. It is matched with the whole path from the root without its suffix, '
+      "or without a '/' in it with the file's name; * is anything."
+    )
+  found = [match.groupdict() for match in matches if match]
+  numbers = _numbers([each.get('camid') for each in found])
+  if 'tracklet' not in found[0]:
+    samples = image_files(root, names)
+    camids = numbers and [numbers[each['camid']] for each in found]
+  else:
+    groups: dict[tuple[str, str, str], list[int]] = {}
+    for i, each in enumerate(found):
+      folder = str(PurePosixPath(names[i]).parent)
+      key = folder, each.get('camid') or '', each['tracklet']
+      groups.setdefault(key, []).append(i)
+    for group in groups.values():
+      group.sort(key=lambda i: _by_value(found[i].get('frame') or names[i]))
+    titles = ['/'.join(filter(None, key)).removeprefix('./') for key in groups]
+    frames = [[names[i] for i in group] for group in groups.values()]
+    samples = image_files(root, titles, frames)
+    camids = numbers and [numbers[camid] for _, camid, _ in groups]
+  column = np.array(camids, np.int32) if camids else None
+  return assemble(
+    (samples, None, column), (EMPTY, None, None), (EMPTY, None, None)
+  )
+
+
+def match_of(
+  compiled: re.Pattern[str], pattern: str, name: str
+) -> re.Match[str] | None:
+  """How a pattern matches the path of an image, if it does."""
+  path = PurePosixPath(name).with_suffix('')
+  return compiled.fullmatch(str(path) if '/' in pattern else path.name)
+
+
+def _numbers(texts: Sequence[str | None]) -> dict[str, int]:
+  """Each camera's number; empty without cameras."""
+  known = sorted({text for text in texts if text is not None})
+  if all(text.isascii() and text.isdigit() for text in known):
+    return {text: int(text) for text in known}
+  return {text: i for i, text in enumerate(known)}
+
+
+def _by_value(text: str) -> list[str | int]:
+  return [
+    int(part) if part.isdigit() else part for part in re.split(r'(\d+)', text)
+  ]

@@ -1,0 +1,129 @@
+"""Cameras and tracklets by a pattern of paths."""
+
+import numpy as np
+import pytest
+import runs
+
+from dbc_jax.commands import check_data
+from dbc_jax.data import load_dataset
+from dbc_jax.data.readers.pattern import compile_pattern, match_of
+
+
+def folder(tmp_path, names):
+  images = runs.make_images(len(names), 2)
+  return runs.write_images(tmp_path / 'crops', names, images)
+
+
+@pytest.mark.parametrize(
+  ('pattern', 'path', 'expected'),
+  [
+    ('cam{camid}/*', 'cam3/a.png', {'camid': '3'}),
+    ('*_c{camid}s*', 'x/0002_c1s2_000451_03.jpg', {'camid': '1'}),
+    (
+      'cam{camid}/{tracklet}_{frame}',
+      'cam12/7_0009.png',
+      {'camid': '12', 'tracklet': '7', 'frame': '0009'},
+    ),
+    ('**/{camid}/*', 'a/b/north/x.y.png', {'camid': 'north'}),
+    # What is no field is taken as it stands.
+    ('a.b+{camid}', 'a.b+4.png', {'camid': '4'}),
+    ('a.b+{camid}', 'axb+4.png', None),
+    # A whole path, or a whole name.
+    ('cam{camid}/*', 'x/cam3/a.png', None),
+    ('cam{camid}', 'cam3_1.png', {'camid': '3_1'}),
+  ],
+)
+def test_what_a_pattern_reads(pattern, path, expected):
+  match = match_of(compile_pattern(pattern), pattern, path)
+  assert (match and match.groupdict()) == expected
+
+
+def test_cameras_of_images(tmp_path):
+  names = ['c10_b.png', 'c2_a.png', 'c2_b.png']
+  root = folder(tmp_path, names)
+  dataset, truth = load_dataset('folder', root, pattern='c{camid}_*')
+  assert dataset.train.names == tuple(names)
+  assert truth.train_camids.tolist() == [10, 2, 2]
+  assert truth.train_camids.dtype == np.int32
+  assert truth.train_pids is None
+
+
+def test_cameras_that_are_words_are_numbered(tmp_path):
+  root = folder(tmp_path, ['south/1.png', 'north/1.png', 'south/2.png'])
+  _, truth = load_dataset('folder', root, pattern='{camid}/*')
+  # Files are sorted by path: north first.
+  assert truth.train_camids.tolist() == [0, 1, 1]
+
+
+def test_tracklets_are_of_one_folder_camera_and_number(tmp_path):
+  names = [
+    'a/1_c1_10.png',
+    'a/1_c1_9.png',
+    'a/1_c2_1.png',
+    'a/2_c1_1.png',
+    'b/1_c1_1.png',
+  ]
+  root = folder(tmp_path, names)
+  dataset, truth = load_dataset(
+    'folder', root, pattern='*/{tracklet}_c{camid}_{frame}'
+  )
+  samples = dataset.train
+  frames = [
+    [samples.frame_name(f) for f in range(start, end)]
+    for start, end in zip(samples.starts, samples.starts[1:], strict=False)
+  ]
+  # By the frame's value; a number of another video is another tracklet.
+  assert frames == [
+    ['a/1_c1_9.png', 'a/1_c1_10.png'],
+    ['a/1_c2_1.png'],
+    ['a/2_c1_1.png'],
+    ['b/1_c1_1.png'],
+  ]
+  assert truth.train_camids.tolist() == [1, 2, 1, 1]
+  assert len(set(samples.names)) == 4
+
+
+@pytest.mark.parametrize(
+  ('pattern', 'message'),
+  [
+    ('{pid}_*', r'got \{pid\} in .* expected \{camid\}'),
+    ('{camid}_{camid}', 'stands twice'),
+    ('*', r'expected \{camid\} or \{tracklet\} in it'),
+    ('cam{camid}_*', r'does not match 2 of 3 images: x1\.png, x2\.png'),
+  ],
+)
+def test_bad_patterns_are_named(pattern, message, tmp_path):
+  root = folder(tmp_path, ['cam1_1.png', 'x1.png', 'x2.png'])
+  with pytest.raises(ValueError, match=message):
+    load_dataset('folder', root, pattern=pattern)
+
+
+def test_five_that_do_not_match_are_shown(tmp_path):
+  root = folder(tmp_path, [f'x{i}.png' for i in range(7)])
+  with pytest.raises(ValueError, match=r'7 of 7 images: x0.*x4\.png, \.\.\.'):
+    load_dataset('folder', root, pattern='c{camid}')
+
+
+@pytest.mark.parametrize('other', [{'csv': 'l.csv'}, {'tracklets': True}])
+def test_one_way_at_a_time(other, tmp_path):
+  root = folder(tmp_path, ['cam1.png'])
+  with pytest.raises(ValueError, match='expected one of them'):
+    load_dataset('folder', root, pattern='cam{camid}', **other)
+
+
+def test_check_data_shows_examples(tmp_path, capsys):
+  root = folder(tmp_path, [f'cam{i % 3}/{i:02d}.png' for i in range(9)])
+  status = check_data.main(
+    [
+      '--dataset=folder',
+      f'--root={root}',
+      '--pattern=cam{camid}/*',
+      f'--out={tmp_path}',
+    ]
+  )
+  assert status == 0
+  text = capsys.readouterr().out
+  assert 'by the pattern' in text
+  lines = [line.split() for line in text.splitlines()]
+  assert ['cam0/00.png', '0', '1'] in lines
+  assert ['cam2/08.png', '2', '1'] in lines
