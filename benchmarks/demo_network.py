@@ -11,7 +11,7 @@ import json
 import pathlib
 import shutil
 
-from absl import app, flags
+from absl import app, flags, logging
 
 import dbc_jax
 from dbc_jax.reporting.model_card import format_card
@@ -33,6 +33,7 @@ _WORKDIR = flags.DEFINE_string('workdir', 'runs/best-demo', 'Of the run.')
 
 def main(argv: list[str]) -> None:
   del argv
+  logging.set_verbosity(logging.WARNING)
   workdir = pathlib.Path(_WORKDIR.value)
   run = restore.restore_run(workdir)
   to = pathlib.Path(dbc_jax.__file__).parent / 'demo'
@@ -43,6 +44,9 @@ def main(argv: list[str]) -> None:
     shutil.copy(workdir / name, to)
   stage = str(run.stage)
   shutil.copytree(workdir / 'checkpoints' / stage, checkpoints / stage)
+  # They say where the run was; that they are there is what counts.
+  for path in checkpoints.rglob('commit_success.txt'):
+    path.write_text('Committed.\n')
   lines = (to / 'metrics.jsonl').read_text().splitlines()
   card = format_card(
     'The network of the demo',
