@@ -105,7 +105,9 @@ def draw_tsne(path: pathlib.Path, jobs: Sequence[Job]) -> bool:
         perplexity=perplexity, init='pca', random_state=_SEED
       ).fit_transform(features)
       colours = np.unique(pids, return_inverse=True)[1]
-      panel.scatter(*places.T, c=colours, cmap='nipy_spectral', s=4)
+      panel.scatter(
+        *places.T, c=colours, cmap='nipy_spectral', s=4, rasterized=True
+      )
       panel.set_title(heading, fontsize=8)
       panel.set(xticks=[], yticks=[])
       panel.grid(visible=False)
@@ -174,4 +176,4 @@ def _figure(
     for panel in panels[count:]:
       panel.set_axis_off()
     yield panels[:count]
-    figure.savefig(path, format='svg', metadata={'Date': None})
+    figure.savefig(path, format='svg', dpi=150, metadata={'Date': None})
