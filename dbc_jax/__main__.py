@@ -9,6 +9,7 @@ _COMMANDS = {
   'embed': 'features of images: --workdir=W --images=DIR --out=F.npz',
   'search': 'the nearest images: --workdir=W --query=IMAGE',
   'cluster': 'clusters of any features: --features=F.npz --out=F.csv',
+  'export': 'the network as ONNX or safetensors',
   'report': 'the page of a run anew; its images by cluster',
   'evaluate': 'scores a run, or saved features',
   'reproduce': "the papers' tables and figures",

@@ -15,7 +15,7 @@ MAX_LINES = 400
 FLOORS = (
   ('__main__',),
   ('main', 'commands'),
-  ('reproduce', 'verbs'),
+  ('reproduce', 'verbs', 'export'),
   ('run', 'configs'),
   ('training', 'evaluation'),
   ('cluster', 'data'),
