@@ -2,6 +2,7 @@
 
 import logging
 import pathlib
+import re
 import sys
 
 import jax
@@ -118,9 +119,17 @@ def _with_config_found(argv: list[str]) -> list[str]:
       found[i] = f'{flag}={value}'
     elif i + 1 < len(argv):
       value = found[i + 1] = config_files.find_config(argv[i + 1])
-    # Later a data set that it does not know would end in a traceback.
-    config_files.load_config(value)
+    # Later these would end in a traceback: a data set that it does not know, a
+    # field that it has not.
+    config = config_lib.with_added_fields(config_files.load_config(value))
+    config_files.check_fields(config, _overridden(argv))
   return found
+
+
+def _overridden(argv: list[str]) -> list[str]:
+  """Dotted names of the fields that arguments set."""
+  flag = re.compile(r'--?(?:no)?config\.([\w.]+)')
+  return [match[1] for match in map(flag.match, argv) if match]
 
 
 def run() -> None:

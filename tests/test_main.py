@@ -90,6 +90,15 @@ def test_a_config_is_found_by_its_name_from_any_folder(name, tmp_path):
   assert 'config of that name' not in result.stderr
 
 
+def test_a_misspelt_field_gets_the_nearest_name(tmp_path):
+  result = _command('--config=dbc', '--config.train.batch_sice=8', cwd=tmp_path)
+  assert result.returncode == 1
+  assert result.stderr == (
+    'Error: --config.train.batch_sice: there is no such field; did you mean '
+    'train.batch_size?\n'
+  )
+
+
 def test_a_misspelt_config_gets_the_nearest_name(tmp_path):
   result = _command('--config=beest:demo', cwd=tmp_path)
   assert result.returncode == 1

@@ -7,13 +7,19 @@ from pathlib import Path
 from dbc_jax.reporting import write_atomically
 
 
+def prog(name: str) -> str:
+  """A command as it was called."""
+  if Path(sys.argv[0]).stem in ('dbc', '__main__'):
+    return f'dbc {name.replace("_", "-")}'
+  return f'python -m dbc_jax.commands.{name}'
+
+
 def parser(
   name: str, about: str | None, epilog: str
 ) -> argparse.ArgumentParser:
   """A parser whose usage names the command as it was called."""
-  by_dbc = Path(sys.argv[0]).stem in ('dbc', '__main__')
   return argparse.ArgumentParser(
-    prog=f'dbc {name}' if by_dbc else f'python -m dbc_jax.commands.{name}',
+    prog=prog(name),
     description=(about or '').partition(': ')[2].capitalize(),
     epilog=epilog,
     formatter_class=argparse.RawDescriptionHelpFormatter,

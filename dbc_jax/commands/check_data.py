@@ -55,7 +55,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:
   parser = _Parser(
-    prog='python -m dbc_jax.commands.check_data',
+    prog=arguments.prog('check_data'),
     description='Checks a data set and prints what it found. Exit status: 0 '
     'fine, 1 something is wrong, 2 it could not be checked.',
     allow_abbrev=False,

@@ -44,7 +44,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:
   parser = argparse.ArgumentParser(
-    prog='python -m dbc_jax.commands.evaluate',
+    prog=arguments.prog('evaluate'),
     description=__doc__,
     allow_abbrev=False,
   )

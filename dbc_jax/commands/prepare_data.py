@@ -7,6 +7,7 @@ from pathlib import Path
 
 import tensorflow_datasets as tfds
 
+from dbc_jax.commands import arguments
 from dbc_jax.data.export.prepared import default_data_dir, prepare
 from dbc_jax.data.export.tfds_builders import BUILDERS
 
@@ -14,7 +15,7 @@ from dbc_jax.data.export.tfds_builders import BUILDERS
 def main(argv: list[str] | None = None) -> None:
   """Prepares a data set, and prints how to read it."""
   parser = argparse.ArgumentParser(
-    prog='python -m dbc_jax.commands.prepare_data', description=__doc__
+    prog=arguments.prog('prepare_data'), description=__doc__
   )
   parser.add_argument('--dataset', required=True, choices=BUILDERS)
   parser.add_argument('--root', required=True, help='where its files are')

@@ -43,7 +43,7 @@ def main(argv: list[str] | None = None) -> None:
 def _parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
   """The arguments, and those of the form --config.KEY=VALUE."""
   parser = argparse.ArgumentParser(
-    prog='python -m dbc_jax.commands.reproduce',
+    prog=arguments.prog('reproduce'),
     description=__doc__,
     epilog=_EXAMPLE
     + '\n'.join(f'  {name:14} {what}' for name, what in EXPERIMENTS.items()),

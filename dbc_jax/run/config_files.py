@@ -5,7 +5,7 @@ import functools
 import operator
 import pathlib
 import runpy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from dbc_jax.run.config import Config
@@ -67,6 +67,21 @@ def load_config(text: str) -> Config:
   return module['get_config'](*[dataset] if colon else [])
 
 
+def check_fields(config: Config, keys: Iterable[str]) -> None:
+  """Raises ValueError for a field that a config has not; names the nearest.
+
+  Args:
+    config: with all its fields.
+    keys: dotted names.
+  """
+  fields = [*_fields(config.to_dict())]
+  for key in keys:
+    if key not in fields:
+      near = difflib.get_close_matches(key, fields, 1)
+      hint = f'did you mean {near[0]}?' if near else 'see configs/common.py'
+      raise ValueError(f'--config.{key}: there is no such field; {hint}')
+
+
 def with_changes(config: Config, changes: Mapping[str, Any]) -> Config:
   """A config with other values in some fields.
 
@@ -78,12 +93,8 @@ def with_changes(config: Config, changes: Mapping[str, Any]) -> Config:
     ValueError: no such field, or a value of another type.
   """
   changed = config.copy_and_resolve_references()
-  fields = [*_fields(changed.to_dict())]
+  check_fields(config, changes)
   for key, value in changes.items():
-    if key not in fields:
-      near = difflib.get_close_matches(key, fields, 1)
-      hint = f'did you mean {near[0]}?' if near else 'see configs/common.py'
-      raise ValueError(f'--config.{key}: there is no such field; {hint}')
     old = functools.reduce(operator.getitem, key.split('.'), changed)
     try:
       changed.update_from_flattened_dict({key: value})
