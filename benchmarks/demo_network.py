@@ -3,8 +3,8 @@
   python -m dbc_jax.main --config=best --workdir=runs/best-demo
   python -m benchmarks.demo_network --workdir=runs/best-demo
 
-Of the run it takes config.json, metrics.jsonl, clusters.csv and the chosen
-stage's checkpoint, and writes a card beside them. What it prints is the size.
+Of the run it takes settings, records, clusters, features and the chosen stage's
+checkpoint, and writes a card beside them. What it prints is the size.
 """
 
 import json
@@ -28,6 +28,8 @@ from dbc_jax import FeatureExtractor
 features = FeatureExtractor.demo()(paths)  # [N, D] float32
 ```"""
 
+_FILES = ('config.json', 'metrics.jsonl', 'clusters.csv', 'features.npz')
+
 _WORKDIR = flags.DEFINE_string('workdir', 'runs/best-demo', 'Of the run.')
 
 
@@ -40,7 +42,7 @@ def main(argv: list[str]) -> None:
   shutil.rmtree(to, ignore_errors=True)
   checkpoints = to / 'checkpoints'
   checkpoints.mkdir(parents=True)
-  for name in ('config.json', 'metrics.jsonl', 'clusters.csv'):
+  for name in _FILES:
     shutil.copy(workdir / name, to)
   stage = str(run.stage)
   shutil.copytree(workdir / 'checkpoints' / stage, checkpoints / stage)

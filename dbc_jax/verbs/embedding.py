@@ -1,5 +1,6 @@
 """Features of images by the network of a run, kept for the next time."""
 
+import contextlib
 import hashlib
 import os
 import pathlib
@@ -9,7 +10,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from dbc_jax.run import features_file, restore
+from dbc_jax.run import features_file, restore, selection
 from dbc_jax.run.extractor import FeatureExtractor
 from dbc_jax.training import camera_statistics
 from dbc_jax.verbs.sources import Sources
@@ -130,7 +131,8 @@ def of_run(
 
   Args:
     extractor: of that run.
-    workdir: of the run; features.npz is read where it is of the same stage.
+    workdir: of the run; features.npz is read where it is of the same stage,
+      and written where there is none of the chosen one.
     root: where its images are now, if they have moved.
 
   Raises:
@@ -146,6 +148,10 @@ def of_run(
     camids = data.truth.train_camids
     features, _ = run.parts.embed(run.variables, data.train, camids)
     saved = features.astype(np.float16), data.names['train']
+    # The file is of the chosen stage.
+    if selection.select(restore.read_history(workdir)).chosen == run.stage:
+      with contextlib.suppress(OSError):  # Next time it is embedded again.
+        features_file.write(workdir, *saved, run.stage, run.digest)
   features, names = saved
   features = features.astype(np.float32)
   features /= np.linalg.norm(features, axis=1, keepdims=True)

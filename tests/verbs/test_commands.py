@@ -83,6 +83,24 @@ def test_search_among_the_runs_own_images_tells_clusters(
   assert 'http' not in page
 
 
+def test_a_run_without_its_features_gets_them_at_the_first_search(
+  workdir, crops, capsys
+):
+  path = workdir / 'features.npz'
+  with np.load(path) as file:
+    before = dict(file)
+  query = f'--query={crops / "a" / "04.png"}'
+  path.unlink()
+  # Of another stage nothing is kept.
+  search.main([f'--workdir={workdir}', '--stage=last', query])
+  is_chosen = str(before['stage']) == '3'
+  assert path.exists() == is_chosen
+  search.main([f'--workdir={workdir}', query])
+  with np.load(path) as file:
+    for key, value in before.items():
+      np.testing.assert_array_equal(file[key], value)
+
+
 def test_search_in_another_gallery_embeds_it_once(
   workdir, crops, tmp_path, cache, monkeypatch, capsys
 ):
