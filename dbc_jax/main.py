@@ -121,7 +121,7 @@ def _with_config_found(argv: list[str]) -> list[str]:
       value = found[i + 1] = config_files.find_config(argv[i + 1])
     # Later these would end in a traceback: a data set that it does not know, a
     # field that it has not.
-    config = config_lib.with_added_fields(config_files.load_config(value))
+    config = config_files.load_config(value)
     config_files.check_fields(config, _overridden(argv))
   return found
 

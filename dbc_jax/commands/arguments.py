@@ -3,6 +3,7 @@
 import argparse
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 from dbc_jax.reporting import write_atomically
 
@@ -14,11 +15,18 @@ def prog(name: str) -> str:
   return f'python -m dbc_jax.commands.{name}'
 
 
+class Parser(argparse.ArgumentParser):
+  """One line for a bad argument."""
+
+  def error(self, message: str) -> NoReturn:
+    self.exit(2, f'Error: {message}; --help lists the arguments\n')
+
+
 def parser(
   name: str, about: str | None, epilog: str
 ) -> argparse.ArgumentParser:
   """A parser whose usage names the command as it was called."""
-  return argparse.ArgumentParser(
+  return Parser(
     prog=prog(name),
     description=(about or '').partition(': ')[2].capitalize(),
     epilog=epilog,

@@ -5,7 +5,7 @@ import sys
 import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
@@ -25,11 +25,6 @@ from dbc_jax.reporting.summary import aligned
 _GROUPS_SHOWN = 5
 _NAMES_SHOWN = 3
 _EXAMPLES = 5
-
-
-class _Parser(argparse.ArgumentParser):
-  def error(self, message: str) -> NoReturn:
-    self.exit(2, f'Error: {message}; --help lists the arguments\n')
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -54,7 +49,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:
-  parser = _Parser(
+  parser = arguments.Parser(
     prog=arguments.prog('check_data'),
     description='Checks a data set and prints what it found. Exit status: 0 '
     'fine, 1 something is wrong, 2 it could not be checked.',

@@ -50,7 +50,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
 
 def _report(args: argparse.Namespace) -> None:
   from dbc_jax.run import restore
-  from dbc_jax.verbs.layout import check_layout, lay_out
+  from dbc_jax.verbs.layout import check_images, check_layout, lay_out
   from dbc_jax.verbs.reports import rewrite_report
 
   if args.sort_into:
@@ -58,12 +58,14 @@ def _report(args: argparse.Namespace) -> None:
   run = restore.restore_run(args.workdir)
   config = restore.data_config(run, None, {'root': args.root})
   data = restore.load_data(config, run.digest, identities=False, cameras=False)
-  rewrite_report(args.workdir, run, data)
   if args.sort_into:
     if not config.data.root:
       raise ValueError(
         f'--sort_into: the images of {config.data.name} are no files'
       )
+    check_images(Path(config.data.root), data.names['train'])
+  rewrite_report(args.workdir, run, data)
+  if args.sort_into:
     count = lay_out(
       args.sort_into,
       Path(config.data.root),

@@ -10,6 +10,7 @@ from dbc_jax.commands import arguments
 from dbc_jax.data import load_configured
 from dbc_jax.devices import mesh
 from dbc_jax.reproduce import cost, grid, jobs, outputs
+from dbc_jax.reproduce.controls import KINDS
 from dbc_jax.reproduce.experiments import EXPERIMENTS, parse_changes, rows_of
 from dbc_jax.run import config as config_lib
 from dbc_jax.run import config_files
@@ -42,7 +43,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def _parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
   """The arguments, and those of the form --config.KEY=VALUE."""
-  parser = argparse.ArgumentParser(
+  parser = arguments.Parser(
     prog=arguments.prog('reproduce'),
     description=__doc__,
     epilog=_EXAMPLE
@@ -135,6 +136,14 @@ def _reproduce(
   failed = []
   for name, (dataset, truth, root) in found.items():
     own = changes | {'data.root': root}
+    if truth.train_pids is None and (
+      blind := [row.name for row in rows if row.kind in KINDS]
+    ):
+      others = [row.name for row in rows if row.kind not in KINDS]
+      raise ValueError(
+        f'{name}: the training images have no identities, which {blind[0]} '
+        'needs' + (f'; --rows={",".join(others)} leaves it out' * bool(others))
+      )
     all_jobs = [
       jobs.make_job(row, name, seed, args.workdir / 'runs', own, truth)
       for seed in range(args.seeds)

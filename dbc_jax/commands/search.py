@@ -74,7 +74,7 @@ def _search(args: argparse.Namespace) -> None:
     if path and path.exists() and not args.overwrite:
       raise ValueError(f'--{kind}: {path} exists; --overwrite replaces it')
   options = {'tracklets': args.tracklets, 'pattern': args.pattern}
-  if not args.query.is_dir():
+  if not args.query.expanduser().is_dir():
     options['pattern'] = ''
   queries = verbs.find_sources(args.query, **options)
   extractor = FeatureExtractor.from_workdir(args.workdir, args.stage)

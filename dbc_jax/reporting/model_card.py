@@ -68,8 +68,8 @@ def format_card(
     f'- Began with {init}; seed {config["seed"]}.',
     f'- Clusters: `{config["cluster"]["criterion"]}`, cut '
     f'`{config["cluster"]["cut"]}`; cameras {cameras}.',
-    f'- Stage {kept_stage} of {len(history)}, chosen without labels, with '
-    f'{int(kept["num_clusters"])} clusters.',
+    f'- Stage {kept_stage} of 0 to {history[-1]["stage"]}, chosen without '
+    f'labels, with {int(kept["num_clusters"])} clusters.',
     '',
     '## How good it is',
     '',

@@ -12,9 +12,8 @@ import numpy as np
 
 from dbc_jax import memory, reporting
 from dbc_jax.data import load_configured
-from dbc_jax.data.frames import ResidentFrames
 from dbc_jax.data.pipeline import LoadedDataset
-from dbc_jax.data.split import Split
+from dbc_jax.labels import apart
 from dbc_jax.run import build
 from dbc_jax.run import workdir as workdir_lib
 from dbc_jax.run.config import Config
@@ -27,6 +26,8 @@ from dbc_jax.run.stage import RunState, StageRunner
 # public data sets are.
 LEAKS = ('true_hashed', 'stale_hashed', 'true_sorted', 'stale_sorted')
 KINDS = ('supervised', *LEAKS)
+# Identities of the training samples of a leak's run, in its order.
+PIDS = 'pids.npy'
 
 
 def run(
@@ -50,13 +51,17 @@ def run(
       f'{config.data.name}: the training images have no identities, which a '
       f'row of {kind!r} needs'
     )
+  if kind in LEAKS and config.train.init == 'self_supervised':
+    raise ValueError(
+      'train.init: the rows of the leak have no warm-up; set it to random'
+    )
   config = build.with_cameras(config, truth)
   data = build.load_data(config, dataset, truth)
   workdir_lib.Outputs(config, workdir, data).write_config()
   if kind == 'supervised':
     history = _supervised(config, workdir, data)
   else:
-    history = _leaking(kind, config, data, on_stage)
+    history = _leaking(kind, config, workdir, data, on_stage)
   reporting.write_metrics(workdir, history)
 
 
@@ -65,7 +70,9 @@ def _supervised(
 ) -> list[dict[str, Any]]:
   """A run's passes, network and loss; one stage, whose clusters are true."""
   assert data.truth.train_pids is not None
-  pids = np.unique(data.truth.train_pids, return_inverse=True)[1]
+  # A sample of nobody known is one of its own.
+  pids = np.where(data.truth.train_pids < 0, -1, data.truth.train_pids)
+  pids = np.unique(apart(pids), return_inverse=True)[1]
   pids = pids.astype(np.int32)
   parts = build.Parts(config)
   whole = StageRunner(parts, len(data.train))
@@ -116,25 +123,31 @@ def sorted_by_identity(data: LoadedDataset) -> LoadedDataset:
   camids = truth.train_camids
   keys = [truth.train_pids] if camids is None else [camids, truth.train_pids]
   order = np.lexsort(keys)
-  pixels = np.stack([train.image(i) for i in order])
   names = data.names | {'train': [data.names['train'][i] for i in order]}
-  train = Split(ResidentFrames(pixels), np.arange(len(order)))
   truth = dataclasses.replace(
     truth,
     train_pids=truth.train_pids[order],
     train_camids=None if camids is None else camids[order],
   )
+  train = train.subset(order)
   return dataclasses.replace(data, train=train, names=names, truth=truth)
 
 
 def _leaking(
-  kind: str, config: Config, data: LoadedDataset, on_stage: OnStage
+  kind: str,
+  config: Config,
+  workdir: pathlib.Path,
+  data: LoadedDataset,
+  on_stage: OnStage,
 ) -> list[dict[str, Any]]:
   memory_of, _, order = kind.partition('_')
   if order == 'sorted':
     data = sorted_by_identity(data)
-  runner = StaleRunner(build.Parts(config), len(data.train))
-  state = runner.first_state(data.train)
+  assert data.truth.train_pids is not None
+  np.save(workdir / PIDS, data.truth.train_pids)
+  parts = build.Parts(config)
+  runner = StaleRunner(parts, len(data.train))
+  state = runner.first_state(data.train, parts.given_weights(workdir))
   before = state.labels
   for stage in range(runner.num_stages):
     runner.before = before if stage and memory_of == 'stale' else None

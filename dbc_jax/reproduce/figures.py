@@ -60,11 +60,16 @@ def draw_curves(path: pathlib.Path, jobs: Sequence[Job], label: str) -> None:
   with _figure(path, len(_SCORES)) as panels:
     for panel, (key, name) in zip(panels, _SCORES.items(), strict=True):
       for curve, points in curves.items():
-        at = sorted(points)
-        values = [
-          [100 * stages_of(job)['chosen'].get(key, np.nan) for job in points[x]]
-          for x in at
-        ]
+        found = {
+          x: [
+            100 * scores[key]
+            for scores in (stages_of(job)['chosen'] for job in points[x])
+            if key in scores
+          ]
+          for x in sorted(points)
+        }
+        at = [x for x, values in found.items() if values]
+        values = [found[x] for x in at]
         panel.errorbar(
           at,
           [statistics.mean(v) for v in values],

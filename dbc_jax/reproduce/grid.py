@@ -2,6 +2,7 @@
 
 import json
 import os
+import pathlib
 import subprocess
 import sys
 import threading
@@ -73,7 +74,12 @@ def run_all(
         if stop.is_set() or not queue:
           return
         job = queue.pop(0)
-        process = _start(job, share, workers, keep_stages)
+        try:
+          process = _start(job, share, workers, keep_stages)
+        except OSError as error:
+          print(f'{job.workdir}: {error}', file=sys.stderr)
+          failed.append(job)
+          continue
         running.append(process)
       if process.wait() and not stop.is_set():
         failed.append(job)
@@ -83,9 +89,9 @@ def run_all(
     for i in range(workers)
   ]
   progress = _Progress(jobs, estimates, counts)
-  for thread in threads:
-    thread.start()
   try:
+    for thread in threads:
+      thread.start()
     while any(thread.is_alive() for thread in threads):
       time.sleep(_POLL_SECONDS)
       progress.update()
@@ -97,7 +103,8 @@ def run_all(
     raise
   finally:
     for thread in threads:
-      thread.join()
+      if thread.ident is not None:
+        thread.join()
     progress.update()
     progress.close()
   return failed
@@ -194,6 +201,12 @@ def _cores() -> list[int]:
 
 
 def _free_memory_gb() -> float:
+  try:
+    for line in pathlib.Path('/proc/meminfo').read_text().splitlines():
+      if line.startswith('MemAvailable:'):
+        return int(line.split()[1]) * 1024 / 1e9
+  except OSError:
+    pass
   try:
     pages = os.sysconf('SC_AVPHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')
   except (ValueError, OSError, AttributeError):  # Not on every system.

@@ -75,6 +75,11 @@ def make_job(
     ValueError: a field or a value that there is not, or a data set.
   """
   config = config_files.load_config(f'{row.config}:{dataset}')
+  if taken := [key for key in (*row.changes, 'seed') if key in changes]:
+    raise ValueError(
+      f'--config.{taken[0]}: the row {row.name} sets it itself; leave it out, '
+      'or leave the row out by --rows'
+    )
   own = {**changes, **row.changes, 'seed': seed}
   config = config_lib.with_added_fields(config_files.with_changes(config, own))
   config_lib.check_config(config)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from dbc_jax.reporting.summary import aligned
-from dbc_jax.reproduce.figures import read_pids
+from dbc_jax.reproduce.controls import PIDS
 from dbc_jax.reproduce.jobs import Job
 
 _SEED = 0
@@ -63,10 +63,11 @@ def leak(
 
 
 def table(jobs: Sequence[Job]) -> str:
-  """Means of `leak` over all mergings of ordinary runs whose stages are kept.
+  """Means of `leak` over all mergings of runs whose stages are kept.
 
   Args:
-    jobs: of E-cluster, say; those without `stages/` are passed over.
+    jobs: of the rows 'true_hashed'; others, and those without `stages/`, are
+      passed over.
 
   Returns:
     Lines of text, '' if there is no such run.
@@ -74,10 +75,11 @@ def table(jobs: Sequence[Job]) -> str:
   shares: dict[str, list[dict[str, float]]] = {}
   rng = np.random.default_rng(_SEED)
   for job in jobs:
-    folder, pids = job.workdir / 'stages', read_pids(job)
+    folder, truth = job.workdir / 'stages', job.workdir / PIDS
     paths = sorted(folder.glob('*.npz'), key=lambda path: int(path.stem))
-    if pids is None or len(paths) < 2:
+    if job.row.kind != 'true_hashed' or len(paths) < 2 or not truth.exists():
       continue
+    pids = np.load(truth)
     stages = []
     for path in paths:
       with np.load(path) as file:

@@ -53,14 +53,15 @@ def write(
     if figures.draw_tsne(path, done):
       shown.append((path.name, 't-SNE of 100 identities, a colour each'))
   if truth.train_pids is not None:
-    counts = np.unique(truth.train_pids, return_counts=True)[1]
+    known = truth.train_pids[truth.train_pids >= 0]
+    counts = np.unique(known, return_counts=True)[1]
     shown.append((f'{name}-identities.svg', 'Images per identity'))
     write_identities(
       folder / shown[-1][0], dataset, 'images', {'train': counts}
     )
   title = f'{experiment} on {dataset}'
   page = folder / f'{name}.html'
-  write_page(page, title, EXPERIMENTS[experiment], command, done, shown)
+  write_page(page, title, EXPERIMENTS[experiment], command, jobs, shown)
   print(tables.text_table(done))
   if experiment == 'leak' and (text := leak.table(done)):
     print(f'\n{text}')

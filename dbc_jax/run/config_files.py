@@ -2,6 +2,7 @@
 
 import difflib
 import functools
+import inspect
 import operator
 import pathlib
 import runpy
@@ -64,7 +65,12 @@ def load_config(text: str) -> Config:
       f'--config: {file} has no get_config; expected a file such as '
       'configs/ecluster.py'
     )
-  return module['get_config'](*[dataset] if colon else [])
+  get_config = module['get_config']
+  if colon and not inspect.signature(get_config).parameters:
+    raise ValueError(
+      f'--config: get_config of {file} takes no data set; leave out :{dataset}'
+    )
+  return get_config(*[dataset] if colon else [])
 
 
 def check_fields(config: Config, keys: Iterable[str]) -> None:

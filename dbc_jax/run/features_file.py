@@ -10,6 +10,11 @@ import numpy as np
 from dbc_jax.run import selection
 
 NAME = 'features.npz'
+# What NumPy raises for what is no such file.
+_UNREADABLE = (
+  *(OSError, KeyError, ValueError, EOFError, IndexError, TypeError),
+  *(NotImplementedError, zipfile.BadZipFile),
+)
 
 
 def write(
@@ -28,7 +33,7 @@ def write(
     stage: whose network made them.
     digest: of those images.
   """
-  partial = workdir / f'{NAME}.tmp'
+  partial = workdir / f'{NAME}.{os.getpid()}.tmp'
   with partial.open('wb') as file:
     np.savez(
       file,
@@ -56,12 +61,6 @@ def read(
       saved = np.load(file, allow_pickle=False)
       if str(saved['stage']) == str(stage) and str(saved['digest']) == digest:
         return saved['features'], saved['paths'].tolist()
-  except (
-    FileNotFoundError,
-    KeyError,
-    ValueError,
-    EOFError,
-    zipfile.BadZipFile,
-  ):
+  except _UNREADABLE:
     pass
   return None

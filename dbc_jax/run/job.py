@@ -134,6 +134,8 @@ class _Job:
       self._write_result(history)
       return
     if done is None:
+      # Of another network, if there is one.
+      (self._workdir / features_file.NAME).unlink(missing_ok=True)
       first, state = 0, self._first_state()
     else:
       log.info(
@@ -255,7 +257,8 @@ class _Job:
     features = None
     if stages.chosen == stages.last:
       features = last
-    if features is None:
+    # Of several processes each could find another file, or none.
+    if features is None and processes.count() == 1:
       digest = self._data.digest
       saved = features_file.read(self._workdir, stages.chosen, digest)
       features = None if saved is None else saved[0]

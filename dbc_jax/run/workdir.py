@@ -18,7 +18,7 @@ from dbc_jax.run.checkpoint import CheckpointStore
 from dbc_jax.run.config import Config
 from dbc_jax.training import camera_statistics
 
-_DEMO = Path(__file__).parents[1] / 'demo'
+DEMO = Path(__file__).parents[1] / 'demo'
 CONFIG = 'config.json'
 CHECKPOINTS, WARMUP = 'checkpoints', 'checkpoints/warmup'
 # Of the checkpoints of a warm-up: its network, then its clusters as well.
@@ -27,8 +27,8 @@ NETWORK, CLUSTERED = 0, 1
 
 def find_workdir(path: Path) -> Path:
   """A workdir by its path; 'demo' is the one that comes with the package."""
-  if str(path) == _DEMO.name and not path.exists():
-    return _DEMO
+  if str(path) == DEMO.name and not (path / CONFIG).exists():
+    return DEMO
   return path
 
 

@@ -156,7 +156,9 @@ def of_run(
   features = features.astype(np.float32)
   features /= np.linalg.norm(features, axis=1, keepdims=True)
   picture = None
-  folder = pathlib.Path(config.data.root) if config.data.root else None
+  folder = None
+  if config.data.root:
+    folder = pathlib.Path(config.data.root).expanduser()
   if folder is not None and (folder / names[0]).is_file():
     picture = lambda i: folder / names[i]  # noqa: E731
   return Embedded(features, names, picture, run.labels)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from dbc_jax.verbs.embedding import Embedded
 
@@ -75,7 +75,10 @@ def read_features(path: Path) -> Embedded:
     columns = _read_parquet(path)
   else:
     columns = _read_npz(path)
-  features = np.asarray(columns['features'], np.float32)
+  try:
+    features = np.asarray(columns['features'], np.float32)
+  except (TypeError, ValueError) as error:
+    raise ValueError(f'{path}: features are no numbers') from error
   if features.ndim != 2 or 0 in features.shape:
     raise ValueError(
       f'{path}: features have the shape {features.shape}, expected [N, D]'
@@ -87,11 +90,19 @@ def read_features(path: Path) -> Embedded:
   names = columns.get('paths')
   if names is None:
     names = [f'row {i}' for i in range(len(features))]
-  if len(names) != len(features):
-    raise ValueError(f'{path}: {len(names)} paths for {len(features)} features')
-  return Embedded(
-    features, [str(name) for name in names], None, columns.get('clusters')
-  )
+  if np.shape(names) != (len(features),):
+    raise ValueError(
+      f'{path}: {np.size(names)} paths for {len(features)} features'
+    )
+  clusters = columns.get('clusters')
+  if clusters is not None:
+    clusters = np.asarray(clusters)
+    if clusters.shape != (len(features),) or clusters.dtype.kind not in 'iu':
+      raise ValueError(
+        f'{path}: expected a whole number for each of the {len(features)} rows '
+        'in clusters'
+      )
+  return Embedded(features, [str(name) for name in names], None, clusters)
 
 
 def _read_npz(path: Path) -> dict[str, Any]:
@@ -170,7 +181,7 @@ def _read_parquet(path: Path) -> dict[str, Any]:
 def _jpeg(path: Path) -> bytes:
   data = io.BytesIO()
   with Image.open(path) as image:
-    small = image.convert('RGB')
+    small = ImageOps.exif_transpose(image).convert('RGB')
     small.thumbnail((_SIDE, _SIDE))
     small.save(data, 'JPEG', quality=90)
   return data.getvalue()

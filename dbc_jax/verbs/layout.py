@@ -18,6 +18,18 @@ def check_layout(folder: Path) -> None:
     )
 
 
+def check_images(root: Path, names: Sequence[str]) -> None:
+  """Raises ValueError unless all images, or folders of tracklets, are there."""
+  root = root.expanduser()
+  if missing := [name for name in names if not (root / name).exists()]:
+    raise ValueError(
+      f'--sort_into: {len(missing)} of {len(names)} names are neither files '
+      f'nor folders below {root}, the first: {missing[0]}. If the images have '
+      'moved, name their folder by --root; tracklets of a pattern or CSV have '
+      'no folder to link to'
+    )
+
+
 def lay_out(
   folder: Path,
   root: Path,
@@ -45,11 +57,7 @@ def lay_out(
   """
   check_layout(folder)
   root = root.expanduser().absolute()
-  if missing := [name for name in names if not (root / name).exists()]:
-    raise ValueError(
-      f'{len(missing)} images are not below {root}, the first: {missing[0]}; '
-      'name their folder by --root'
-    )
+  check_images(root, names)
   width = len(str(labels.max(initial=0)))
   homes = set()
   for name, label in zip(names, labels, strict=True):

@@ -19,8 +19,15 @@ def rewrite_report(
     workdir: of the run.
     run: its chosen stage.
     data: its data set.
+
+  Raises:
+    ValueError: the run has chosen another stage since.
   """
   history = read_history(workdir)
+  if selection.select(history).chosen != run.stage:
+    raise ValueError(
+      f'workdir: the run in {workdir} has gone on meanwhile; start this again'
+    )
   saved = features_file.read(workdir, run.stage, run.digest)
   if saved is None:
     camids = data.truth.train_camids

@@ -5,7 +5,7 @@ import pathlib
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from dbc_jax.reporting import write_atomically
 from dbc_jax.reporting.clusters import picture_tag
@@ -78,7 +78,8 @@ def _picture(
   if picture is not None:
     try:
       with Image.open(picture(i)) as image:
-        return picture_tag(np.asarray(image.convert('RGB')), name)
+        upright = ImageOps.exif_transpose(image).convert('RGB')
+        return picture_tag(np.asarray(upright), name)
     except OSError:
       pass  # Its name will do.
   return html.escape(name)

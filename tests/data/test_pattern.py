@@ -48,11 +48,22 @@ def test_cameras_of_images(tmp_path):
   assert truth.train_pids is None
 
 
-def test_cameras_that_are_words_are_numbered(tmp_path):
+def test_cameras_that_are_words_have_their_own_number_in_every_folder(tmp_path):
   root = folder(tmp_path, ['south/1.png', 'north/1.png', 'south/2.png'])
   _, truth = load_dataset('folder', root, pattern='{camid}/*')
   # Files are sorted by path: north first.
-  assert truth.train_camids.tolist() == [0, 1, 1]
+  north, south, other = truth.train_camids.tolist()
+  assert north != south == other
+  root = folder(tmp_path / 'b', ['east/1.png', 'south/1.png'])
+  _, truth = load_dataset('folder', root, pattern='{camid}/*')
+  assert truth.train_camids.tolist()[1] == south
+
+
+def test_numbers_too_long_and_odd_digits_are_words(tmp_path):
+  root = folder(tmp_path, ['20240101123000_a.png', '\u00b2_a.png', '7_a.png'])
+  _, truth = load_dataset('folder', root, pattern='{camid}_*')
+  assert 7 in truth.train_camids
+  assert (truth.train_camids >= 0).all()
 
 
 def test_tracklets_are_of_one_folder_camera_and_number(tmp_path):

@@ -38,7 +38,7 @@ def test_it_tells_network_images_start_clusters_and_figures():
     '1,234 of `demo`. They are drawn.',
     'Began with random weights and a label-free warm-up on the same ones; seed',
     '`dbc`, cut `dense`; cameras used.',
-    'Stage 0 of 2, chosen without labels, with 80 clusters.',
+    'Stage 0 of 0 to 0, chosen without labels, with 80 clusters.',
     '| mAP | 71.2 % |',
     '| pair F | 0.50 |',
     'Run it.\nThen look.\n',

@@ -8,7 +8,7 @@ import pytest
 import runs
 
 from dbc_jax import FeatureExtractor, evaluation
-from dbc_jax.run import checkpoint, job, restore
+from dbc_jax.run import checkpoint, extractor, job, restore
 from dbc_jax.training.camera_statistics import KEY
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures('one_device')]
@@ -92,7 +92,9 @@ def by_camera(tmp_path_factory, market):
   return workdir
 
 
-def test_an_extractor_knows_the_cameras_of_the_run(by_camera, market):
+def test_an_extractor_knows_the_cameras_of_the_run(
+  by_camera, market, monkeypatch
+):
   embed = FeatureExtractor.from_workdir(by_camera)
   parts, digest = embed.run.parts, embed.run.digest
   data = restore.load_data(parts.config, digest, identities=True, cameras=True)
@@ -104,7 +106,12 @@ def test_an_extractor_knows_the_cameras_of_the_run(by_camera, market):
   # A new camera with the images of a known one is like that one.
   first = camids == camids.min()
   renamed = np.where(first, 99, camids)
+  few = embed(paths, renamed)
+  monkeypatch.setattr(extractor, 'FEWEST_OF_A_CAMERA', 1)
   np.testing.assert_allclose(embed(paths, renamed), expected, atol=1e-6)
+  # With few images it has the statistics of all.
+  np.testing.assert_allclose(few[first], embed(paths)[first], atol=1e-6)
+  np.testing.assert_allclose(few[~first], expected[~first], atol=1e-6)
   for cameras in ([1], ['a'] * len(paths), camids / 2):
     with pytest.raises(ValueError, match='expected a whole number for each'):
       embed(paths, cameras)

@@ -58,4 +58,7 @@ def test_a_folder_of_that_name_comes_first(tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
   assert workdir.find_workdir(pathlib.Path('demo')) == FOLDER
   (tmp_path / 'demo').mkdir()
+  # It is no run yet.
+  assert workdir.find_workdir(pathlib.Path('demo')) == FOLDER
+  (tmp_path / 'demo' / 'config.json').write_text('{}')
   assert workdir.find_workdir(pathlib.Path('demo')) == pathlib.Path('demo')

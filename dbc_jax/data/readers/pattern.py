@@ -1,6 +1,7 @@
 """Cameras, tracklets and frames out of the paths of images, by a pattern."""
 
 import re
+import zlib
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
@@ -12,6 +13,7 @@ from dbc_jax.data.samples import EMPTY, Loaded, assemble
 
 _FIELDS = ('camid', 'tracklet', 'frame')
 _SHOWN = 5
+_LARGEST = 2**31 - 1
 _TOKEN = re.compile(r'(\{\w*\}|\*\*?)')
 
 
@@ -63,13 +65,14 @@ def load_pattern(root: Path, names: Sequence[str], pattern: str) -> Loaded:
   Returns:
     Images, or with `{tracklet}` tracklets: images of one folder, camera and
     tracklet, by `{frame}`, or without one by name; numbers by their value.
-    Cameras that are numbers keep them; others are numbered in the order of
-    their text.
+    Cameras that are numbers keep them; others get one that follows from their
+    text alone, so that it is the same in every folder.
 
   Raises:
     ValueError: a bad pattern, or images that it does not match.
   """
-  matches = [match_of(compile_pattern(pattern), pattern, x) for x in names]
+  compiled = compile_pattern(pattern)
+  matches = [match_of(compiled, pattern, name) for name in names]
   others = [x for x, match in zip(names, matches, strict=True) if not match]
   if others:
     raise ValueError(
@@ -112,13 +115,17 @@ def match_of(
 
 def _numbers(texts: Sequence[str | None]) -> dict[str, int]:
   """Each camera's number; empty without cameras."""
-  known = sorted({text for text in texts if text is not None})
-  if all(text.isascii() and text.isdigit() for text in known):
-    return {text: int(text) for text in known}
-  return {text: i for i, text in enumerate(known)}
+  return {text: _number(text) for text in texts if text is not None}
+
+
+def _number(text: str) -> int:
+  """The same for the same text, whatever other cameras a folder has."""
+  if text.isascii() and text.isdigit() and int(text) <= _LARGEST:
+    return int(text)
+  return zlib.crc32(text.encode('utf-8', 'surrogateescape')) >> 1
 
 
 def _by_value(text: str) -> list[str | int]:
   return [
-    int(part) if part.isdigit() else part for part in re.split(r'(\d+)', text)
+    int(part) if part.isdecimal() else part for part in re.split(r'(\d+)', text)
   ]
