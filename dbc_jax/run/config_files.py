@@ -102,6 +102,8 @@ def with_changes(config: Config, changes: Mapping[str, Any]) -> Config:
   check_fields(config, changes)
   for key, value in changes.items():
     old = functools.reduce(operator.getitem, key.split('.'), changed)
+    if isinstance(old, str):
+      value = str(value)  # 'False' is a text of data.use_cameras.
     try:
       changed.update_from_flattened_dict({key: value})
     except (TypeError, ValueError) as error:

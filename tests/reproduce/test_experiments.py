@@ -1,6 +1,7 @@
 """The rows of the experiments: one name, one setting; and what is printed."""
 
 import itertools
+import pathlib
 
 import pytest
 
@@ -76,5 +77,18 @@ def test_fields_are_read_as_python_or_as_text():
     'data.root': 'a=b',
     'data.image_size': (64, 32),
   }
+  (row,) = (x for x in rows('stages') if x.name == 'ecluster-0.9')
+  changes = parse_changes(['data.use_cameras=False'])
+  job = make_job(row, 'demo', 0, pathlib.Path('w'), changes, GroundTruth())
+  assert job.config.data.use_cameras == 'False'
+  with pytest.raises(ValueError, match=r'the row ecluster-0\.9 sets it itself'):
+    make_job(
+      row,
+      'demo',
+      0,
+      pathlib.Path('w'),
+      {'cluster.reg_weight': 0.5},
+      GroundTruth(),
+    )
   with pytest.raises(ValueError, match='seed: expected a value'):
     parse_changes(['seed'])
