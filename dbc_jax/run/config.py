@@ -60,6 +60,17 @@ def with_added_fields(fields: Any) -> Config:
   return config
 
 
+def flat(tree: dict[str, Any], prefix: str = '') -> dict[str, Any]:
+  """The fields of a nested config by their dotted names."""
+  fields: dict[str, Any] = {}
+  for key, value in tree.items():
+    if isinstance(value, dict):
+      fields |= flat(value, f'{prefix}{key}.')
+    else:
+      fields[prefix + key] = value
+  return fields
+
+
 def num_merges_and_stages(
   num_samples: int, merge_percent: float
 ) -> tuple[int, int]:

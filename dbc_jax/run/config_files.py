@@ -6,10 +6,10 @@ import inspect
 import operator
 import pathlib
 import runpy
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from dbc_jax.run.config import Config
+from dbc_jax.run.config import Config, flat
 
 # That come with the package; `configs` of a checkout is a link to it.
 _FOLDER = pathlib.Path(__file__).parents[1] / 'configs'
@@ -80,7 +80,7 @@ def check_fields(config: Config, keys: Iterable[str]) -> None:
     config: with all its fields.
     keys: dotted names.
   """
-  fields = [*_fields(config.to_dict())]
+  fields = flat(config.to_dict())
   for key in keys:
     if key not in fields:
       near = difflib.get_close_matches(key, fields, 1)
@@ -111,11 +111,3 @@ def with_changes(config: Config, changes: Mapping[str, Any]) -> Config:
         f'--config.{key}: got {value!r}, expected {type(old).__name__}'
       ) from error
   return changed
-
-
-def _fields(tree: Mapping[str, Any], prefix: str = '') -> Iterator[str]:
-  for key, value in tree.items():
-    if isinstance(value, Mapping):
-      yield from _fields(value, f'{prefix}{key}.')
-    else:
-      yield prefix + key

@@ -254,9 +254,7 @@ class _Job:
     else:
       assert self._warmups is not None
       arrays = self._read_arrays(self._warmups, workdir_lib.CLUSTERED)
-    features = None
-    if stages.chosen == stages.last:
-      features = last
+    features = last if stages.chosen == stages.last else None
     # Of several processes each could find another file, or none.
     if features is None and processes.count() == 1:
       digest = self._data.digest

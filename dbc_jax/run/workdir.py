@@ -132,23 +132,14 @@ def differences(workdir: Path, config: Config) -> str:
     Each field with both values, or ''.
   """
   saved, given = (
-    _flat(json.loads(as_json(x))) for x in (read_config(workdir), config)
+    config_lib.flat(json.loads(as_json(x)))
+    for x in (read_config(workdir), config)
   )
   return '; '.join(
     f'{key}: {saved.get(key)!r} there, {given.get(key)!r} given'
     for key in sorted((saved.keys() | given.keys()) - {'data.root'})
     if saved.get(key) != given.get(key)
   )
-
-
-def _flat(tree: dict[str, Any], prefix: str = '') -> dict[str, Any]:
-  flat: dict[str, Any] = {}
-  for key, value in tree.items():
-    if isinstance(value, dict):
-      flat |= _flat(value, f'{prefix}{key}.')
-    else:
-      flat[prefix + key] = value
-  return flat
 
 
 class Outputs:
