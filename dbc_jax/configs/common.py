@@ -131,6 +131,8 @@ def base(dataset: str) -> Any:
   config.cluster.share = (0.3, 0.9)
   config.cluster.min_size = 4  # not papers: images of a cluster, at least
   config.cluster.eps = 0.5  # dbscan: radius of a neighbourhood
+  # Of the last stage, which then is the one that is kept; 0: as the cut says.
+  config.cluster.num_clusters = 0
   config.cluster.anew = False  # merging starts from single images each time
   config.cluster.features = 'feature'  # or 'embedding'
   config.cluster.camera_centring = False  # less each camera's mean feature

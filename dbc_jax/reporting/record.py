@@ -45,6 +45,7 @@ FIELDS: dict[str, Field] = {
   'purity': Field('purity', 'quality'),
   'identities_split': Field('identities split', 'quality', 'count'),
   'clusters_merged': Field('clusters merged', 'quality', 'count'),
+  'asked_clusters': Field('clusters asked for', 'clusters', 'count'),
   'silhouette': Field('silhouette', 'clusters'),
   'dispersion_validity': Field('dispersion validity', 'clusters'),
   'neighbour_f': Field('neighbour F', 'clusters'),

@@ -37,6 +37,7 @@ ADDED_FIELDS = {
   'cluster.share': (0.3, 0.9),
   'cluster.min_size': 4,
   'cluster.eps': 0.5,
+  'cluster.num_clusters': 0,
 }
 
 
@@ -118,7 +119,11 @@ def num_stages(config: Config, num_samples: int) -> int:
   by_papers = config.cluster.cut == 'papers'
   if wanted and not by_papers:
     return wanted
-  _, most = num_merges_and_stages(num_samples, config.cluster.merge_percent)
+  merges, most = num_merges_and_stages(
+    num_samples, config.cluster.merge_percent
+  )
+  if config.cluster.num_clusters:
+    most = 1 + math.ceil((num_samples - config.cluster.num_clusters) / merges)
   if not config.train.stage0_epochs:
     most -= 1
   if most < 1:
@@ -139,10 +144,13 @@ def num_stages(config: Config, num_samples: int) -> int:
 def describe_cut(config: Config, num_samples: int) -> str:
   """How far each stage merges, for a line of the log."""
   fields = config.cluster
-  if fields.cut != 'papers':
-    return f'cut {fields.cut}'
-  merges, _ = num_merges_and_stages(num_samples, fields.merge_percent)
-  return f'{merges} merges after each but the last'
+  text = f'cut {fields.cut}'
+  if fields.cut == 'papers':
+    merges, _ = num_merges_and_stages(num_samples, fields.merge_percent)
+    text = f'{merges} merges after each but the last'
+  if fields.num_clusters:
+    text += f', {fields.num_clusters} clusters in the last stage'
+  return text
 
 
 def check_num_samples(config: Config, num_samples: int) -> None:
@@ -150,7 +158,18 @@ def check_num_samples(config: Config, num_samples: int) -> None:
 
   That is a batch, a merge, or two clusters by a share of the samples.
   """
-  num_stages(config, num_samples)
+  known = config.cluster.num_clusters
+  if known and not 1 < known < num_samples:
+    raise ValueError(
+      f'cluster.num_clusters: got {known}, expected at least 2 and fewer than '
+      f'the {num_samples} training images, or 0 where it is not known'
+    )
+  stages = num_stages(config, num_samples)
+  if known and config.train.stage0_epochs and stages == 1:
+    raise ValueError(
+      'train.num_stages: got 1, which is of single images, with '
+      f'cluster.num_clusters={known}; raise it'
+    )
   if config.train.batch_size > num_samples:
     raise ValueError(
       f'train.batch_size: got {config.train.batch_size}, more than the '
@@ -189,6 +208,7 @@ def check_config(config: Config) -> None:
   }
   at_least_zero = {
     'cluster.memory_budget_gb': cluster.memory_budget_gb,
+    'cluster.num_clusters': cluster.num_clusters,
     'data.num_identities': data.num_identities,
     'data.identities_seed': data.identities_seed,
     'data.memory_budget_gb': data.memory_budget_gb,

@@ -110,7 +110,9 @@ class Merger:
   ) -> tuple[np.ndarray, np.ndarray]:
     """What the first process computes, in all of them.
 
-    Where the cut leaves fewer than two clusters, the labels stay as they were.
+    Where the number of clusters is known, the last clustering of a run ends
+    there, with every sample in one. Where the cut leaves fewer than two, the
+    labels stay as they were.
 
     Args:
       features: [N, D].
@@ -187,6 +189,15 @@ class Merger:
         self.engine(chosen.shape, int(start.max()) + 1)
       return result
 
+    wanted = fields.num_clusters
+    if wanted and number == count - 1:
+      if start.max() + 1 < wanted:
+        start = np.arange(len(labels), dtype=np.int32)
+      merges = int(start.max()) + 1 - wanted
+      if not merges:
+        return cuts.Placed(start, np.zeros(0, np.float32))
+      result = merge(merges)
+      return cuts.Placed(result.labels, np.asarray(result.scores))
     return self._cut(cuts.Task(start, number, count, distances, merge))
 
   def _reads_distances(self) -> bool:

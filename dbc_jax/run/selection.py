@@ -47,6 +47,8 @@ def select(history: Sequence[Record]) -> Selection:
   Chosen is the stage that `cluster.choose_clustering` takes. As stages are
   added, the choice stays or moves to the newest.
 
+  A last stage whose number of clusters was given is chosen without a rule.
+
   A warm-up is a candidate, too. It takes the place of a chosen stage in whose
   clusters two views of an image part more often than in its own: clusters did
   not help then.
@@ -57,11 +59,13 @@ def select(history: Sequence[Record]) -> Selection:
   """
   known = [record for record in history if 'silhouette' in record]
   chosen, reason = history[-1], 'the last, of a single cluster'
+  if 'asked_clusters' in history[-1]:
+    known, reason = [], 'the last, of the number of clusters that was given'
   if known:
     position, reason = choose_clustering(known)
     chosen = known[position]
   warm = history[0]
-  if warm['stage'] == WARMUP and chosen is not warm:
+  if warm['stage'] == WARMUP and known and chosen is not warm:
     fall = warm.get('view_agreement', 0.0) - chosen.get('view_agreement', 1.0)
     if fall > _FALL:
       chosen, reason = warm, 'later views of an image agree less on a cluster'

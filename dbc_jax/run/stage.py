@@ -241,6 +241,9 @@ class StageRunner:
     """
     num_clusters = int(state.labels.max()) + 1
     record: dict[str, Any] = {'stage': stage, 'num_clusters': num_clusters}
+    asked = self._config.cluster.num_clusters
+    if asked and stage == self.num_stages - 1:
+      record['asked_clusters'] = asked
     clock = time.perf_counter()
     # Scores of earlier stages are no business of training.
     blind = state._replace(history=[])

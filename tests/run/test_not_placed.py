@@ -203,6 +203,36 @@ def test_clusters_may_grow_from_stage_to_stage(cut, market, tmp_path):
     assert 'placed' not in _history(tmp_path)[0]
 
 
+@pytest.mark.parametrize(
+  'fields',
+  [
+    {},
+    {'cluster.cut': 'dbscan', 'cluster.anew': False},
+    {'cluster.cut': 'papers', 'train.num_stages': 0, 'cluster.anew': False},
+  ],
+)
+def test_a_number_of_clusters_that_is_known_ends_the_run(
+  fields, market, tmp_path
+):
+  config = _config(
+    market,
+    **{'cluster.num_clusters': 13, 'cluster.merge_percent': 0.3, **fields},
+  )
+  config.train.images_per_cluster = 0
+  job.run(config, tmp_path)
+  history = _history(tmp_path)
+  if config.cluster.cut == 'papers':
+    # 30 images, 9 merges a stage, the last ones fewer.
+    assert [r['num_clusters'] for r in history] == [21, 13]
+  assert [r.get('asked_clusters') for r in history][-2:] == [None, 13]
+  kept = restore.restore_run(tmp_path)
+  assert kept.stage == len(history) - 1
+  # Every image is in one.
+  np.testing.assert_array_equal(np.unique(kept.labels), np.arange(13))
+  with (tmp_path / 'clusters.csv').open() as file:
+    assert len({row['cluster'] for row in csv.DictReader(file)}) == 13
+
+
 def test_silhouette_counts_who_is_not_placed_as_nothing():
   rng = np.random.default_rng(0)
   features = rng.normal(size=(40, 6)).astype(np.float32)
@@ -221,6 +251,16 @@ def test_silhouette_counts_who_is_not_placed_as_nothing():
   [
     ({'cluster.cut': 'sharp'}, r"cluster\.cut: got 'sharp', expected one of"),
     ({'cluster.share': (0.5, 2.0)}, r'cluster\.share: got \(0\.5, 2\.0\)'),
+    ({'cluster.num_clusters': 1}, r'cluster\.num_clusters: got 1, expected at'),
+    ({'cluster.num_clusters': 30}, r'num_clusters: got 30, .*the 30 training'),
+    (
+      {
+        'cluster.num_clusters': 9,
+        'train.stage0_epochs': 1,
+        'train.num_stages': 1,
+      },
+      r'train\.num_stages: got 1, which is of single images, with cluster\.num',
+    ),
     ({'cluster.min_size': 1}, r'cluster\.min_size: got 1, expected at least'),
     ({'train.images_per_cluster': 3}, r'images_per_cluster: got 3.*divisor'),
     ({'train.optimizer': 'adamw'}, r"train\.optimizer: got 'adamw'"),
