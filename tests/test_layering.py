@@ -27,7 +27,7 @@ LAYERS = (
   ('stage', 'restore'),
   ('build',),
   ('workdir', 'record'),
-  ('features_file', 'config_files'),
+  ('features_file', 'config_files', 'identities'),
   ('config', 'merger', 'selection', 'checkpoint'),
 )
 

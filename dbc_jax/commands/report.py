@@ -49,7 +49,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
 
 
 def _report(args: argparse.Namespace) -> None:
-  from dbc_jax.run import restore
+  from dbc_jax.run import identities, restore
   from dbc_jax.verbs.layout import check_images, check_layout, lay_out
   from dbc_jax.verbs.reports import rewrite_report
 
@@ -70,7 +70,7 @@ def _report(args: argparse.Namespace) -> None:
       args.sort_into,
       Path(config.data.root),
       data.names['train'],
-      run.labels,
+      identities.numbers(args.workdir, run.labels),
       copy=args.copy,
     )
     print(f'{args.sort_into}: {count} folders')

@@ -32,8 +32,8 @@ def write_clusters(
   Args:
     path: of the CSV file; replaced as a whole.
     names: N paths of images.
-    labels: [N] int, cluster of each image; -1 where it is in none. Those
-      come last.
+    labels: [N] int, number of the cluster of each image; -1 where it is in
+      none. Those come last.
     pids: [N] int, true identities, for a column `pid`; -1 where not known.
     camids: [N] int, cameras, for a column `camid`.
     silhouettes: [N], how much nearer to its own cluster than to the next one,
@@ -109,6 +109,7 @@ def contact_sheets(
   read_image: Callable[[int], np.ndarray],
   pids: np.ndarray | None,
   silhouettes: np.ndarray | None = None,
+  titles: Sequence[str] | None = None,
 ) -> Iterator[str]:
   """Images of the largest clusters and of a sample of the others, as HTML.
 
@@ -136,7 +137,8 @@ def contact_sheets(
       yield f'<h3>{heading}</h3>'
     for cluster in chosen:
       members, shown = _members(names, labels == cluster)
-      caption = f'Cluster {cluster}: {len(members)} images'
+      title = f'Cluster {cluster}' if titles is None else titles[cluster]
+      caption = f'{html.escape(title)}: {len(members)} images'
       if means is not None:
         caption += f', silhouette {means[cluster]:.2f}'
       if len(shown) < len(members):

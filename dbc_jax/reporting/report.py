@@ -65,6 +65,7 @@ def write_report(
   *,
   pids: np.ndarray | None = None,
   silhouettes: np.ndarray | None = None,
+  titles: Sequence[str] | None = None,
 ) -> None:
   """Writes what the run found, as curves, pictures and tables.
 
@@ -82,6 +83,7 @@ def write_report(
     pids: [N] int, true identities, -1 where not known; None without any.
     silhouettes: [N], as of `cluster.simplified_silhouettes`; None: the report
       does not say how sure clusters are.
+    titles: K, what each cluster is called; None: by its label.
 
   Raises:
     ValueError: no record of the kept stage, or lengths that differ.
@@ -112,7 +114,9 @@ def write_report(
     _histogram(sizes),
     *_sureness(labels, silhouettes),
     f'<h2>What is in the clusters of stage {kept_stage}</h2>',
-    *clusters.contact_sheets(names, labels, read_image, pids, silhouettes),
+    *clusters.contact_sheets(
+      names, labels, read_image, pids, silhouettes, titles
+    ),
     '<h2>All stages</h2>',
     _table(*record.stage_table(history, kept_stage)),
     '<h2>Settings</h2><details><summary>Show</summary><div class="wide">',

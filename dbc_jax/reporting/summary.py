@@ -9,6 +9,7 @@ _OUTPUTS = {
   'config.json': 'every setting of this run',
   'metrics.jsonl': 'one line per stage, the numbers above in full',
   'clusters.csv': 'the cluster of each training image in the kept stage',
+  'identities.csv': 'numbers of clusters that stay; write names there',
   'features.npz': 'their features by its network',
   'checkpoints/': 'network and labels, to resume, evaluate or embed',
   'tensorboard/': 'the same curves, for tensorboard --logdir',

@@ -13,7 +13,7 @@ from dbc_jax import cluster, reporting
 from dbc_jax.data.pipeline import LoadedDataset
 from dbc_jax.devices import processes
 from dbc_jax.run import config as config_lib
-from dbc_jax.run import features_file, selection
+from dbc_jax.run import features_file, identities, selection
 from dbc_jax.run.checkpoint import CheckpointStore
 from dbc_jax.run.config import Config
 from dbc_jax.training import camera_statistics
@@ -201,6 +201,7 @@ class Outputs:
     if not self._writes:
       return
     names, truth = self._data.names['train'], self._data.truth
+    found, moved = identities.after(self._workdir, names, labels)
     # As they are read again, so that a finished run prints the same.
     features = np.asarray(features, np.float16)
     silhouettes = cluster.simplified_silhouettes(features, labels)
@@ -209,13 +210,14 @@ class Outputs:
     )
     reporting.write_metrics(self._workdir, history)
     reporting.write_clusters(
-      self._workdir / 'clusters.csv',
+      self._workdir / identities.CLUSTERS,
       names,
-      labels,
+      identities.ids_of(found, labels),
       pids=truth.train_pids,
       camids=truth.train_camids,
       silhouettes=silhouettes,
     )
+    identities.write(self._workdir, found)
     kept = history, stages.chosen, stages.reason, stages.headed()
     reporting.write_report(
       self._workdir / 'report.html',
@@ -226,6 +228,12 @@ class Outputs:
       self._data.train.image,
       pids=truth.train_pids,
       silhouettes=silhouettes,
+      titles=identities.titles(found),
     )
-    summary = reporting.format_summary(*kept, self._workdir)
-    print(summary)
+    print(reporting.format_summary(*kept, self._workdir))
+    if moved:
+      identities.write_moved(self._workdir, moved)
+      print(
+        f'{len(moved)} of {len(names)} images are in another cluster than '
+        f'before; {self._workdir / identities.MOVED} lists them'
+      )

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from dbc_jax.run import features_file, restore, selection
+from dbc_jax.run import features_file, identities, restore, selection
 from dbc_jax.run.extractor import FeatureExtractor
 from dbc_jax.training import camera_statistics
 from dbc_jax.verbs.sources import Sources
@@ -27,7 +27,8 @@ class Embedded(NamedTuple):
     features: [N, D] float32, rows of unit length.
     names: N, of the images or tracklets.
     picture: from i to a file that shows it; None where there are no files.
-    clusters: [N] int32, where they are known; -1 for one in none.
+    clusters: [N] int, their numbers, where they are known; -1 for one in
+      none.
   """
 
   features: np.ndarray
@@ -127,7 +128,7 @@ def _keep(path: pathlib.Path, features: np.ndarray) -> None:
 def of_run(
   extractor: FeatureExtractor, workdir: pathlib.Path, *, root: str | None = None
 ) -> Embedded:
-  """The training images of a run with their clusters.
+  """The training images of a run with the numbers of their clusters.
 
   Args:
     extractor: of that run.
@@ -141,6 +142,10 @@ def of_run(
   run = extractor.run
   saved = features_file.read(workdir, run.stage, run.digest)
   config = restore.data_config(run, None, {'root': root})
+  chosen = selection.select(restore.read_history(workdir)).chosen
+  clusters = run.labels
+  if chosen == run.stage:
+    clusters = identities.numbers(workdir, clusters)
   if saved is None:
     data = restore.load_data(
       config, run.digest, identities=False, cameras=False
@@ -149,7 +154,7 @@ def of_run(
     features, _ = run.parts.embed(run.variables, data.train, camids)
     saved = features.astype(np.float16), data.names['train']
     # The file is of the chosen stage.
-    if selection.select(restore.read_history(workdir)).chosen == run.stage:
+    if chosen == run.stage:
       with contextlib.suppress(OSError):  # Next time it is embedded again.
         features_file.write(workdir, *saved, run.stage, run.digest)
   features, names = saved
@@ -161,4 +166,4 @@ def of_run(
     folder = pathlib.Path(config.data.root).expanduser()
   if folder is not None and (folder / names[0]).is_file():
     picture = lambda i: folder / names[i]  # noqa: E731
-  return Embedded(features, names, picture, run.labels)
+  return Embedded(features, names, picture, clusters)

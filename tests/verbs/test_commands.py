@@ -10,7 +10,8 @@ import runs
 
 from dbc_jax import FeatureExtractor, __main__, verbs
 from dbc_jax.commands import embed, report, search
-from dbc_jax.run import job
+from dbc_jax.reporting.clusters import write_clusters
+from dbc_jax.run import identities, job, restore
 
 pytestmark = pytest.mark.slow
 
@@ -158,6 +159,39 @@ def test_images_by_cluster(workdir, crops, tmp_path, capsys):
     assert sum(1 for _ in to.rglob('*.png')) == len(rows) == 30
   with pytest.raises(SystemExit, match='is not empty'):
     report.main([f'--workdir={workdir}', f'--sort_into={tmp_path}'])
+
+
+def test_numbers_and_names_of_clusters_stay(workdir, crops, tmp_path, capsys):
+  was = identities.read(workdir)
+  assert [x.id for x in was] == [x.cluster for x in was] == [*range(len(was))]
+  changed = [x._replace(id=x.id + 40, name=f'<{x.id}>') for x in was]
+  before = (workdir / 'clusters.csv').read_text()
+  labels = restore.restore_run(workdir).labels
+  names = verbs.of_run(FeatureExtractor.from_workdir(workdir), workdir).names
+  try:
+    identities.write(workdir, changed)
+    write_clusters(workdir / 'clusters.csv', names, labels + 40)
+    report.main([f'--workdir={workdir}', f'--sort_into={tmp_path / "sorted"}'])
+    assert identities.read(workdir) == changed
+    assert not (workdir / identities.MOVED).exists()
+    assert (tmp_path / 'sorted' / 'cluster_40').is_dir()
+    most = np.bincount(labels).argmax()
+    title = f'Cluster {most + 40}, &lt;{most}&gt;: '
+    assert title in (workdir / 'report.html').read_text()
+    with (workdir / 'clusters.csv').open() as file:
+      assert {int(row['cluster']) for row in csv.DictReader(file)} == {
+        x.id for x in changed
+      }
+    search.main([f'--workdir={workdir}', f'--query={crops / "a" / "04.png"}'])
+    number = labels[names.index('a/04.png')] + 40
+    assert f'cluster {number}' in capsys.readouterr().out
+    (workdir / 'clusters.csv').unlink()
+    with pytest.raises(SystemExit, match='bring that file back, or move this'):
+      report.main([f'--workdir={workdir}'])
+  finally:
+    (workdir / identities.NAME).unlink()
+    report.main([f'--workdir={workdir}'])
+  assert (workdir / 'clusters.csv').read_text() == before
 
 
 @pytest.mark.parametrize(
