@@ -91,7 +91,7 @@ def main(argv: list[str]) -> None:
         'same commands go on after the last complete stage',
         processes.count(),
       )
-    job.run(config, pathlib.Path(workdir))
+    job.run(config, _as_folder(workdir))
   except (ValueError, FloatingPointError) as error:
     sys.exit(f'Error: {error}')
   except jax.errors.JaxRuntimeError as error:
@@ -105,6 +105,22 @@ def main(argv: list[str]) -> None:
     sys.exit(
       '\nInterrupted. The same command goes on after the last complete stage.'
     )
+
+
+def _as_folder(workdir: str) -> pathlib.Path:
+  """--workdir as a path.
+
+  Raises:
+    ValueError: it is empty, an address, or of a user that is not known.
+  """
+  if not workdir or '://' in workdir:
+    raise ValueError(
+      f'workdir: got {workdir!r}, expected a folder of this machine'
+    )
+  try:
+    return pathlib.Path(workdir).expanduser()
+  except RuntimeError as error:
+    raise ValueError(f'workdir: got {workdir!r}, {error}') from error
 
 
 def _with_config_found(argv: list[str]) -> list[str]:

@@ -28,7 +28,7 @@ LAYERS = (
   ('build',),
   ('workdir', 'record'),
   ('features_file', 'config_files', 'identities'),
-  ('config', 'merger', 'selection', 'checkpoint'),
+  ('config', 'merger', 'selection', 'checkpoint', 'lock'),
 )
 
 # Arrays and plain values in, arrays out: no flags, configs, logs or files.

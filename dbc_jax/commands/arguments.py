@@ -84,9 +84,17 @@ def boolean(text: str) -> bool:
   return text == 'True'
 
 
+def path(text: str) -> Path:
+  """A file or folder; ~ is the user's own."""
+  try:
+    return Path(text).expanduser()
+  except RuntimeError as error:  # Of no user that is known.
+    raise argparse.ArgumentTypeError(f'got {text!r}, {error}') from error
+
+
 def folder(text: str) -> Path:
   """A folder, which need not be there yet."""
-  path = Path(text).expanduser()
-  if path.exists() and not path.is_dir():
+  found = path(text)
+  if found.exists() and not found.is_dir():
     raise argparse.ArgumentTypeError(f'expected a folder, {text} is a file')
-  return path
+  return found

@@ -2,7 +2,6 @@
 
 import argparse
 import sys
-from pathlib import Path
 
 from dbc_jax.commands import arguments
 
@@ -29,9 +28,9 @@ def main(argv: list[str] | None = None) -> None:
 def _parse(argv: list[str] | None) -> argparse.Namespace:
   parser = arguments.parser('cluster', __doc__, _EXAMPLE)
   parser.add_argument(
-    '--features', type=Path, required=True, help='F.npz or F.parquet'
+    '--features', type=arguments.path, required=True, help='F.npz or F.parquet'
   )
-  parser.add_argument('--out', type=Path, required=True, help='F.csv')
+  parser.add_argument('--out', type=arguments.path, required=True, help='F.csv')
   parser.add_argument(
     '--num_clusters',
     type=int,

@@ -2,7 +2,6 @@
 
 import argparse
 import sys
-from pathlib import Path
 
 from dbc_jax.commands import arguments
 
@@ -29,7 +28,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
   arguments.add_network(parser)
   parser.add_argument(
     '--images',
-    type=Path,
+    type=arguments.path,
     required=True,
     help='a folder, an image, or a .csv with a column path, perhaps camid and '
     'tracklet',
@@ -41,7 +40,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
   )
   arguments.add_pattern(parser, '--images')
   parser.add_argument(
-    '--out', type=Path, required=True, help='F.npz or F.parquet'
+    '--out', type=arguments.path, required=True, help='F.npz or F.parquet'
   )
   parser.add_argument(
     '--full',

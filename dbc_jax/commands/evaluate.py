@@ -4,7 +4,6 @@ import argparse
 import csv
 import sys
 import zipfile
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -51,11 +50,11 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
   source = parser.add_mutually_exclusive_group(required=True)
   source.add_argument(
     '--features',
-    type=Path,
+    type=arguments.path,
     help='.npz with query_features and gallery_features [N, D], query_pids, '
     'gallery_pids (-1: junk), query_camids and gallery_camids [N]',
   )
-  source.add_argument('--workdir', type=Path, help='of a run')
+  source.add_argument('--workdir', type=arguments.path, help='of a run')
   _add_workdir_arguments(parser)
   parser.add_argument('--protocol', choices=PROTOCOLS, default=PROTOCOLS[0])
   parser.add_argument(
@@ -97,7 +96,10 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     '--seed', type=int, default=0, help='of the protocol cuhk03; default: 0'
   )
   parser.add_argument(
-    '--per_query', type=Path, metavar='OUT.csv', help='one row a query'
+    '--per_query',
+    type=arguments.path,
+    metavar='OUT.csv',
+    help='one row a query',
   )
   return parser.parse_args(argv)
 
@@ -122,7 +124,7 @@ def _add_workdir_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(f'--config.data.{field}', dest=field, type=kind)
   group.add_argument(
     '--save',
-    type=Path,
+    type=arguments.path,
     metavar='F.npz',
     help='features of all images, as --features reads them, and the clusters '
     'of the training images',

@@ -41,7 +41,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     choices=('boxmot', 'ultralytics', 'own'),
     help='onnx: which program reads the file',
   )
-  parser.add_argument('--out', type=Path, required=True)
+  parser.add_argument('--out', type=arguments.path, required=True)
   parser.add_argument(
     '--camera',
     type=int,

@@ -5,7 +5,6 @@ import csv
 import io
 import json
 import sys
-from pathlib import Path
 from typing import Any
 
 from dbc_jax.commands import arguments
@@ -36,11 +35,14 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
   parser = arguments.parser('search', __doc__, _EXAMPLE)
   arguments.add_network(parser)
   parser.add_argument(
-    '--query', type=Path, required=True, help='an image, a folder or a .csv'
+    '--query',
+    type=arguments.path,
+    required=True,
+    help='an image, a folder or a .csv',
   )
   parser.add_argument(
     '--gallery',
-    type=Path,
+    type=arguments.path,
     help='a folder, a .csv, or a .npz or .parquet of `dbc embed`; default: the '
     'images of the run',
   )
@@ -54,7 +56,9 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     '--top', type=int, default=20, help='matches of a query; default: 20'
   )
   for kind in ('json', 'csv', 'html'):
-    parser.add_argument(f'--{kind}', type=Path, metavar='F', help='writes F')
+    parser.add_argument(
+      f'--{kind}', type=arguments.path, metavar='F', help='writes F'
+    )
   parser.add_argument('--overwrite', action='store_true')
   args = parser.parse_args(argv)
   if args.top < 1:

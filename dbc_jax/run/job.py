@@ -17,6 +17,7 @@ from dbc_jax.data import load_configured, pipeline
 from dbc_jax.devices import mesh, processes
 from dbc_jax.run import build, features_file, selection
 from dbc_jax.run import config as config_lib
+from dbc_jax.run import lock as lock_lib
 from dbc_jax.run import workdir as workdir_lib
 from dbc_jax.run.checkpoint import CheckpointStore
 from dbc_jax.run.config import Config
@@ -44,11 +45,22 @@ def run(
       its number, the clusters [N] that it trained on, and the state after it.
 
   Raises:
-    ValueError: a config value, the data or the workdir is not as expected;
-      raised before any work starts.
+    ValueError: a config value, the data or the workdir is not as expected, or
+      another run has the workdir; raised before any work starts.
     FloatingPointError: the loss became NaN or infinite; the checkpoint of the
       last complete stage stays.
   """
+  with lock_lib.hold(workdir) as lock:
+    _run(config, workdir, on_stage, lock)
+
+
+def _run(
+  config: Config,
+  workdir: pathlib.Path,
+  on_stage: OnStage | None,
+  lock: lock_lib.Lock,
+) -> None:
+  """`run`, in a workdir that is its own."""
   config = build.with_network(config, workdir)
   config_lib.check_config(config)
   processes.check_same('config', workdir_lib.as_json(config))
@@ -77,7 +89,7 @@ def run(
     build.check_matches(data.truth, config.camera_rule)
   profile_dir = workdir / 'profile' if config.profile else None
   runner = StageRunner(parts, len(data.train), profile_dir)
-  job = _Job(runner, workdir, data, weights, on_stage)
+  job = _Job(runner, workdir, data, weights, on_stage, lock)
   devices = mesh.devices()
   log.info(
     '%s on %s: %d training images, %d stages, %s, %s on %d x %s, workdir %s',
@@ -106,8 +118,10 @@ class _Job:
     data: pipeline.LoadedDataset,
     weights: dict[str, Any] | None,
     on_stage: OnStage | None,
+    lock: lock_lib.Lock,
   ):
     self._on_stage = on_stage
+    self._lock = lock
     self._runner = runner
     self._parts = runner.parts
     self._workdir = workdir
@@ -213,6 +227,7 @@ class _Job:
     state: RunState,
     trained_on: np.ndarray,
   ) -> None:
+    self._lock.check()
     store.save(
       number,
       workdir_lib.arrays_of(

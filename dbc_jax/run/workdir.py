@@ -104,8 +104,6 @@ def check_workdir(workdir: Path, config: Config) -> None:
   Raises:
     ValueError: it is not; names the fields that differ.
   """
-  if workdir.exists() and not workdir.is_dir():
-    raise ValueError(f'workdir: {workdir} is a file; choose another --workdir')
   if not has_run(workdir):
     return
   if not (workdir / CONFIG).exists():
