@@ -105,6 +105,8 @@ def _check(args: argparse.Namespace) -> int:
   facts = inspection.inspect_lists(dataset, truth)
   print()
   _print_table(_split_rows(facts))
+  if 'train' not in facts.splits:
+    print('No training images: it can be scored, and not trained on.')
   if args.pattern:
     _print_examples(dataset.train, truth.train_camids)
   official = find_reader(args.dataset).RELEASE.sizes

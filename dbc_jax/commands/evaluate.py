@@ -19,6 +19,7 @@ _COLUMNS = ('query_index', 'pid', 'first_rank', 'ap', 'inp')
 # Fields of a config that say which images are read.
 _DATA_FIELDS = {
   'csv': str,
+  'pattern': str,
   'num_identities': int,
   'identities_seed': int,
   'tracklets': arguments.boolean,
@@ -184,7 +185,7 @@ def _from_workdir(
   if data.left_out:
     print(f'{len(data.left_out)} left out, the first: {data.left_out[0]}')
   wanted = _SIDES if data.truth.can_evaluate else ()
-  if args.save:
+  if args.save and data.train is not None:
     wanted = 'train', *wanted
   arrays: dict[str, Any] = restore.extract_arrays(run, data, wanted)
   if args.save:

@@ -156,8 +156,13 @@ def describe_cut(config: Config, num_samples: int) -> str:
 def check_num_samples(config: Config, num_samples: int) -> None:
   """Raises ValueError if there are too few samples for what is asked.
 
-  That is a batch, a merge, or two clusters by a share of the samples.
+  That is a sample, a batch, a merge, or two clusters by a share of the samples.
   """
+  if not num_samples:
+    raise ValueError(
+      f'data: {config.data.name} has no training images, only a test set; name '
+      'one to train on, or score a trained network on this one by dbc evaluate'
+    )
   known = config.cluster.num_clusters
   if known and not 1 < known < num_samples:
     raise ValueError(

@@ -69,9 +69,9 @@ def _run(
   # Made now, so that a bad field ends the run before any work.
   _ = parts.merger, parts.trainer
   dataset, truth = load_configured(config.data)
+  config_lib.check_num_samples(config, len(dataset.train))
   config = build.with_cameras(config, truth)
   parts = build.Parts(config)
-  config_lib.check_num_samples(config, len(dataset.train))
   workdir_lib.check_workdir(workdir, config)
   build.check_matches(truth, config.camera_rule)
   parts.log_engine(len(dataset.train))

@@ -164,7 +164,7 @@ def load_data(
     config: of `data_config`.
     digest: that the training images must have; None for another data set.
     identities: whether those of query and gallery are needed; of another data
-      set these two are then loaded alone.
+      set, and of a test set alone, these two are then loaded alone.
     cameras: whether their cameras are needed, if there are identities.
 
   Raises:
@@ -184,10 +184,17 @@ def load_data(
       f'{data.name}: no cameras of queries and gallery; without: '
       '--camera_rule=False, and no --multi_query'
     )
+  is_test_set = not len(dataset.train)
+  if identities and is_test_set:
+    digest = None  # There is nothing to mistake for the run's own.
   # Nobody asks for the training images of another data set, unless to save.
-  splits = ('query', 'gallery') if identities and digest is None else None
-  loaded = build.load_data(config, dataset, truth, splits=splits)
-  if digest not in (None, loaded.digest):
+  splits = None
+  if digest is None and (identities or is_test_set):
+    splits = ('query', 'gallery')
+  loaded = None
+  if digest is None or not is_test_set:
+    loaded = build.load_data(config, dataset, truth, splits=splits)
+  if loaded is None or digest not in (None, loaded.digest):
     raise ValueError(
       f'{data.name}: these are not the training images of the run; name their '
       'folder by --root, or another data set by --config'

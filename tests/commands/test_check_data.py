@@ -36,6 +36,15 @@ def check(capsys, out, dataset: str, *arguments) -> tuple[int, str, str]:
   return status, printed.out, printed.err
 
 
+def test_a_test_set_alone(crops, out, capsys) -> None:
+  write_csv(crops, ['0/0.png,1,1,query', '1/4.png,2,1,gallery'])
+  status, text, _ = check(
+    capsys, out, 'folder', f'--root={crops}', '--csv=list.csv'
+  )
+  assert status == 0
+  assert 'No training images: it can be scored, and not trained on.' in text
+
+
 def write_csv(crops: pathlib.Path, rows: list[str]) -> None:
   header = 'path,camid,pid,split'
   (crops / 'list.csv').write_text('\n'.join([header, *rows]) + '\n')

@@ -229,6 +229,38 @@ def test_another_data_set_by_the_runs_network(
   assert len(arrays['train_names']) == 10
 
 
+@pytest.mark.parametrize('how', ['csv', 'folders'])
+def test_a_test_set_without_training_images(
+  finished, market, tmp_path, capsys, how
+):
+  expected = _table(_run(capsys, finished))
+  root = shutil.copytree(market, tmp_path / 'test')
+  shutil.rmtree(root / 'bounding_box_train')
+  options = [f'--root={root}']
+  if how == 'csv':
+    dataset, truth = load_dataset('market1501', market)
+    rows = ['path,camid,pid,split']
+    for side in SIDES:
+      names = dataset.of(side).names
+      pids, camids = truth.of(side)
+      rows += [
+        f'{n},{c},{p},{side}'
+        for n, c, p in zip(names, camids, pids, strict=True)
+      ]
+    (root / 'list.csv').write_text('\n'.join(rows))
+    options += [f'--config={CONFIG}:folder', '--config.data.csv=list.csv']
+  out = _run(capsys, finished, *options)
+  assert ': 4 query, 12 gallery' in out
+  assert _table(out) == expected
+  # With the run's own data set by name, nothing else could be saved.
+  if how == 'csv':
+    out = _run(capsys, finished, *options, f'--save={tmp_path}/f.npz')
+    assert _table(out) == expected
+    assert 'train_features' not in np.load(tmp_path / 'f.npz')
+  else:
+    _fails('not the training images', finished, *options, '--save=f.npz')
+
+
 def test_without_identities_features_are_saved_alone(
   finished, tmp_path, capsys
 ):

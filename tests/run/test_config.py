@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import shutil
 
 import ml_collections
 import numpy as np
@@ -92,6 +93,17 @@ def test_bad_values_end_before_any_work(field, value, message, tmp_path):
   config = runs.small_config('market1501', root)
   config.update_from_flattened_dict({field: value})
   with pytest.raises(ValueError, match=message):
+    job.run(config, tmp_path / 'run')
+  assert not (tmp_path / 'run').exists()
+
+
+def test_a_test_set_alone_is_not_trained_on(tmp_path):
+  root = runs.write_market(tmp_path / 'data')
+  shutil.rmtree(root / 'bounding_box_train')
+  config = runs.small_config('market1501', root)
+  with pytest.raises(
+    ValueError, match=r'^data: market1501 has no training images.*dbc evaluate'
+  ):
     job.run(config, tmp_path / 'run')
   assert not (tmp_path / 'run').exists()
 

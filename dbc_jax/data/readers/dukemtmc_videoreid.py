@@ -9,6 +9,7 @@ import numpy as np
 
 from dbc_jax.data.readers.checks import listed
 from dbc_jax.data.readers.release import (
+  NO_SAMPLES,
   Listing,
   Release,
   find_home,
@@ -46,7 +47,8 @@ def load(root: Path) -> Loaded:
   already; there is nothing here to get one.
 
   A frame's folder tells its tracklet, and the folder around that its person.
-  Tracklet folders without images are left out, with a warning.
+  Tracklet folders without images are left out, with a warning. Without the
+  folder train it is a test set.
 
   Args:
     root: the folder with train, query and gallery, or the folder around it
@@ -64,9 +66,12 @@ def load(root: Path) -> Loaded:
   Source: Wu et al., Exploit the Unknown Gradually: One-Shot Video-Based Person
     Re-Identification by Stepwise Learning (CVPR 2018).
   """
-  home = find_home(root, RELEASE, [SPLITS])
+  home = find_home(root, RELEASE, [SPLITS, SPLITS[1:]])
   empty = []
-  listings = [_read_split(home, split, empty) for split in SPLITS]
+  listings = [
+    _read_split(home, split, empty) if (home / split).is_dir() else NO_SAMPLES
+    for split in SPLITS
+  ]
   if empty:
     warnings.warn(
       f'{home}: {len(empty):,} tracklet folders without images were left out: '

@@ -12,7 +12,14 @@ import numpy as np
 
 from dbc_jax.data.decode import IMAGE_SUFFIXES, image_files
 from dbc_jax.data.readers import checks
-from dbc_jax.data.samples import JUNK_PID, SPLITS, Loaded, Samples, assemble
+from dbc_jax.data.samples import (
+  EMPTY,
+  JUNK_PID,
+  SPLITS,
+  Loaded,
+  Samples,
+  assemble,
+)
 
 # Market-1501's folders, which DukeMTMC-reID took over.
 _FOLDERS = ('bounding_box_train', 'query', 'bounding_box_test')
@@ -69,6 +76,9 @@ class Listing:
   def only(self, persons: Sequence[int]) -> 'Listing':
     """The samples of these persons, in the order they have."""
     return self.take(np.flatnonzero(np.isin(self.pids, persons)))
+
+
+NO_SAMPLES = Listing((), np.zeros(0, np.int32), np.zeros(0, np.int32))
 
 
 def find_home(
@@ -135,7 +145,8 @@ def load_folders(
 ) -> Loaded:
   """What a reader of three folders of images returns.
 
-  Files that are no images and hidden files are ignored.
+  Files that are no images and hidden files are ignored. Without the folder of
+  training images it is a test set.
 
   Args:
     root: the folder around the three, or the one around that.
@@ -148,9 +159,12 @@ def load_folders(
     ValueError: another layout, a folder without images, images of other
       names, or `num_identities` out of range.
   """
-  home = find_home(root, release, [_FOLDERS])
+  home = find_home(root, release, [_FOLDERS, _FOLDERS[1:]])
   listings = [
-    _read_folder(home, folder, release, pattern, example) for folder in _FOLDERS
+    _read_folder(home, folder, release, pattern, example)
+    if (home / folder).is_dir()
+    else NO_SAMPLES
+    for folder in _FOLDERS
   ]
   return load_listings(root, home, release, listings, num_identities, seed)
 
@@ -172,7 +186,7 @@ def load_listings(
     root: the folder as given; the names of the samples start from it.
     home: `root` or a child of it; the names in `listings` start from it.
     release: whose copy it is.
-    listings: training, query and gallery.
+    listings: training, query and gallery; the first may be `NO_SAMPLES`.
     num_identities: None for everything; else the number of persons in
       training, and of persons in both query and gallery, that are kept. They
       come in the order of a hash of (seed, pid), so a smaller set is part of a
@@ -183,8 +197,13 @@ def load_listings(
     ValueError: `num_identities` out of range.
   """
   train, query, gallery = listings
+  official = {
+    what: number
+    for what, number in release.sizes.items()
+    if train.names or not what.startswith(WORDS['train'])
+  }
   checks.warn_of_other_sizes(
-    root, release.title, _sizes(release, listings), release.sizes
+    root, release.title, _sizes(release, listings), official
   )
   checks.warn_of_shared_identities(
     f'{release.title} in {root}',
@@ -193,7 +212,8 @@ def load_listings(
     release.not_persons,
   )
   if num_identities is not None:
-    train = train.only(_choose(release, train.pids, num_identities, seed))
+    if train.names:
+      train = train.only(_choose(release, train.pids, num_identities, seed))
     in_both = np.intersect1d(query.pids, gallery.pids)
     chosen = _choose(release, in_both, num_identities, seed)
     query, gallery = query.only(chosen), gallery.only(chosen)
@@ -210,6 +230,8 @@ def load_listings(
   return assemble(
     *(
       (samples(part), part.pids, part.camids)
+      if part.names
+      else (EMPTY, None, None)
       for part in (train, query, gallery)
     )
   )

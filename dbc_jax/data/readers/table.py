@@ -56,7 +56,7 @@ def load_table(root: Path, table: str) -> Loaded:
   Returns:
     The data set, in the order of the rows, and what is known of it: a pid of
     -1 is a training sample without one. Without cameras the scores need the
-    camera rule switched off.
+    camera rule switched off. Without training rows it is a test set.
 
   Raises:
     ValueError: the file cannot be read, or what it says is not as above. Up
@@ -69,11 +69,6 @@ def load_table(root: Path, table: str) -> Loaded:
   splits = {
     split: [row for row in rows if row.split == split] for split in SPLITS
   }
-  if not splits['train']:
-    raise ValueError(
-      f'{path}: none of its {len(rows)} rows is for training; leave the split '
-      'of some empty, or write train.'
-    )
   if bool(splits['query']) != bool(splits['gallery']):
     present, absent = 'query', 'gallery'
     if splits['gallery']:

@@ -102,6 +102,16 @@ def test_other_sizes_are_told(home):
     assert part in str(caught[0].message)
 
 
+def test_test_folders_alone_are_a_test_set(home):
+  shutil.rmtree(home / 'train')
+  with pytest.warns(UserWarning, match='differs') as caught:
+    dataset, truth = dukemtmc_videoreid.load(home)
+  assert 'training' not in str(caught[-1].message)
+  assert not len(dataset.train)
+  assert truth.train_pids is None
+  assert len(dataset.query) == len(truth.query_pids) > 0
+
+
 def test_person_in_both_train_and_test_is_told(home, monkeypatch):
   both = DUKEMTMC_VIDEOREID | {'gallery/0005/0010': (3, 2)}
   monkeypatch.setattr(video_layouts, 'DUKEMTMC_VIDEOREID', both)

@@ -89,7 +89,8 @@ def test_missing_split_is_named_with_what_was_found(tmp_path):
     load(tmp_path)
   assert str(caught.value) == (
     f'{tmp_path} is not laid out like Market-1501: expected the folders '
-    'bounding_box_train, query, bounding_box_test, in it or in one folder '
+    'bounding_box_train, query, bounding_box_test or query, '
+    'bounding_box_test, in it or in one folder '
     'Market-1501*; found bounding_box_test, bounding_box_train, queries.'
   )
 

@@ -1,5 +1,6 @@
 """What the readers of Market-1501, DukeMTMC-reID and MSMT17 have in common."""
 
+import shutil
 import subprocess
 import sys
 import types
@@ -119,6 +120,25 @@ def test_missing_folder_is_named_with_what_was_found(reader, tmp_path):
   assert f'like {reader.title}: expected the folders ' in message
   assert f', {folder}' in message.split('; found ')[0]
   assert 'found away' in message
+
+
+@pytest.mark.parametrize('number', [None, 1])
+def test_test_folders_alone_are_a_test_set(folders, tmp_path, number):
+  whole = tmp_path / 'whole'
+  folders.write(whole)
+  module = folders.module
+  with pytest.warns(UserWarning, match='differs'):
+    expected, known = module.load(whole, num_identities=number)
+  shutil.rmtree(whole / 'bounding_box_train')
+  with pytest.warns(UserWarning, match='differs') as caught:
+    dataset, truth = module.load(whole, num_identities=number)
+  assert 'training' not in str(caught[0].message)
+  assert not len(dataset.train)
+  assert truth.train_pids is truth.train_camids is None
+  for split in ('query', 'gallery'):
+    assert dataset.of(split).names == expected.of(split).names
+    for mine, other in zip(truth.of(split), known.of(split), strict=True):
+      np.testing.assert_array_equal(mine, other)
 
 
 def test_split_given_as_root_points_above(reader, tmp_path):

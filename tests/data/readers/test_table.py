@@ -199,7 +199,6 @@ def test_ten_faults_are_named(root):
   ('rows', 'message'),
   [
     ('', 'lists no images'),
-    ('0.png,1,query\n1.png,1,gallery', 'none of its 2 rows is for training'),
     ('0.png,1,query\n1.png,,', '1 rows are for the query, none is for the gal'),
     ('0.png,1,gallery\n1.png,,', 'for the gallery, none is for the query'),
   ],
@@ -207,6 +206,17 @@ def test_ten_faults_are_named(root):
 def test_splits_that_are_missing(root, rows, message):
   with pytest.raises(ValueError, match=message):
     load(root, f'path,pid,split\n{rows}\n')
+
+
+def test_a_test_set_has_no_training_rows(root):
+  dataset, truth = load(
+    root, 'path,camid,pid,split\n0.png,1,1,query\n1.png,2,1,gallery\n'
+  )
+  assert dataset.train == EMPTY
+  assert dataset.query.names == ('0.png',)
+  assert dataset.gallery.names == ('1.png',)
+  assert truth.train_pids is truth.train_camids is None
+  assert truth.can_evaluate
 
 
 def test_identities_in_training_and_test_are_a_warning(root):
