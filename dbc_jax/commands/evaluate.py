@@ -100,7 +100,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     '--per_query',
     type=arguments.path,
     metavar='OUT.csv',
-    help='one row a query',
+    help='one row a query, with its file where it is known',
   )
   return parser.parse_args(argv)
 
@@ -211,7 +211,8 @@ def _from_file(args: argparse.Namespace) -> tuple[str, dict[str, np.ndarray]]:
       if not isinstance(loaded, np.lib.npyio.NpzFile):
         raise ValueError('a single array')
       files = loaded.files
-      arrays = {name: loaded[name] for name in names if name in files}
+      wanted = [*names, 'query_names']
+      arrays = {name: loaded[name] for name in wanted if name in files}
   except (ValueError, EOFError, zipfile.BadZipFile) as error:
     raise ValueError(
       f'{path}: expected an .npz of plain arrays; write it by numpy.savez'
@@ -272,11 +273,16 @@ def _evaluate(
   if args.per_query:
     index = np.asarray(scores['query_index'])
     scores['pid'] = query_pids[index]
+    columns = _COLUMNS
+    names = arrays.get('query_names')
+    if names is not None and not args.multi_query:
+      scores['query'] = names[index]
+      columns = 'query', *columns
     with args.per_query.open('w', newline='', encoding='utf-8') as file:
       writer = csv.writer(file)
-      writer.writerow(_COLUMNS)
-      columns = [np.asarray(scores[key]) for key in _COLUMNS]
-      writer.writerows(zip(*columns, strict=True))
+      writer.writerow(columns)
+      rows = [np.asarray(scores[key]) for key in columns]
+      writer.writerows(zip(*rows, strict=True))
     print(f'\nEach query: {args.per_query}')
 
 

@@ -44,6 +44,9 @@ class LoadedDataset:
   digest: str | None  # Of the training images, whatever order they came in.
   decision: str  # Where images are kept and why, in one line.
   left_out: list[str]  # Of each image left out, what is wrong with it.
+  # From the name of a training tracklet to the path of its first frame; empty
+  # where samples are images. For reports.
+  first_frames: dict[str, str] = dataclasses.field(default_factory=dict)
 
   def fingerprint(self) -> str:
     """What processes have to agree on to go through it together."""
@@ -114,7 +117,15 @@ def load_splits(
     digest=loaded['train'].digest if 'train' in loaded else None,
     decision=decision,
     left_out=unreadable,
+    first_frames=_first_frames(given.get('train')),
   )
+
+
+def _first_frames(samples: Samples | None) -> dict[str, str]:
+  if samples is None or samples.starts is None or samples.frame_names is None:
+    return {}
+  firsts = map(samples.frame_name, samples.starts[:-1].tolist())
+  return dict(zip(samples.names, firsts, strict=True))
 
 
 def load_split(

@@ -26,24 +26,27 @@ def write_clusters(
   pids: np.ndarray | None = None,
   camids: np.ndarray | None = None,
   silhouettes: np.ndarray | None = None,
+  tracklets: Sequence[str] | None = None,
 ) -> None:
   """Writes which cluster each image is in, one cluster after another.
 
   Args:
     path: of the CSV file; replaced as a whole.
-    names: N paths of images.
+    names: N paths of images; of a tracklet that of one of its frames.
     labels: [N] int, number of the cluster of each image; -1 where it is in
       none. Those come last.
     pids: [N] int, true identities, for a column `pid`; -1 where not known.
     camids: [N] int, cameras, for a column `camid`.
     silhouettes: [N], how much nearer to its own cluster than to the next one,
       for a column `silhouette`; NaN, an empty cell, where in none.
+    tracklets: N names of tracklets, for a column `tracklet`.
 
   Raises:
     ValueError: the arrays differ in length.
   """
   given = {
     'path': names,
+    'tracklet': tracklets,
     'cluster': labels,
     'silhouette': silhouettes,
     'camid': camids,
@@ -71,7 +74,7 @@ def write_clusters(
 def _cell(key: str, value: Any) -> Any:
   if key == 'silhouette':
     return '' if np.isnan(value) else f'{value:.3f}'
-  return value if key == 'path' else int(value)
+  return value if key in ('path', 'tracklet') else int(value)
 
 
 def by_cluster(silhouettes: np.ndarray, labels: np.ndarray) -> np.ndarray:

@@ -142,7 +142,8 @@ def read_pids(job: Job) -> np.ndarray | None:
     rows = [*csv.DictReader(file)]
   if not rows or 'pid' not in rows[0]:
     return None
-  pids = {row['path']: int(row['pid']) for row in rows}
+  key = 'tracklet' if 'tracklet' in rows[0] else 'path'
+  pids = {row[key]: int(row['pid']) for row in rows}
   with (job.workdir / 'features.npz').open('rb') as file:
     paths = np.load(file)['paths']
   return np.array([pids[str(path)] for path in paths])

@@ -130,7 +130,10 @@ def after(
   path = workdir / CLUSTERS
   try:
     with path.open(newline='', errors='surrogateescape') as file:
-      rows = {row['path']: int(row['cluster']) for row in csv.DictReader(file)}
+      rows = {
+        row.get('tracklet') or row['path']: int(row['cluster'])
+        for row in csv.DictReader(file)
+      }
   except (OSError, KeyError, TypeError, ValueError) as error:
     raise ValueError(
       f'{workdir / NAME}: its clusters are those of {path}, which cannot be '

@@ -207,10 +207,12 @@ class Outputs:
       self._workdir, features, names, stages.chosen, self._data.digest
     )
     reporting.write_metrics(self._workdir, history)
+    firsts = self._data.first_frames
     reporting.write_clusters(
       self._workdir / identities.CLUSTERS,
-      names,
+      [firsts[name] for name in names] if firsts else names,
       identities.ids_of(found, labels),
+      tracklets=names if firsts else None,
       pids=truth.train_pids,
       camids=truth.train_camids,
       silhouettes=silhouettes,

@@ -84,9 +84,6 @@ def read_features(path: Path) -> Embedded:
       f'{path}: features have the shape {features.shape}, expected [N, D]'
     )
   lengths = np.linalg.norm(features, axis=1, keepdims=True)
-  if not np.isfinite(lengths).all():
-    raise ValueError(f'{path}: features hold NaN or infinity')
-  features = features / np.where(lengths > 0, lengths, 1.0)
   names = columns.get('paths')
   if names is None:
     names = [f'row {i}' for i in range(len(features))]
@@ -94,6 +91,14 @@ def read_features(path: Path) -> Embedded:
     raise ValueError(
       f'{path}: {np.size(names)} paths for {len(features)} features'
     )
+  bad = np.flatnonzero(~np.isfinite(lengths))
+  if len(bad):
+    raise ValueError(
+      f'{path}: the features of {names[bad[0]]} hold NaN or infinity'
+      + (f', and of {len(bad) - 1:,} more' if len(bad) > 1 else '')
+      + '; embed the images again, or take these rows out'
+    )
+  features = features / np.where(lengths > 0, lengths, 1.0)
   clusters = columns.get('clusters')
   if clusters is not None:
     clusters = np.asarray(clusters)

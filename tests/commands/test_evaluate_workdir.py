@@ -1,5 +1,6 @@
 """A run that is evaluated again: the scores of its history, and its errors."""
 
+import csv
 import json
 import pathlib
 import re
@@ -122,7 +123,18 @@ def test_the_options_are_those_of_saved_features(finished, tmp_path, capsys):
   evaluate.main([f'--features={path}', *options])
   assert _table(capsys.readouterr().out) == _table(out)
   assert (tmp_path / 'rows.csv').read_text() == rows
+  assert rows.startswith('query_index,pid,')  # Of several images each.
   assert [*_table(out)][:2] == ['rank-1', 'rank-3']
+
+
+def test_rows_of_queries_name_their_files(finished, market, tmp_path, capsys):
+  path = tmp_path / 'rows.csv'
+  _run(capsys, finished, f'--per_query={path}')
+  with path.open(newline='') as file:
+    rows = [*csv.DictReader(file)]
+  dataset, _ = load_dataset('market1501', market)
+  names = {int(row['query_index']): row['query'] for row in rows}
+  assert names == dict(enumerate(dataset.query.names))
 
 
 def test_the_runs_own_camera_rule_is_the_default(copy, capsys):

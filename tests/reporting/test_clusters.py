@@ -75,6 +75,16 @@ def test_the_most_doubtful_clusters_are_shown_by_rising_silhouette():
   assert 'Cluster 2' not in doubtful
 
 
+def test_tracklets_have_a_column_of_their_own(tmp_path):
+  clusters.write_clusters(
+    tmp_path / 'c.csv', NAMES, LABELS, tracklets=['t1', 't2', 't0', 't3']
+  )
+  header, *rows = read(tmp_path / 'c.csv')
+  assert header == ['path', 'tracklet', 'cluster']
+  assert rows[0] == ['a "x".jpg', 't2', '2']
+  assert rows[2] == ['b,1.jpg', 't1', '10']
+
+
 def test_each_column_is_optional(tmp_path):
   clusters.write_clusters(tmp_path / 'c.csv', NAMES, LABELS, pids=LABELS)
   assert read(tmp_path / 'c.csv')[0] == ['path', 'cluster', 'pid']

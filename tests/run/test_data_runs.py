@@ -56,8 +56,11 @@ def test_a_folder_of_tracklets(tmp_path):
   history = _history(tmp_path / 'work')
   assert [r['num_clusters'] for r in history] == [20, 16, 12, 8]
   with (tmp_path / 'work' / 'clusters.csv').open(newline='') as file:
-    paths = {row['path'] for row in csv.DictReader(file)}
-  assert paths == {f't{i:02d}' for i in range(20)}
+    rows = [*csv.DictReader(file)]
+  assert {row['tracklet'] for row in rows} == {f't{i:02d}' for i in range(20)}
+  for row in rows:
+    assert (root / row['path']).parent.name == row['tracklet']
+    assert (root / row['path']).is_file()
   assert '<img' in (tmp_path / 'work' / 'report.html').read_text()
 
 

@@ -76,7 +76,10 @@ def test_rows_are_scaled_and_a_plain_array_will_do(tmp_path):
   [
     ({'x': np.zeros(3)}, 'lacks features; it has x'),
     ({'features': np.zeros((0, 4))}, r'shape \(0, 4\)'),
-    ({'features': np.full((2, 2), np.nan)}, 'NaN'),
+    (
+      {'features': [[1, 2], [np.nan, 1]], 'paths': ['a.png', 'b.png']},
+      'the features of b.png hold NaN',
+    ),
     (
       {'features': np.ones((2, 2)), 'paths': np.array(['a'])},
       '1 paths for 2 features',

@@ -60,7 +60,7 @@ def load_table(root: Path, table: str) -> Loaded:
 
   Raises:
     ValueError: the file cannot be read, or what it says is not as above. Up
-      to ten faults are named with their rows; the header is row 1.
+      to ten faults are named with row and path; the header is row 1.
 
   Source: RFC 4180 for the quotes.
   """
@@ -129,7 +129,10 @@ def _read_rows(root: Path, path: Path) -> list[_Row]:
         raise ValueError(f'{length} cells, but row 1 has {len(header)}')
       rows.append(check(number, cells))
     except ValueError as error:
-      faults.append(f'\n  row {number}: {error}')
+      where = f'row {number}'
+      if cells['path'] and not str(error).startswith('path:'):
+        where += f', {cells["path"]!r}'
+      faults.append(f'\n  {where}: {error}')
   if faults:
     more = '\n  ...' if len(faults) > _FAULTS_SHOWN else ''
     raise ValueError(
@@ -246,7 +249,8 @@ class _RowCheck:
       if cells[column] != other[column]:
         raise ValueError(
           f'{column}: got {cells[column]!r}, expected {other[column]!r} as in '
-          f'row {first}, which is of the same tracklet {row.tracklet!r}'
+          f'row {first}, {other["path"]!r}, of the same tracklet '
+          f'{row.tracklet!r}'
         )
 
 
