@@ -8,6 +8,7 @@ _COMMANDS = {
   'train': 'trains and clusters: dbc train best:folder,small --root=DIR',
   'embed': 'features of images: --workdir=W --images=DIR --out=F.npz',
   'search': 'the nearest images: --workdir=W --query=IMAGE',
+  'assign': 'known, new or unsure: --workdir=W --images=DIR --out=F.csv',
   'cluster': 'clusters of any features: --features=F.npz --out=F.csv',
   'export': 'the network as ONNX or safetensors',
   'report': 'the page of a run anew; its images by cluster',

@@ -145,7 +145,7 @@ def calibrate_pairs(
     project's.
   """
   checked = similarity.checked_features(features, 'features')
-  labels = _checked_labels(labels, len(checked))
+  labels = checked_labels(labels, len(checked))
   for name, value, least in (
     ('leeway', leeway, 1),
     ('num_pairs', num_pairs, _FEWEST),
@@ -159,11 +159,11 @@ def calibrate_pairs(
   first, second = _pairs_inside(np.zeros_like(labels), num_pairs, rng)
   apart = fine[first] != fine[second]
   different = np.sort(_distances(checked, first[apart], second[apart]))
-  offset, slope = _fit(1 - same**2 / 2, 1 - different**2 / 2)
+  offset, slope = fit(1 - same**2 / 2, 1 - different**2 / 2)
   return PairCalibration(offset, slope, different)
 
 
-def _checked_labels(labels: ArrayLike, size: int) -> np.ndarray:
+def checked_labels(labels: ArrayLike, size: int) -> np.ndarray:
   """Labels as [N], contiguous from 0."""
   labels = checked_ids(labels, size, 'labels')
   found, labels = np.unique(apart(labels), return_inverse=True)
@@ -254,7 +254,7 @@ def _distances(
   return np.sqrt(squares)
 
 
-def _fit(same: np.ndarray, different: np.ndarray) -> tuple[float, float]:
+def fit(same: np.ndarray, different: np.ndarray) -> tuple[float, float]:
   """Offset and slope of the log likelihood ratio, from cosines."""
   sides = (
     (same, (len(same) + 1) / (len(same) + 2)),

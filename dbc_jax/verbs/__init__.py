@@ -1,5 +1,6 @@
 """What is done with a trained network: embed images, search among them."""
 
+from dbc_jax.verbs.assigning import Answer, assign, first_free
 from dbc_jax.verbs.embedding import (
   Embedded,
   embed,
@@ -12,12 +13,15 @@ from dbc_jax.verbs.searching import Match, search
 from dbc_jax.verbs.sources import Sources, find_sources
 
 __all__ = [
+  'Answer',
   'Embedded',
   'Match',
   'Sources',
+  'assign',
   'embed',
   'embed_cached',
   'find_sources',
+  'first_free',
   'of_run',
   'read_features',
   'search',

@@ -1,7 +1,9 @@
 """embed, search and report on a small run, as a user calls them."""
 
+import collections
 import csv
 import json
+import shutil
 import sys
 
 import numpy as np
@@ -9,7 +11,7 @@ import pytest
 import runs
 
 from dbc_jax import FeatureExtractor, __main__, verbs
-from dbc_jax.commands import embed, report, search
+from dbc_jax.commands import assign, embed, report, search
 from dbc_jax.reporting.clusters import write_clusters
 from dbc_jax.run import identities, job, restore
 
@@ -159,6 +161,53 @@ def test_images_by_cluster(workdir, crops, tmp_path, capsys):
     assert sum(1 for _ in to.rglob('*.png')) == len(rows) == 30
   with pytest.raises(SystemExit, match='is not empty'):
     report.main([f'--workdir={workdir}', f'--sort_into={tmp_path}'])
+
+
+def test_assign_finds_known_clusters_and_groups_the_new(
+  workdir, crops, tmp_path, capsys
+):
+  out = tmp_path / 'who.csv'
+  others = runs.make_images(12, 2, seed=7)
+  folder = runs.write_images(
+    tmp_path / 'more', [f'new/{i:02d}.png' for i in range(12)], others
+  )
+  shutil.copytree(crops / 'a', folder / 'old')
+  arguments = [f'--workdir={workdir}', f'--images={folder}', f'--out={out}']
+  with pytest.raises(SystemExit, match=r'expected at least 0\.032: 30 images'):
+    assign.main(arguments)
+  arguments.append('--false_match_rate=0.2')
+  assign.main(arguments)
+  told = capsys.readouterr().out
+  with out.open() as file:
+    rows = [*csv.DictReader(file)]
+  assert [row['path'] for row in rows] == [
+    *(f'new/{i:02d}.png' for i in range(12)),
+    *(f'old/{i:02d}.png' for i in range(0, 30, 2)),
+  ]
+  assert [*rows[0]] == [*verbs.Answer._fields]
+  with (workdir / 'clusters.csv').open() as file:
+    clusters = {r['path']: r['cluster'] for r in csv.DictReader(file)}
+  free = 1 + max(map(int, clusters.values()))
+  counts = collections.Counter(row['answer'] for row in rows)
+  assert counts['known'] >= 5
+  for row in rows:
+    if row['answer'] == 'known':
+      assert row['cluster'] == row['nearest']
+    if row['answer'] == 'unsure':
+      assert row['cluster'] == '-1'
+    if row['answer'] == 'new':
+      assert int(row['cluster']) >= free
+    assert row['second'] != row['nearest']
+    assert row['second'] in clusters.values()
+    name = row['path'].replace('old/', 'a/')
+    if row['answer'] == 'known' and name in clusters:
+      assert row['nearest'] == clusters[name]
+  fresh = {row['cluster'] for row in rows if row['answer'] == 'new'}
+  assert fresh == {str(free + i) for i in range(len(fresh))}
+  for answer in ('known', 'new', 'unsure'):
+    assert f'{counts[answer]} {answer}' in told
+  with pytest.raises(SystemExit, match='--overwrite replaces it'):
+    assign.main(arguments)
 
 
 def test_numbers_and_names_of_clusters_stay(workdir, crops, tmp_path, capsys):
