@@ -42,6 +42,7 @@ def base(dataset: str) -> Any:
   config.seed = 0
   config.camera_rule = True  # scores leave out a query's own camera
   config.profile = False  # a trace of some steps, in WORKDIR/profile
+  config.checkpoint_minutes = 10.0  # between two within a stage
   config.extract_batch_size = 64  # rows of a forward pass without gradient
 
   config.data = ml_collections.ConfigDict()

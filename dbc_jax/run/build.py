@@ -1,5 +1,6 @@
 """From a config to parts: the only place where one becomes the other."""
 
+import contextlib
 import functools
 import logging
 from pathlib import Path
@@ -57,7 +58,9 @@ def with_network(config: Config, workdir: Path) -> Config:
     )
   named = config.copy_and_resolve_references()
   if workdir_lib.has_run(workdir):
-    saved = workdir_lib.read_config(workdir)
+    saved: Any = {}
+    with contextlib.suppress(ValueError):  # It is told later.
+      saved = workdir_lib.read_config(workdir)
     if saved.get('train', {}).get('init') == init:
       named.model.name = saved.model.name
       return named

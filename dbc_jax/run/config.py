@@ -1,5 +1,7 @@
 """The settings of a run: their values are checked before any work starts."""
 
+import hashlib
+import json
 import math
 from typing import Any
 
@@ -13,6 +15,7 @@ INITS = ('random', 'self_supervised')
 # Fields that came after the first builds, with the value at which a build that
 # lacked the field behaves as it did. A config without the field has that.
 ADDED_FIELDS = {
+  'checkpoint_minutes': 10.0,
   'data.identities_seed': 0,
   'data.pattern': '',
   'train.objective': 'memory',
@@ -39,6 +42,14 @@ ADDED_FIELDS = {
   'cluster.eps': 0.5,
   'cluster.num_clusters': 0,
 }
+# Those that change no result: a run may go on with others.
+FREE_FIELDS = (
+  'checkpoint_minutes',
+  'cluster.memory_budget_gb',
+  'data.memory_budget_gb',
+  'data.root',
+  'profile',
+)
 
 
 def with_added_fields(fields: Any) -> Config:
@@ -70,6 +81,28 @@ def flat(tree: dict[str, Any], prefix: str = '') -> dict[str, Any]:
     else:
       fields[prefix + key] = value
   return fields
+
+
+def binding_fields(config: Config) -> dict[str, Any]:
+  """The fields that change results, by dotted names, as JSON holds them."""
+  fields = flat(json.loads(json.dumps(config.to_dict())))
+  return {k: v for k, v in fields.items() if k not in FREE_FIELDS}
+
+
+def digest(config: Config) -> str:
+  """Of the fields that change results.
+
+  A field that came later counts only where it has another value than builds
+  without it, so that it leaves the digests of earlier runs as they are.
+  """
+  added = json.loads(json.dumps(ADDED_FIELDS))
+  fields = {
+    key: value
+    for key, value in binding_fields(config).items()
+    if key not in added or value != added[key]
+  }
+  text = json.dumps(fields, sort_keys=True)
+  return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def num_merges_and_stages(
@@ -212,6 +245,7 @@ def check_config(config: Config) -> None:
     'data.max_frames': data.max_frames,
   }
   at_least_zero = {
+    'checkpoint_minutes': config.checkpoint_minutes,
     'cluster.memory_budget_gb': cluster.memory_budget_gb,
     'cluster.num_clusters': cluster.num_clusters,
     'data.num_identities': data.num_identities,

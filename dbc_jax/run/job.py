@@ -141,7 +141,7 @@ class _Job:
     self._warmups: CheckpointStore | None = None
     if self._parts.config.train.init == 'self_supervised':
       self._warmups = CheckpointStore(self._workdir / workdir_lib.WARMUP)
-    done = self._store.latest_stage()
+    done = self._last_whole()
     if done is not None and done == self._runner.num_stages - 1:
       log.info('this run was finished before; its summary:')
       history = self._read_record(self._store, done)['history']
@@ -161,8 +161,7 @@ class _Job:
       trained_on = state.labels
       state = self._runner.run(stage, state, self._data)
       self._save(self._store, stage, state, trained_on)
-      kept = selection.select(state.history).headed().values()
-      self._store.keep_only({x for x in kept if isinstance(x, int)})
+      self._tidy(state.history)
       self._outputs.write_stage(state.history)
       log.info(reporting.format_record(state.history[-1]))
       if self._on_stage:
@@ -170,16 +169,46 @@ class _Job:
     self._outputs.close()
     self._write_result(state.history, state.features)
 
+  def _last_whole(self) -> int | None:
+    """The stage to go on after; all that is not needed for it is tidied up."""
+    records, damaged = self._store.whole()
+    for done, record in sorted(records.items(), reverse=True):
+      missing = _stages_to_keep(record['history']) - records.keys()
+      is_last = done == self._runner.num_stages - 1
+      # One that is damaged is trained again. Others that are missing may not be
+      # chosen in the end.
+      if not missing & damaged and not (is_last and missing):
+        self._tidy(record['history'])
+        return done
+    if damaged:
+      log.warning('no stage is left that is whole: they are all done again')
+    self._store.keep_only(set())
+    return None
+
+  def _tidy(self, history: list[dict[str, Any]]) -> None:
+    """Keeps the stages that a result is made of.
+
+    Of a run that goes on also the one before: it is there if the latest turns
+    out to be damaged.
+    """
+    done, kept = history[-1]['stage'], _stages_to_keep(history)
+    if done == self._runner.num_stages - 1:
+      self._store.check(done)
+    else:
+      kept.add(done - 1)
+    self._store.keep_only(kept)
+
   def _first_state(self) -> RunState:
     """From a random network, given weights, or a warm-up's, which is kept."""
     runner, data, store = self._runner, self._data, self._warmups
     if store is None:
       return runner.start(data, self._weights)
     network, clustered = workdir_lib.NETWORK, workdir_lib.CLUSTERED
-    done = store.latest_stage()
+    done = max(store.whole()[0], default=None)
     if done is None:
       variables = runner.warm_up(data.train)
-      store.save(network, variables, {'digest': data.digest})
+      self._lock.check()
+      store.save(network, variables, self._facts)
     else:
       log.info('resuming after the warm-up')
     if done == clustered:
@@ -188,9 +217,18 @@ class _Job:
     variables = store.restore(network, self._parts.variable_shapes)
     state = runner.start(data, variables, is_warm=True)
     self._save(store, clustered, state, state.labels)
-    store.keep_only({clustered})
+    store.keep_only({network, clustered})
     log.info(reporting.format_record(state.history[-1]))
     return state
+
+  @property
+  def _facts(self) -> dict[str, Any]:
+    """What says of which run a checkpoint is."""
+    return {
+      'digest': self._data.digest,
+      'config': config_lib.digest(self._parts.config),
+      'rounding': _ROUNDING,
+    }
 
   def _read_record(self, store: CheckpointStore, stage: int) -> dict[str, Any]:
     record = store.read_record(stage)
@@ -208,6 +246,11 @@ class _Job:
       log.info(
         'an earlier build began this run: further figures may differ from its '
         'own in the last digits'
+      )
+    elif 'config' not in record:
+      log.info(
+        'an earlier build began this run: its checkpoints have no checksums, '
+        'and are taken as they are'
       )
     variables = workdir_lib.variables_of(arrays)
     features, embeddings = self._embed(variables)
@@ -233,12 +276,11 @@ class _Job:
       workdir_lib.arrays_of(
         state.variables, trained_on, state.labels, state.student
       ),
-      {
+      self._facts
+      | {
         'history': state.history,
-        'digest': self._data.digest,
         'num_samples': len(self._data.train),
         'num_cameras': self._num_cameras,
-        'rounding': _ROUNDING,
       },
     )
 
@@ -279,3 +321,9 @@ class _Job:
       features, _ = self._embed(workdir_lib.variables_of(arrays))
     self._outputs.write_result(history, stages, arrays['labels'], features)
     processes.wait_for_all()
+
+
+def _stages_to_keep(history: list[dict[str, Any]]) -> set[int]:
+  """Numbers of the stages that a run's result is made of, so far."""
+  kept = selection.select(history).headed().values()
+  return {stage for stage in kept if isinstance(stage, int)}

@@ -1,5 +1,6 @@
 """The network and the clusters of a run, out of its workdir."""
 
+import logging
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,10 +12,13 @@ from dbc_jax.devices.compilation_cache import use_compilation_cache
 from dbc_jax.run import build, config_files, selection
 from dbc_jax.run import config as config_lib
 from dbc_jax.run import workdir as workdir_lib
-from dbc_jax.run.checkpoint import CheckpointStore
+from dbc_jax.run.checkpoint import CheckpointStore, DamagedError
 from dbc_jax.run.config import Config
 from dbc_jax.training.camera_statistics import network_of
 
+log = logging.getLogger('dbc_jax')
+
+_MENDED = "start the training's command again, which does anew what is damaged"
 # Fields of a config that are read here; of its `data` those that say which
 # images, and those that say how they reach the network, which are the run's.
 _FIELDS = ('seed', 'camera_rule', 'extract_batch_size', 'data', 'model')
@@ -68,13 +72,12 @@ def restore_run(workdir: Path, stage: str = 'chosen') -> RestoredRun:
   workdir = workdir_lib.find_workdir(workdir)
   parts = build.Parts(_read_config(workdir))
   saved = _saved(workdir)
-  if not saved:
-    raise ValueError(
-      f'workdir: {workdir} has no checkpoint; wait for the end of stage 0, or '
-      'start its command again'
+  record = _latest_record(workdir, saved)
+  if record.get('config', own := config_lib.digest(parts.config)) != own:
+    log.warning(
+      '%s is not what the run was trained with',
+      workdir / workdir_lib.CONFIG,
     )
-  store, latest = [*saved.values()][-1]
-  record = store.read_record(latest)
   history = record['history']
   wanted = _wanted(stage, history)
   if wanted not in saved:
@@ -92,7 +95,10 @@ def restore_run(workdir: Path, stage: str = 'chosen') -> RestoredRun:
     is_warm=wanted == selection.WARMUP,
   )
   store, number = saved[wanted]
-  arrays = store.restore(number, shapes)
+  try:
+    arrays = store.restore(number, shapes)
+  except DamagedError as error:
+    raise ValueError(f'workdir: {error}; {_MENDED}') from error
   variables = workdir_lib.variables_of(arrays)
   return RestoredRun(
     parts, wanted, variables, arrays['labels'], record['digest']
@@ -105,11 +111,26 @@ def read_history(workdir: Path) -> list[dict[str, Any]]:
   Raises:
     ValueError: it has no complete stage yet.
   """
-  saved = _saved(workdir)
+  return _latest_record(workdir, _saved(workdir))['history']
+
+
+def _latest_record(
+  workdir: Path, saved: dict[selection.Stage, tuple[CheckpointStore, int]]
+) -> dict[str, Any]:
+  """Of the last checkpoint that has one."""
   if not saved:
-    raise ValueError(f'workdir: {workdir} has no checkpoint')
-  store, latest = [*saved.values()][-1]
-  return store.read_record(latest)['history']
+    raise ValueError(
+      f'workdir: {workdir} has no checkpoint; wait for the end of stage 0, or '
+      'start its command again'
+    )
+  for store, number in reversed(saved.values()):
+    try:
+      return store.read_record(number)
+    except DamagedError as error:
+      log.warning('%s; the checkpoint before it is read', error)
+  raise ValueError(
+    f'workdir: {workdir} has no checkpoint that is whole; {_MENDED}'
+  )
 
 
 def _saved(workdir: Path) -> dict[selection.Stage, tuple[CheckpointStore, int]]:

@@ -3,7 +3,9 @@
 Every process of a run writes through here, and the first one writes.
 """
 
+import contextlib
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +14,13 @@ import numpy as np
 from dbc_jax import cluster, reporting
 from dbc_jax.data.pipeline import LoadedDataset
 from dbc_jax.devices import processes
+from dbc_jax.run import checkpoint, features_file, identities, selection
 from dbc_jax.run import config as config_lib
-from dbc_jax.run import features_file, identities, selection
 from dbc_jax.run.checkpoint import CheckpointStore
 from dbc_jax.run.config import Config
 from dbc_jax.training import camera_statistics
+
+log = logging.getLogger('dbc_jax')
 
 DEMO = Path(__file__).parents[1] / 'demo'
 CONFIG = 'config.json'
@@ -44,13 +48,15 @@ def read_config(workdir: Path) -> Config:
     ValueError: there is no config.json, or it is not one.
   """
   path = workdir / CONFIG
-  try:
-    saved = json.loads(path.read_text())
-  except (FileNotFoundError, NotADirectoryError) as error:
+  if not path.exists():
     raise ValueError(
       f'workdir: {path} does not exist; name the --workdir of a training'
-    ) from error
-  except json.JSONDecodeError as error:
+    )
+  try:
+    saved = json.loads(path.read_text(encoding='utf-8'))
+    if not isinstance(saved, dict):
+      raise ValueError('it holds no fields')
+  except ValueError as error:  # That of JSON and that of UTF-8 are such.
     raise ValueError(
       f'{path}: expected JSON, {error}; start the training again, which '
       'writes it'
@@ -102,25 +108,53 @@ def check_workdir(workdir: Path, config: Config) -> None:
   the data may have moved: its images are compared instead.
 
   Raises:
-    ValueError: it is not; names the fields that differ.
+    ValueError: it is not; names the fields that differ. Or nothing could be
+      saved under its path.
   """
+  checkpoint.check_path(workdir)
   if not has_run(workdir):
     return
-  if not (workdir / CONFIG).exists():
-    raise ValueError(
-      f'workdir: {workdir} holds checkpoints and no config.json; choose '
-      'another --workdir, or delete this one to start over'
+  digests, own = _config_digests(workdir), config_lib.digest(config)
+  others = [path for path, digest in digests.items() if digest != own]
+  try:
+    found = differences(workdir, config)
+  except ValueError as error:
+    found = str(error).partition(';')[0]
+  if found and digests and not others:
+    log.warning(
+      '%s is written anew: its checkpoints are of this config, and it is not '
+      '(%s)',
+      workdir / CONFIG,
+      found,
     )
-  found = differences(workdir, config)
-  if found:
+  elif found:
     raise ValueError(
       f'workdir: {workdir} holds a run of another config ({found}); '
       'choose another --workdir, or delete this one to start over'
     )
+  elif others:
+    raise ValueError(
+      f'workdir: {min(others)} is a checkpoint of another config than '
+      f'{workdir / CONFIG}; take it away, or choose another --workdir'
+    )
+
+
+def _config_digests(workdir: Path) -> dict[Path, str]:
+  """Of each checkpoint that is readable and has one, that of its config."""
+  found = {}
+  for folder in (workdir / CHECKPOINTS, workdir / WARMUP):
+    if not folder.is_dir():
+      continue
+    store = CheckpointStore(folder)
+    for number in store.stages():
+      with contextlib.suppress(checkpoint.DamagedError):  # It is told later.
+        digest = store.read_record(number).get('config')
+        found |= {folder / str(number): digest} if digest else {}
+  return found
 
 
 def differences(workdir: Path, config: Config) -> str:
-  """How a config differs from that of a run, but for the folder of the data.
+  """How a config differs from that of a run, in what changes results.
 
   Args:
     workdir: of the run.
@@ -129,13 +163,10 @@ def differences(workdir: Path, config: Config) -> str:
   Returns:
     Each field with both values, or ''.
   """
-  saved, given = (
-    config_lib.flat(json.loads(as_json(x)))
-    for x in (read_config(workdir), config)
-  )
+  saved, given = map(config_lib.binding_fields, (read_config(workdir), config))
   return '; '.join(
     f'{key}: {saved.get(key)!r} there, {given.get(key)!r} given'
-    for key in sorted((saved.keys() | given.keys()) - {'data.root'})
+    for key in sorted(saved.keys() | given.keys())
     if saved.get(key) != given.get(key)
   )
 
