@@ -18,6 +18,7 @@ from dbc_jax.data import (
   loading,
 )
 from dbc_jax.data.readers.checks import listed
+from dbc_jax.data.readers.pattern import compile_pattern, match_of
 from dbc_jax.reporting.identities import write_identities
 from dbc_jax.reporting.summary import aligned
 
@@ -108,7 +109,7 @@ def _check(args: argparse.Namespace) -> int:
   if 'train' not in facts.splits:
     print('No training images: it can be scored, and not trained on.')
   if args.pattern:
-    _print_examples(dataset.train, truth.train_camids)
+    _print_examples(args.pattern, dataset.train, truth.train_camids)
   official = find_reader(args.dataset).RELEASE.sizes
   if official:
     rows = [['', 'here', 'official', '']]
@@ -140,14 +141,26 @@ def _check(args: argparse.Namespace) -> int:
   return 0
 
 
-def _print_examples(samples: Samples, camids: np.ndarray | None) -> None:
+def _print_examples(
+  text: str, samples: Samples, camids: np.ndarray | None
+) -> None:
   """What a pattern reads out of some paths."""
-  rows = [['by the pattern', 'camera', 'frames']]
-  for i in np.linspace(0, len(samples) - 1, _EXAMPLES).round().astype(int):
-    count = samples.bounds[i + 1] - samples.bounds[i]
-    camera = '' if camids is None else str(camids[i])
-    rows.append([samples.names[i], camera, str(count)])
-  _print_table(rows)
+  pattern = compile_pattern(text)
+  rows = []
+  spread = np.linspace(0, len(samples) - 1, _EXAMPLES).round().astype(int)
+  for i in np.unique(spread):
+    path = samples.frame_name(int(samples.bounds[i]))
+    match = match_of(pattern, text, path)
+    assert match is not None  # Else it would not have been loaded.
+    row = {'by the pattern': path, **match.groupdict()}
+    if camids is not None:
+      row['camera'] = str(camids[i])
+    if samples.starts is not None:
+      row['frames'] = str(samples.bounds[i + 1] - samples.bounds[i])
+    rows.append(row)
+  if all(row.get('camera') == row.get('camid') for row in rows):
+    rows = [{k: v for k, v in row.items() if k != 'camera'} for row in rows]
+  _print_table([[*rows[0]], *([*row.values()] for row in rows)])
 
 
 def _split_rows(facts: inspection.ListFacts) -> Iterator[list[str]]:

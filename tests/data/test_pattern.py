@@ -111,7 +111,7 @@ def test_bad_patterns_are_named(pattern, message, tmp_path):
 
 def test_five_that_do_not_match_are_shown(tmp_path):
   root = folder(tmp_path, [f'x{i}.png' for i in range(7)])
-  with pytest.raises(ValueError, match=r'7 of 7 images: x0.*x4\.png, \.\.\.'):
+  with pytest.raises(ValueError, match=r'7 of 7 images: x0.*x4\.png, \.\.\.; '):
     load_dataset('folder', root, pattern='c{camid}')
 
 
@@ -136,5 +136,31 @@ def test_check_data_shows_examples(tmp_path, capsys):
   text = capsys.readouterr().out
   assert 'by the pattern' in text
   lines = [line.split() for line in text.splitlines()]
-  assert ['cam0/00.png', '0', '1'] in lines
-  assert ['cam2/08.png', '2', '1'] in lines
+  assert ['by', 'the', 'pattern', 'camid'] in lines
+  assert ['cam0/00.png', '0'] in lines
+  assert ['cam2/08.png', '2'] in lines
+
+
+def test_check_data_shows_each_field_and_cameras_that_are_words(
+  tmp_path, capsys
+):
+  root = folder(tmp_path, ['north/1_5.png', 'north/1_06.png', 'south/2_7.png'])
+  pattern = '{camid}/{tracklet}_{frame}'
+  check_data.main(
+    [
+      '--dataset=folder',
+      f'--root={root}',
+      f'--pattern={pattern}',
+      f'--out={tmp_path}',
+    ]
+  )
+  camids = load_dataset('folder', root, pattern=pattern)[1].train_camids
+  lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+  first = lines.index(
+    ['by', 'the', 'pattern', 'camid', 'tracklet', 'frame', 'camera', 'frames']
+  )
+  assert lines[first + 1 : first + 4] == [
+    ['north/1_5.png', 'north', '1', '5', str(camids[0]), '2'],
+    ['south/2_7.png', 'south', '2', '7', str(camids[1]), '1'],
+    [],
+  ]

@@ -79,7 +79,7 @@ def load_pattern(root: Path, names: Sequence[str], pattern: str) -> Loaded:
       f'pattern: {pattern!r} does not match {len(others)} of {len(names)} '
       f'images: {listed(others[:_SHOWN])}'
       + (', ...' if len(others) > _SHOWN else '')
-      + '. It is matched with the whole path from the root without its suffix, '
+      + '; it is matched with the whole path from the root without its suffix, '
       "or without a '/' in it with the file's name; * is anything."
     )
   found = [match.groupdict() for match in matches if match]
