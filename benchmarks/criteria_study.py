@@ -33,6 +33,7 @@ from sklearn import cluster as peers
 
 from benchmarks.criteria_figures import DEFAULTS, JACCARD, draw
 from dbc_jax import cluster
+from dbc_jax.cluster.cuts.cut import floor_share
 from dbc_jax.evaluation import clustering_scores
 
 MERGE_SHARE = 0.05
@@ -200,7 +201,7 @@ def run(row: Row, x: np.ndarray, distances: jax.Array) -> Iterator[np.ndarray]:
     name, float(value), **dict(option.split('=') for option in options)
   )
   num_samples = len(x)
-  num_merges = int(num_samples * MERGE_SHARE)
+  num_merges = floor_share(MERGE_SHARE, num_samples)
   cuts = range(0, num_samples - num_merges, num_merges)
   labels = np.arange(num_samples)
   if 'merge' in row.method or 'update' in row.method:

@@ -26,7 +26,7 @@ LAYERS = (
   ('job', 'extractor'),
   ('stage', 'restore'),
   ('build',),
-  ('workdir', 'record'),
+  ('workdir', 'record', 'start_checks'),
   ('features_file', 'config_files', 'identities'),
   ('config', 'merger', 'selection', 'checkpoint', 'lock'),
 )

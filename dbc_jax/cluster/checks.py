@@ -9,15 +9,24 @@ import numpy as np
 from jax import Array, lax
 from jax.typing import ArrayLike
 
+from dbc_jax.labels import NOT_PLACED
+
 # Two halves of a distance matrix may differ by rounding, not by more. Relative
 # to the largest entry (or to 1, if all are smaller).
 _SYMMETRY_TOLERANCE = 1e-6
+# Float32 distances below are no longer exact.
+_SMALLEST = 1e-30
 _TILE = 512
 
 
 def check_features(features: ArrayLike) -> np.ndarray:
   """Features as a host array, [N, D] float32 (float64 stays float64)."""
   features = np.asarray(features)
+  if features.dtype.kind not in 'fiubOV':  # V: bfloat16 and its like.
+    raise ValueError(
+      f'features: got dtype {features.dtype}, expected real numbers; convert '
+      'them with astype(np.float32).'
+    )
   if features.dtype != np.float64:
     features = features.astype(np.float32, copy=False)
   if features.ndim != 2 or 0 in features.shape:
@@ -58,6 +67,13 @@ def check_labels(
   """Labels as [N] int32 and the number of clusters they name."""
   labels = check_shape(labels, num_samples)
   found = np.unique(labels)
+  if len(found) and found[0] == NOT_PLACED:
+    raise ValueError(
+      f'labels: got -1 for {np.count_nonzero(labels == NOT_PLACED)} samples, '
+      'expected 0..K-1; outliers and noise are in no cluster: make each one '
+      'of its own by labels[labels == -1] = labels.max() + 1 + '
+      'np.arange((labels == -1).sum()), or leave their rows out.'
+    )
   if not np.array_equal(found, np.arange(len(found))):
     raise ValueError(
       f'labels: got {len(found)} distinct values from {found[0]} to '
@@ -70,6 +86,19 @@ def check_labels(
       'of clusters in labels; pass labels.max() + 1.'
     )
   return labels.astype(np.int32), len(found)
+
+
+def check_no_distances(features: np.ndarray, instead: str) -> None:
+  """Raises ValueError where features [N, D] are a distance matrix."""
+  n, dim = features.shape
+  if n != dim or n < 3 or features.diagonal().any() or features.min() < 0:
+    return
+  # All off the diagonal are zero in features that are all equal.
+  if features.any() and np.allclose(features, features.T, 1e-5, 0):
+    raise ValueError(
+      f'features: got a symmetric matrix {features.shape} with zeros on its '
+      'diagonal, which are distances and no features; ' + instead
+    )
 
 
 @jax.jit
@@ -107,7 +136,9 @@ def check_distances(
   distances: ArrayLike, num_samples: int | None = None
 ) -> Array:
   """Distances as [N, N] float32: finite, >= 0, symmetric, zero diagonal."""
-  distances = jnp.asarray(distances, dtype=jnp.float32)
+  given = distances
+  with np.errstate(over='ignore'):  # Found below.
+    distances = jnp.asarray(given, dtype=jnp.float32)
   expected = '[N, N]' if num_samples is None else f'{(num_samples,) * 2}'
   if (
     distances.ndim != 2
@@ -122,15 +153,32 @@ def check_distances(
   largest, asymmetry, negative, diagonal = map(float, _faults(distances))
   if not math.isfinite(largest):
     row = int(np.argmin(np.asarray(jnp.isfinite(distances).all(axis=1))))
+    if np.isfinite(np.asarray(given)[row]).all():
+      raise ValueError(
+        f'distances: row {row} has numbers of more than 3e38, expected those '
+        'that float32 holds; divide all distances by one number.'
+      )
     raise ValueError(
       f'distances: row {row} holds NaN or infinity, expected finite numbers; '
       'give samples that nothing links a large finite distance.'
     )
-  tolerance = _SYMMETRY_TOLERANCE * max(1.0, largest)
+  if largest < _SMALLEST and np.asarray(given).any():
+    raise ValueError(
+      f'distances: got numbers below {_SMALLEST:g} alone, expected those that '
+      'float32 holds; multiply all distances by one number.'
+    )
+  # Of distances that are all tiny, 1e-6 would be a large part.
+  tolerance = min(_SYMMETRY_TOLERANCE * max(1.0, largest), 0.01 * largest)
   if asymmetry > tolerance:
     raise ValueError(
       f'distances: got entries (i, j) and (j, i) that differ by {asymmetry:g}, '
       'expected a symmetric matrix; pass (distances + distances.T) / 2.'
+    )
+  if tolerance < diagonal <= 0.01 * largest:
+    raise ValueError(
+      f'distances: got {diagonal:g} on the diagonal, expected zeros; rounding '
+      'leaves as much of sqrt(2 - 2 X X^T): set it to zero by '
+      'np.fill_diagonal(distances, 0).'
     )
   if diagonal > tolerance:
     raise ValueError(
@@ -145,6 +193,15 @@ def check_distances(
   return distances
 
 
+def check_scores(scores: np.ndarray) -> None:
+  """Raises ValueError where float32 does not hold a score."""
+  if not np.isfinite(scores).all():
+    raise ValueError(
+      'reg_weight: got scores beyond 3e38, which float32 does not hold; lower '
+      'it, or divide all features or distances by one number.'
+    )
+
+
 def is_whole(value: object) -> bool:
   """Whether it is an integer; True and False are none."""
   return isinstance(value, int | np.integer) and not isinstance(value, bool)
@@ -152,6 +209,11 @@ def is_whole(value: object) -> bool:
 
 def check_num_merges(num_merges: int, num_clusters: int) -> int:
   """The number of merges, if that many clusters allow it."""
+  if num_clusters < 2:
+    raise ValueError(
+      'labels: got a single cluster, expected two or more; there is nothing to '
+      'merge.'
+    )
   if not is_whole(num_merges) or not 1 <= num_merges < num_clusters:
     raise ValueError(
       f'num_merges: got {num_merges!r}, expected an integer in '

@@ -1,5 +1,7 @@
 """Merges as a tree: cut after some merges, or as SciPy draws it."""
 
+import collections
+
 import numpy as np
 
 from dbc_jax.cluster.merge import MergeResult
@@ -18,7 +20,15 @@ def labels_after(
   Returns:
     [N] int32, contiguous 0..K-num_merges-1. A cluster keeps the place, among
     the others, of the lowest starting cluster it contains.
+
+  Raises:
+    ValueError: the tree has fewer merges.
   """
+  if not 0 <= num_merges <= len(pairs):
+    raise ValueError(
+      f'num_merges: got {num_merges}, expected 0..{len(pairs)}, the merges of '
+      'the tree; merge more, or cut higher.'
+    )
   num_clusters = int(labels.max()) + 1
   homes = np.arange(num_clusters + num_merges)
   # Backwards, so that a cluster is sent to where its union itself ends up.
@@ -36,16 +46,19 @@ def to_scipy_linkage(
   """The merges as a linkage matrix for `scipy.cluster.hierarchy`.
 
   Its leaves are the starting clusters. SciPy knows complete trees only, so
-  the clusters that remained are joined, one after another, by rows on top.
-  With heights 'order', `fcluster(Z, num_clusters, 'maxclust')` cuts the tree
-  where the merging ended.
+  the clusters that remained are joined, two by two, by rows on top of all
+  others, so that `dendrogram` can draw them. With heights 'order',
+  `fcluster(Z, num_clusters, 'maxclust')` cuts the tree where the merging ended,
+  and so does `fcluster(Z, t, 'distance')` at the height t of the last merge.
 
   Args:
     result: what `merge_clusters` returned.
     heights: 'order': merge t at height t + 1, always rising. 'score': at its
       score; these criteria have inversions, so a merge can lie below an
       earlier one. Scores below zero (rounding) become 0, and the rows on top,
-      which have no score, get the highest.
+      which have no score, get a quarter more than the highest. `fcluster` with
+      'distance' cuts inversions as it should. `cut_tree` goes by the order of
+      heights, which are not those of the merges here: give it 'order'.
 
   Returns:
     [K - 1, 4] float64: the two clusters, the height, the number of leaves.
@@ -64,10 +77,13 @@ def to_scipy_linkage(
   num_clusters = int(result.labels.max()) + 1 + num_merges
   pairs = [tuple(map(int, pair)) for pair in result.pairs]
   merged = {cluster for pair in pairs for cluster in pair}
-  last, *others = sorted(set(range(num_clusters + num_merges)) - merged)
-  for other in others:
-    pairs.append(tuple(sorted((last, other))))
-    last = num_clusters + len(pairs) - 1
+  # A queue: each union waits behind all others, so the tree stays shallow.
+  queue = collections.deque(
+    sorted(set(range(num_clusters + num_merges)) - merged)
+  )
+  while len(queue) > 1:
+    pairs.append((queue.popleft(), queue.popleft()))
+    queue.append(num_clusters + len(pairs) - 1)
   leaves = [1] * num_clusters
   for a, b in pairs:
     leaves.append(leaves[a] + leaves[b])
@@ -75,7 +91,7 @@ def to_scipy_linkage(
     values = np.arange(1.0, num_clusters)
   else:
     known = np.maximum(result.scores.astype(np.float64), 0)
-    values = np.full(num_clusters - 1, known.max())
+    values = np.full(num_clusters - 1, 1.25 * known.max() or 1.0)
     values[:num_merges] = known
   return np.column_stack(
     [np.array(pairs, np.float64), values, leaves[num_clusters:]]

@@ -10,6 +10,7 @@ from jax.typing import ArrayLike
 from dbc_jax.cluster import checks, scores
 from dbc_jax.cluster.criteria.criterion import Criterion
 from dbc_jax.cluster.engines import choice, dense, matrix_free
+from dbc_jax.labels import apart
 
 
 class MergeResult(NamedTuple):
@@ -79,14 +80,16 @@ def merge_clusters(
     features: [N, D] floating point, taken as they are (callers pass
       L2-normalised rows). SSD is always of these. None with `distances` and a
       criterion without SSD.
-    labels: [N] integer, contiguous 0..K-1. Cluster of each sample.
+    labels: [N] integer, contiguous 0..K-1. Cluster of each sample. A sample of
+      -1, in no cluster, starts as one of its own; those come last, and count
+      in K.
     num_merges: m, in 1..K-1.
     criterion: what to merge by.
     distances: [N, N] float32, symmetric, zero diagonal. The base distance, if
       not the Euclidean distance of the features.
     memory_budget_gb: memory that the merging may take, in 1e9 bytes; None for
-      as much as it needs. Beyond what a [K, K] matrix takes, linkages are
-      recomputed from the features: the result is the same, it takes longer.
+      80 % of what the device has. Where a [K, K] matrix takes more, linkages
+      are recomputed from the features: the result is the same, it takes longer.
 
   Returns:
     A MergeResult.
@@ -94,7 +97,8 @@ def merge_clusters(
   Raises:
     ValueError: features are missing or not finite; labels are of another
       length or not contiguous; num_merges is not in 1..K-1; distances are no
-      distance matrix, or given with `squared`; memory_budget_gb is too small.
+      distance matrix, or given with `squared`; features that are a distance
+      matrix; memory_budget_gb is too small; a score that float32 does not hold.
 
   Source: Ding et al., DBC, Algorithm 1 and Eq. 6; Zeng et al., E-cluster,
     Algorithm 1; Lin et al., BUC (AAAI 2019).
@@ -110,6 +114,13 @@ def merge_clusters(
     # No rule reads them.
     features = np.zeros((len(np.asarray(labels)), 1), np.float32)
   features = checks.check_features(features)
+  if distances is None:
+    checks.check_no_distances(
+      features,
+      'pass them as distances=, and features=None (an estimator takes them by '
+      "metric='precomputed').",
+    )
+  labels = apart(checks.check_shape(labels, len(features)))
   labels, num_clusters = checks.check_labels(labels, len(features))
   num_merges = checks.check_num_merges(num_merges, num_clusters)
   engine = choice.choose_engine(
@@ -127,6 +138,7 @@ def merge_clusters(
     slots, merge_scores = merge(
       criterion, source, features, labels, num_clusters, num_merges
     )
+  checks.check_scores(merge_scores)
   return MergeResult(
     labels=_relabel(labels, slots, num_clusters),
     pairs=_scipy_pairs(slots, num_clusters),

@@ -66,7 +66,7 @@ def cluster_terms(
   sizes[:num_clusters] = np.bincount(labels)
   if not criterion.uses_deviations:
     array = jnp.zeros((len(labels), 0), jnp.float32)
-  elif isinstance(source, sources.FeatureSource):
+  elif isinstance(source, sources.FeatureSource) and source.scale == 1:
     array = source.features
   else:
     array = jnp.asarray(features)
@@ -114,4 +114,8 @@ def criterion_matrix(
     inter = panels.linkage_matrix(source, labels, int(num_clusters), linkage)
     within = jnp.diagonal(inter)
     terms, _ = cluster_terms(criterion, source, features, labels, within)
-    return score_matrix(criterion.form, criterion.reg_weight, inter, terms)
+    matrix = score_matrix(criterion.form, criterion.reg_weight, inter, terms)
+    # The diagonal alone is infinite.
+    off = jnp.fill_diagonal(matrix, 0.0, inplace=False)
+    checks.check_scores(np.asarray(jnp.abs(off).max()))
+    return matrix

@@ -9,6 +9,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from dbc_jax.cluster import checks
+from dbc_jax.cluster.distances.sources import plain_features
 from dbc_jax.labels import NOT_PLACED
 
 _Rows = Callable[[np.ndarray], np.ndarray]
@@ -106,12 +107,18 @@ def validity_indices(
     with views view_agreement, in [0, 1].
 
   Raises:
-    ValueError: features are not finite, labels of another length or not
-      contiguous, a single cluster, or views of other shapes.
+    ValueError: features are not finite or all equal, labels of another length
+      or not contiguous, a single cluster, views of other shapes, or a
+      sample_size below 1.
 
   Source: Rousseeuw, Silhouettes (1987); Ding et al., DBC, Eq. 3-4, for the
     dispersions; Zhong et al., Re-ranking (2017), for 20 neighbours.
   """
+  if not checks.is_whole(sample_size) or sample_size < 1:
+    raise ValueError(
+      f'sample_size: got {sample_size!r}, expected a number of samples >= 1; '
+      'leave it out for 4096.'
+    )
   from_rows, num_samples = _source(features, distances)
   labels = checks.check_shape(labels, num_samples)
   placed = labels != NOT_PLACED
@@ -176,7 +183,13 @@ def _source(
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
       raise ValueError(f'distances: got shape {matrix.shape}, expected [N, N]')
     return (lambda columns: lambda rows: matrix[rows][:, columns]), len(matrix)
-  checked = checks.check_features(_given(features))
+  checked, _ = plain_features(checks.check_features(_given(features)))
+  if (checked == checked[0]).all():
+    raise ValueError(
+      f'features: all {len(checked)} rows are equal, expected rows that '
+      'differ: no clusters of them are better than others; look at the network '
+      'that made them.'
+    )
 
   def from_features(columns: np.ndarray) -> _Rows:
     others = checked[columns]

@@ -84,7 +84,8 @@ class PairCalibration:
         pairs would decide; says which is the lowest.
     """
     _check_inside('false_match_rate', false_match_rate)
-    below = math.floor(false_match_rate * len(self.different))
+    # In binary 0.29 times 100 is a little less than 29.
+    below = int(round(false_match_rate * len(self.different), 6))
     if below < _FEWEST:
       raise ValueError(
         f'false_match_rate: got {false_match_rate:g}, expected at least '
@@ -152,6 +153,9 @@ def calibrate_pairs(
   ):
     if not least <= value < math.inf:
       raise ValueError(f'{name}: expected at least {least}, got {value}.')
+  if num_pairs != int(num_pairs):
+    raise ValueError(f'num_pairs: expected a whole number, got {num_pairs}.')
+  num_pairs = int(num_pairs)
   rng = np.random.default_rng(seed)
   coarse = _coarser(checked, labels, leeway)
   same = _distances(checked, *_pairs_inside(coarse, num_pairs, rng))

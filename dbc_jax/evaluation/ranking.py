@@ -161,8 +161,8 @@ def rank_features(
     As `evaluate_ranking`.
 
   Raises:
-    ValueError: as `evaluate_ranking`, and for features that are not finite or
-      differ in dimension.
+    ValueError: as `evaluate_ranking`, and for features that are not finite,
+      differ in dimension or are all equal.
   """
   check_protocol(protocol)
   queries, gallery = similarity.checked_sides(query_features, gallery_features)
@@ -171,6 +171,12 @@ def rank_features(
     (query_pids, gallery_pids),
     (query_camids, gallery_camids) if camera_rule else None,
   )
+  if len(gallery) > 1 and _all_equal(queries, gallery):
+    raise ValueError(
+      f'gallery_features: all {len(gallery)} rows are equal to each other and '
+      'to the queries, expected rows that differ: no order of them means '
+      'anything; look at the network that made them.'
+    )
   ranks = checked_ranks(ranks, protocol, truth)
   gallery = gallery.take(truth.kept)
   if chunk_size is None:
@@ -187,6 +193,11 @@ def rank_features(
   else:
     _collect_products(collector, queries, gallery, truth, chunk_size)
   return collector.scores(truth, per_query)
+
+
+def _all_equal(queries: Features, gallery: Features) -> bool:
+  first = gallery.given[0]
+  return bool((queries.given == first).all() and (gallery.given == first).all())
 
 
 def _collect_rows(

@@ -19,7 +19,6 @@ from dbc_jax.data.split import Split
 from dbc_jax.data.views import two_views
 from dbc_jax.devices import mesh
 from dbc_jax.run import config as config_lib
-from dbc_jax.run import record
 from dbc_jax.run import workdir as workdir_lib
 from dbc_jax.run.config import Config
 from dbc_jax.run.merger import Merger
@@ -377,17 +376,3 @@ def load_data(
     skip_unreadable=config.data.skip_unreadable,
     **options,
   )
-
-
-def check_matches(truth: data_lib.GroundTruth, camera_rule: bool) -> None:
-  """Raises now, and not after stage 0, if no query can have a match."""
-  if truth.query_pids is None or truth.gallery_pids is None:
-    return
-  queries, gallery = (
-    np.ones((len(x), 1)) for x in (truth.query_pids, truth.gallery_pids)
-  )
-  try:
-    record.rank(queries, gallery, truth, camera_rule)
-  except ValueError as error:
-    how = ' (--config.camera_rule=False)' if 'camera_rule' in str(error) else ''
-    raise ValueError(f'{error}{how}') from error

@@ -7,6 +7,8 @@ from typing import Any
 
 import ml_collections
 
+from dbc_jax.cluster.cuts.cut import floor_share
+
 # An `ml_collections.ConfigDict`, the types of whose fields nothing knows.
 Config = Any
 
@@ -128,7 +130,7 @@ def num_merges_and_stages(
       f'{num_samples} training images are less than one merge a stage; '
       'expected at least 2'
     )
-  num_merges = int(num_samples * merge_percent)
+  num_merges = floor_share(merge_percent, num_samples)
   if num_merges < 1:
     raise ValueError(
       f'cluster.merge_percent: {merge_percent} of {num_samples} training '

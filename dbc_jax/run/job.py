@@ -15,7 +15,7 @@ import numpy as np
 from dbc_jax import reporting
 from dbc_jax.data import load_configured, pipeline
 from dbc_jax.devices import mesh, processes
-from dbc_jax.run import build, features_file, selection
+from dbc_jax.run import build, features_file, selection, start_checks
 from dbc_jax.run import config as config_lib
 from dbc_jax.run import lock as lock_lib
 from dbc_jax.run import workdir as workdir_lib
@@ -73,7 +73,7 @@ def _run(
   config = build.with_cameras(config, truth)
   parts = build.Parts(config)
   workdir_lib.check_workdir(workdir, config)
-  build.check_matches(truth, config.camera_rule)
+  start_checks.check_matches(truth, config.camera_rule)
   parts.log_engine(len(dataset.train))
   weights = parts.given_weights(workdir)
   data = build.load_data(config, dataset, truth)
@@ -86,7 +86,7 @@ def _run(
       data.left_out[0],
     )
     config_lib.check_num_samples(config, len(data.train))
-    build.check_matches(data.truth, config.camera_rule)
+    start_checks.check_matches(data.truth, config.camera_rule)
   profile_dir = workdir / 'profile' if config.profile else None
   runner = StageRunner(parts, len(data.train), profile_dir)
   job = _Job(runner, workdir, data, weights, on_stage, lock)

@@ -222,3 +222,14 @@ def test_bad_questions():
   for wrong in (-0.1, 2.1, np.nan):
     with pytest.raises(ValueError, match=r'distances: got .* expected 0 to 2'):
       got.probability([0.5, wrong])
+
+
+def test_the_rate_is_a_decimal_share_of_the_pairs():
+  found = calibration.PairCalibration(0.0, 1.0, np.arange(100.0))
+  for percent in range(10, 100):
+    assert found.threshold(percent / 100) == percent
+
+
+def test_a_part_of_a_pair_is_none():
+  with pytest.raises(ValueError, match=r'^num_pairs: expected a whole number'):
+    calibrate_pairs(np.eye(6), np.arange(6) // 2, num_pairs=10.5)

@@ -266,3 +266,10 @@ def test_no_cameras_are_needed_without_the_rule():
   ) == evaluate_ranking(
     distances, query_pids, gallery_pids, *cameras, camera_rule=False
   )
+
+
+def test_equal_features_get_no_scores():
+  same = np.ones((6, 3), np.float32)
+  pids, cameras = np.arange(6) % 2, np.zeros(6, int)
+  with pytest.raises(ValueError, match=r'^gallery_features: all 6 rows'):
+    rank_features(same, same, pids, pids, cameras, cameras + 1)

@@ -4,13 +4,15 @@ import dataclasses
 import functools
 import importlib
 import inspect
-import math
 import numbers
 import pkgutil
 from typing import TypeGuard
 
 from dbc_jax.cluster import criteria
 from dbc_jax.cluster.criteria import rule as rules
+
+# Prices of a few thousand samples by it are scores that float32 holds.
+_LARGEST_WEIGHT = 1e30
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,12 +60,11 @@ class Criterion:
     if (
       not isinstance(weight, numbers.Real)
       or isinstance(weight, bool)
-      or not math.isfinite(weight)
-      or weight < 0
+      or not 0 <= weight <= _LARGEST_WEIGHT
     ):
       raise ValueError(
-        f'reg_weight: got {weight!r}, expected a finite number >= 0; 0 turns '
-        'the regulariser off.'
+        f'reg_weight: got {weight!r}, expected a finite number >= 0, at most '
+        f'{_LARGEST_WEIGHT:g}: scores are float32; 0 turns the regulariser off.'
       )
     object.__setattr__(self, 'reg_weight', float(weight))
     for field in filter(lambda field: field.kw_only, dataclasses.fields(self)):

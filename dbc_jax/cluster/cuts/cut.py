@@ -61,6 +61,12 @@ class Cut(Protocol):
   def __call__(self, task: Task) -> Placed: ...
 
 
+def floor_share(share: float, num_samples: int) -> int:
+  """So many samples are a share of them, rounded down: 0.29 of 100 are 29."""
+  # In binary 0.29 times 100 is a little less.
+  return int(round(share * num_samples, 6))
+
+
 def check_min_size(min_size: int) -> None:
   """Raises ValueError unless a cluster has at least two samples."""
   if min_size < 2:

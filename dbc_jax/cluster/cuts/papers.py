@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from dbc_jax.cluster.cuts.cut import Placed, Task
+from dbc_jax.cluster.cuts.cut import Placed, Task, floor_share
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Papers:
   anew: bool = False
 
   def __call__(self, task: Task) -> Placed:
-    merges = int(len(task.labels) * self.merge_percent)
+    merges = floor_share(self.merge_percent, len(task.labels))
     result = task.merge(merges * (task.number + 1) if self.anew else merges)
     return Placed(result.labels, np.asarray(result.scores))
 

@@ -19,7 +19,11 @@ from dbc_jax.cluster.distances.reciprocal import (
   distances_of_row,
   neighbourhoods,
 )
-from dbc_jax.cluster.distances.sources import FeatureSource, feature_source
+from dbc_jax.cluster.distances.sources import (
+  FeatureSource,
+  feature_source,
+  plain_features,
+)
 from dbc_jax.devices.blocks import fold_blocks
 
 _BLOCK_SIZE = 128  # rows
@@ -130,15 +134,21 @@ def jaccard_distances(
     are at exactly 0. It is the only array of that size.
 
   Raises:
-    ValueError: features are not [N, D] or not finite; k1 or k2 out of range.
+    ValueError: features are not [N, D] or not finite; k1 or k2 out of range,
+      or k2 not below N.
 
   Source: Zhong et al., Re-ranking person re-identification with k-reciprocal
     encoding, CVPR 2017, Eq. 2-10, with all samples as probes and gallery.
   """
-  features = checks.check_features(features)
+  features, _ = plain_features(checks.check_features(features))
   k1 = _check_count('k1', k1, np.inf, '>= 1')
   k2 = _check_count('k2', k2, k1 + 1, f'in 1..{k1 + 1}, k1 + 1 at most')
   n = len(features)
+  if k2 >= n > 1:
+    raise ValueError(
+      f'k2: got {k2} for {n} samples, expected at most {n - 1}: each would be '
+      'averaged over all of them, and every distance would be zero.'
+    )
   ranks, furthest = _nearest(features, min(k1 + 1, n))
   weights = neighbourhoods(features, ranks, furthest, k1, k2)
   columns = weights.tocsc()

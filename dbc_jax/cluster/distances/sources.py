@@ -7,6 +7,7 @@ to the passes in `panels`. Nothing here is of size [N, N], a given matrix aside.
 import dataclasses
 import functools
 import hashlib
+import math
 from typing import Any, NamedTuple
 
 import jax
@@ -16,6 +17,13 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from dbc_jax.cluster import checks
+
+# Features up to so large, and down to one by it, are taken as they are.
+_ORDINARY = 2.0**30
+# So much further from zero than from each other, in squares.
+_FAR = 1e6
+# Beyond these, float32 does not hold distances, or drops the small ones.
+_SMALLEST_SCALE, _LARGEST_SCALE = 2.0**-100, 2.0**110
 
 
 class EuclideanDistances(NamedTuple):
@@ -36,7 +44,7 @@ class EuclideanDistances(NamedTuple):
 @functools.partial(
   jax.tree_util.register_dataclass,
   data_fields=('features', 'norms', 'identity'),
-  meta_fields=('squared',),
+  meta_fields=('squared', 'scale'),
 )
 @dataclasses.dataclass(frozen=True)
 class FeatureSource:
@@ -50,10 +58,11 @@ class FeatureSource:
   comparing which rows are equal.
   """
 
-  features: Array  # [N, D]
+  features: Array  # [N, D]; of very large or small ones, in another unit
   norms: Array  # [N] float64, squared
   identity: Array  # [N] int32: the first row that holds the same numbers
   squared: bool
+  scale: float = 1.0  # What their distances are multiplied by, a power of 2.
 
   @property
   def num_samples(self) -> int:
@@ -72,6 +81,8 @@ class FeatureSource:
     values = jnp.maximum(values, 0).astype(jnp.float32)
     if not self.squared:
       values = jnp.sqrt(values)
+    if self.scale != 1:
+      values = values * self.scale
     return jnp.where(identity[:, None] == prepared[2], 0, values)
 
 
@@ -94,6 +105,32 @@ class MatrixSource(NamedTuple):
 Source = FeatureSource | MatrixSource
 
 
+def plain_features(features: np.ndarray) -> tuple[np.ndarray, float]:
+  """Features whose Gram matrix float64 holds, and the unit that was taken out.
+
+  Distances are those of the features, divided by the unit, a power of 2.
+  Ordinary features come back as they are. Others are divided where the largest
+  is beyond 1e9 or below 1e-9. And where they lie far from zero, and near to
+  each other, their middle is subtracted in float64: else it is all that is
+  left of a product.
+
+  Args:
+    features: [N, D] float32 or float64, checked.
+  """
+  unit = 1.0
+  largest = max(float(features.max()), -float(features.min()))
+  if largest > 0 and not 1 / _ORDINARY <= largest <= _ORDINARY:
+    exponent = math.frexp(largest)[1]
+    features, unit = np.ldexp(features, -exponent), 2.0**exponent
+  # Some rows are enough to see whether it has to be, and where the middle is.
+  few = features[:: -(-len(features) // 1024)].astype(np.float64)
+  middle = np.median(few, axis=0)
+  spread = np.sum((few - middle) ** 2, axis=1)
+  if spread.any() and middle @ middle > _FAR * np.median(spread[spread > 0]):
+    features = features.astype(np.float64) - middle
+  return features, unit
+
+
 def _first_equal_row(features: np.ndarray) -> np.ndarray:
   """[N] int32: for each row, the first row that holds the same numbers."""
   first: dict[bytes, int] = {}
@@ -114,13 +151,27 @@ def _squared_norms(features: Array) -> Array:
 def feature_source(
   features: np.ndarray, squared: bool = False
 ) -> FeatureSource:
-  """The source for checked features; to be called in float64 mode."""
-  array = jnp.asarray(features)
+  """The source for checked features; to be called in float64 mode.
+
+  Raises:
+    ValueError: distances that float32 does not hold.
+  """
+  plain, unit = plain_features(features)
+  scale = unit**2 if squared else unit
+  if not _SMALLEST_SCALE <= scale <= _LARGEST_SCALE:
+    kind = 'squared distances' if squared else 'distances'
+    raise ValueError(
+      f'features: got numbers of up to {unit:.1g}, expected {kind} that '
+      'float32 holds, so numbers between 1e-30 and 1e30 (1e-15 and 1e15 where '
+      'they are squared); divide all features by one number.'
+    )
+  array = jnp.asarray(plain)
   return FeatureSource(
     features=array,
     norms=_squared_norms(array),
     identity=jnp.asarray(_first_equal_row(features)),
     squared=bool(squared),
+    scale=scale,
   )
 
 

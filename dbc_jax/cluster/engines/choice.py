@@ -1,9 +1,14 @@
 """Which engine merges: the one that a memory budget allows."""
 
+import math
 from typing import NamedTuple
 
 from dbc_jax.cluster.criteria.criterion import Criterion
 from dbc_jax.cluster.distances import panels
+from dbc_jax.devices import mesh
+
+# Of the device's memory, where no budget is set; the rest is other programs'.
+_SHARE_OF_DEVICE = 0.8
 
 
 class Engine(NamedTuple):
@@ -55,6 +60,8 @@ def choose_engine(
     num_clusters: K.
     given_distances: whether a distance matrix is given.
 
+  Without a budget it is 80 % of the memory that the device has.
+
   Raises:
     ValueError: the budget is too small for any engine that could do it.
   """
@@ -69,34 +76,41 @@ def choose_engine(
     capacities = num_samples, _rounded_capacity(num_clusters, num_samples)
     # The matrix, and for a moment the one of half its slots that follows it.
     sizes = {capacity: 5 * capacity**2 for capacity in capacities}
-  budget = 0.0 if memory_budget_gb is None else memory_budget_gb * 1e9
+  if memory_budget_gb is None:
+    memory = mesh.device_memory() or math.inf
+    budget = _SHARE_OF_DEVICE * memory
+    allowed = f"80 % of the device's {memory / 1e9:.3g} GB (no budget is set)"
+    got = f'None, for {allowed}'
+  else:
+    budget = memory_budget_gb * 1e9
+    allowed = f'a budget of {memory_budget_gb:.3g} GB'
+    got = f'{memory_budget_gb:g}'
   fits = [c for c, matrix in sizes.items() if budget >= free + given + matrix]
-  # Without a budget, what takes least.
+  # Without a budget, what takes least: no stage of a run follows.
+  if memory_budget_gb is None:
+    fits = fits and [min(sizes)]
   capacity = fits[0] if fits else min(sizes)
   dense = free + given + sizes[capacity]
   needs = f'the dense engine needs {dense / 1e9:.3g} GB'
-  if memory_budget_gb is None:
-    return Engine('dense', f'{needs}, no budget is set', capacity)
   if fits:
-    reason = f'{needs} of a budget of {memory_budget_gb:.3g} GB'
-    return Engine('dense', reason, capacity)
+    return Engine('dense', f'{needs} of {allowed}', capacity)
   size = f'{num_samples} samples in {num_clusters} clusters'
   if criterion.merge == 'ranked' or given_distances:
     what = 'a given distance matrix' if given_distances else "merge='ranked'"
     raise ValueError(
-      f'memory_budget_gb: got {memory_budget_gb:g}, expected at least '
+      f'memory_budget_gb: got {got}, expected at least '
       f'{dense / 1e9:.3g} for {size}: {what} needs the dense engine; raise it, '
       "or merge sequentially by the features' own distances, which takes "
       f'{free / 1e9:.3g}.'
     )
   if not budget >= free:
     raise ValueError(
-      f'memory_budget_gb: got {memory_budget_gb:g}, expected at least '
+      f'memory_budget_gb: got {got}, expected at least '
       f'{free / 1e9:.3g} for the matrix-free engine, or {dense / 1e9:.3g} for '
       f'the dense one, on {size}; raise it, or leave it out.'
     )
   return Engine(
     'matrix_free',
-    f'{needs}, more than the budget of {memory_budget_gb:.3g} GB',
+    f'{needs}, more than {allowed}',
     num_clusters,
   )

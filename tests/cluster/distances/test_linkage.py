@@ -72,7 +72,7 @@ def test_singletons_are_only_reordered():
     ([0, 1], 2, r'labels: got shape \(2,\), expected \(3,\)'),
     ([0, 2, 2], 3, 'labels: got 2 distinct values from 0 to 2'),
     ([1, 2, 3], 3, 'labels: got 3 distinct values from 1 to 3'),
-    ([-1, 0, 1], 2, 'labels: got 3 distinct values from -1 to 1'),
+    ([-1, 0, 1], 2, 'labels: got -1 for 1 samples'),
     ([0.0, 1.0, 2.0], 3, 'labels: got dtype float64'),
     ([0, 1, 1], 3, 'num_clusters: got 3, expected 2'),
   ],
