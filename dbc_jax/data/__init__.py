@@ -30,7 +30,7 @@ __all__ = [
 # Drawn, not read. Every other data set is a file of `readers/`.
 _DEMOS = {'demo': 'synthetic.images', 'demo_video': 'synthetic.video'}
 # Files of `readers/` that are no data sets; those share them.
-_SHARED = ('checks', 'pattern', 'release', 'table')
+_SHARED = ('checks', 'left_out', 'pattern', 'release', 'table')
 # Fields of a config that are options of readers; what is False, 0 or empty is
 # not passed on.
 _OPTIONS = ('num_identities', 'csv', 'tracklets', 'pattern', 'drop_queries')

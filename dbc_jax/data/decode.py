@@ -4,6 +4,7 @@ import functools
 import io
 import itertools
 import os
+import stat
 import struct
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -13,13 +14,13 @@ import cv2
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from dbc_jax.data.samples import Samples
+from dbc_jax.data.samples import Samples, printable
 
 T = TypeVar('T')
 # An image: the path of its file, or its pixels.
 Source = str | os.PathLike[str] | np.ndarray
 
-IMAGE_SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.webp')
+IMAGE_SUFFIXES = ('.bmp', '.jfif', '.jpe', '.jpeg', '.jpg', '.png', '.webp')
 # Of one image. Its pixels take 192 MB, and several are decoded at a time.
 MAX_PIXELS = 64_000_000
 
@@ -155,11 +156,15 @@ def decode_image(data: bytes) -> np.ndarray:
 def read_file(root: Path, name: str, decode: Callable[[bytes], T]) -> T:
   """What `decode` makes of a file; a ValueError names the file."""
   try:
+    # A named pipe, or a terminal, would be waited for, for ever.
+    kind = stat.S_IFMT(os.stat(root / name).st_mode)
+    if kind not in (stat.S_IFREG, stat.S_IFDIR):
+      raise ValueError('a named pipe, a socket or a device, and no file')
     return decode((root / name).read_bytes())
   except OSError as error:
-    raise ValueError(f'{name}: {error.strerror}') from error
+    raise ValueError(f'{printable(name)}: {error.strerror}') from error
   except ValueError as error:
-    raise ValueError(f'{name}: {error}') from error
+    raise ValueError(f'{printable(name)}: {error}') from error
 
 
 def _read(root: Path, names: Sequence[str], index: int) -> np.ndarray:

@@ -12,6 +12,18 @@ JUNK_PID = -1
 DISTRACTOR_PID = 0  # A person without a query, where a release says so.
 
 
+def printable(name: str) -> str:
+  """A name as it can be shown: control signs and broken bytes as escapes."""
+  if name.isprintable():
+    return name
+  return ''.join(
+    sign
+    if sign.isprintable()
+    else sign.encode('unicode_escape', 'surrogatepass').decode()
+    for sign in name
+  )
+
+
 @dataclasses.dataclass(frozen=True)
 class Samples:
   """One split of a data set. Holds no identities, by construction.

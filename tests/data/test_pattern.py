@@ -164,3 +164,17 @@ def test_check_data_shows_each_field_and_cameras_that_are_words(
     ['south/2_7.png', 'south', '2', '7', str(camids[1]), '1'],
     [],
   ]
+
+
+def test_no_track_is_no_tracklet(tmp_path):
+  names = ['1_0.png', '1_1.png', '-1_0.png', '-1_1.png', 'None_1.png']
+  root = folder(tmp_path, names)
+  with pytest.warns(UserWarning, match='3 images are in no tracklet'):
+    dataset, _ = load_dataset('folder', root, pattern='{tracklet}_{frame}')
+  assert sorted(np.diff(dataset.train.starts)) == [1, 1, 1, 2]
+
+
+def test_a_frame_twice_is_of_another_video(tmp_path):
+  root = folder(tmp_path, [f'{v}_1_{f}.png' for v in 'ab' for f in range(3)])
+  with pytest.warns(UserWarning, match='a frame twice in 1 tracklets: 1 in'):
+    load_dataset('folder', root, pattern='*_{tracklet}_{frame}')

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 
 import numpy as np
 
-from dbc_jax.data.samples import JUNK_PID
+from dbc_jax.data.samples import JUNK_PID, printable
 
 _NAMES_SHOWN = 10
 
@@ -55,9 +55,29 @@ def warn_of_other_sizes(
     )
 
 
+# What trackers, pandas and databases write where there is no track.
+_NO_TRACK = ('', '-1', 'nan', 'none', 'null', 'n/a', 'na')
+
+
+def is_no_track(text: str) -> bool:
+  """Whether a tracklet's number says that there is none: '', -1, nan, None."""
+  text = text.strip().lower()
+  return (text[:-2] if text.endswith('.0') else text) in _NO_TRACK
+
+
+def warn_of_no_tracks(where: str, names: list[str]) -> None:
+  """Warns of images that are in no tracklet, if there are any."""
+  if names:
+    warnings.warn(
+      f'{where}: {len(names):,} images are in no tracklet by its number (-1, '
+      f'nan, None or nothing), and each is one of its own: {listed(names)}',
+      stacklevel=2,
+    )
+
+
 def listed(names: Iterable[object]) -> str:
   """The first ten names, and how many more there are; 'nothing' if none."""
   names = list(names)
-  shown = ', '.join(map(str, names[:_NAMES_SHOWN])) or 'nothing'
+  shown = ', '.join(printable(str(name)) for name in names[:_NAMES_SHOWN])
   more = len(names) - _NAMES_SHOWN
-  return f'{shown} and {more:,} more' if more > 0 else shown
+  return f'{shown} and {more:,} more' if more > 0 else shown or 'nothing'

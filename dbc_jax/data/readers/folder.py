@@ -9,11 +9,26 @@ from pathlib import Path
 from typing import NoReturn
 
 from dbc_jax.data.decode import IMAGE_SUFFIXES, image_files
-from dbc_jax.data.readers.checks import listed
+from dbc_jax.data.readers.checks import (
+  is_no_track,
+  listed,
+  warn_of_no_tracks,
+)
+from dbc_jax.data.readers.left_out import (
+  LeftOut,
+  is_image,
+  is_system_folder,
+)
 from dbc_jax.data.readers.pattern import load_pattern
 from dbc_jax.data.readers.release import Release
 from dbc_jax.data.readers.table import load_table
-from dbc_jax.data.samples import EMPTY, Dataset, GroundTruth, Loaded
+from dbc_jax.data.samples import (
+  EMPTY,
+  Dataset,
+  GroundTruth,
+  Loaded,
+  printable,
+)
 
 RELEASE = Release(
   title='a folder of images',
@@ -26,9 +41,10 @@ def load(
 ) -> Loaded:
   """Takes every image below a folder as a training sample, or those of a list.
 
-  Files are told by their suffix, in either case. Hidden files and folders are
-  ignored. A link to a folder is not entered, and a link to a file is read only
-  if the file lies below `root`.
+  Files are told by their suffix, in either case. Left out are hidden files and
+  folders, the thumbnails and bins of file servers and systems (`@eaDir`,
+  `#recycle`, `__MACOSX`), links to folders, links to files that do not lie
+  below `root`, and pictures of kinds that are not read. A warning counts them.
 
   Args:
     root: the folder.
@@ -75,38 +91,44 @@ def load(
 def _image_names(root: Path) -> list[str]:
   """Sorted paths, from `root`, of its images."""
   home = root.resolve()
-  names, links, others = [], [], collections.Counter()
-  for path in _visible_files(root):
+  names, others = [], collections.Counter()
+  left_out = LeftOut(root)
+  for path in _files(root, left_out):
     if path.suffix.lower() not in IMAGE_SUFFIXES:
       others[path.suffix.lower() or 'no suffix'] += 1
+      left_out.of_another_kind(path)
     elif path.is_symlink() and not _lies_in(home, path):
-      links.append(path)
+      left_out.add('links that lead out of it', path)
     else:
       names.append(path.relative_to(root).as_posix())
-  skipped = ''
-  if links:
-    skipped = (
-      f'{len(links)} links that lead out of {root} were left out, the first '
-      f'is {links[0]}; to use them, put the files themselves there.'
-    )
   if not names:
     found = ', '.join(f'{n} {s}' for s, n in others.most_common(10))
     raise ValueError(
       f'{root} holds no images, at any depth: expected files in '
-      f'{" ".join(IMAGE_SUFFIXES)}; found {found or "no other files"}. '
-      f'{skipped}'
+      f'{" ".join(IMAGE_SUFFIXES)}; found '
+      f'{printable(found) or "no other files"}. {left_out}'
     )
-  if skipped:
-    warnings.warn(skipped, stacklevel=2)
+  if left_out:
+    warnings.warn(str(left_out), stacklevel=2)
   return sorted(names)
 
 
-def _visible_files(root: Path) -> Iterator[Path]:
+def _files(root: Path, left_out: LeftOut) -> Iterator[Path]:
+  """All files but those that nobody means; what these are is noted."""
   for folder, subfolders, files in os.walk(root, onerror=_refuse):
-    subfolders[:] = [name for name in subfolders if not name.startswith('.')]
-    for name in files:
+    subfolders.sort()
+    for name in [*subfolders]:
+      path = Path(folder, name)
+      if path.is_symlink():
+        left_out.add('links to folders', path)
+      elif name.startswith('.') or is_system_folder(name):
+        left_out.folder(path)
+        subfolders.remove(name)
+    for name in sorted(files):
       if not name.startswith('.'):
         yield Path(folder, name)
+      elif not name.startswith('._') and is_image(name):  # Those are macOS's.
+        left_out.add('hidden images', Path(folder, name))
 
 
 def _lies_in(home: Path, path: Path) -> bool:
@@ -123,8 +145,14 @@ def _refuse(error: OSError) -> NoReturn:
 
 def _frames_by_folder(root: Path, names: list[str]) -> dict[str, list[str]]:
   frames = collections.defaultdict(list)
+  alone = []
   for name in sorted(names, key=_numbers_by_value):
-    frames[os.path.dirname(name)].append(name)
+    folder = os.path.dirname(name)
+    if folder and is_no_track(os.path.basename(folder)):
+      alone.append(name)
+      folder = name
+    frames[folder].append(name)
+  warn_of_no_tracks(str(root), alone)
   if '' in frames:
     raise ValueError(
       f'{root}: {len(frames[""])} images lie directly in it: '

@@ -142,7 +142,7 @@ def _read_split(home: Path, folder: str, lists: Sequence[str]) -> Listing:
 def _read_list(path: Path) -> list[_Row]:
   """The rows of one list; paths are below the folder that the list is of."""
   try:
-    text = path.read_text(encoding='utf-8').rstrip()
+    text = path.read_text(encoding='utf-8-sig').rstrip()
   except UnicodeDecodeError as error:
     raise ValueError(
       f'{path} is not a text file: {error}; expected lines like {_EXAMPLE!r}.'
@@ -151,6 +151,8 @@ def _read_list(path: Path) -> list[_Row]:
     raise ValueError(f'{path} lists no images.')
   rows, malformed, leaving = [], [], []
   for number, line in enumerate(text.split('\n'), 1):
+    if not line.strip():
+      continue
     match = _LINE.fullmatch(line)
     if match is None:
       malformed.append(f'line {number}: {line[:_LINE_SHOWN]!r}')

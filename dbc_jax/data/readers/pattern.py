@@ -1,14 +1,19 @@
 """Cameras, tracklets and frames out of the paths of images, by a pattern."""
 
 import re
+import warnings
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from dbc_jax.data.decode import image_files
-from dbc_jax.data.readers.checks import listed
+from dbc_jax.data.readers.checks import (
+  is_no_track,
+  listed,
+  warn_of_no_tracks,
+)
 from dbc_jax.data.samples import EMPTY, Loaded, assemble
 
 _FIELDS = ('camid', 'tracklet', 'frame')
@@ -89,10 +94,17 @@ def load_pattern(root: Path, names: Sequence[str], pattern: str) -> Loaded:
     camids = numbers and [numbers[each['camid']] for each in found]
   else:
     groups: dict[tuple[str, str, str], list[int]] = {}
+    alone = []
     for i, each in enumerate(found):
-      folder = str(PurePosixPath(names[i]).parent)
-      key = folder, each.get('camid') or '', each['tracklet']
+      path = PurePosixPath(names[i])
+      tracklet = each['tracklet']
+      if is_no_track(tracklet):
+        tracklet = path.name
+        alone.append(names[i])
+      key = str(path.parent), each.get('camid') or '', tracklet
       groups.setdefault(key, []).append(i)
+    warn_of_no_tracks(f'pattern: {pattern!r}', alone)
+    _warn_of_frames_again(pattern, found, groups)
     for group in groups.values():
       group.sort(key=lambda i: _by_value(found[i].get('frame') or names[i]))
     titles = ['/'.join(filter(None, key)).removeprefix('./') for key in groups]
@@ -103,6 +115,26 @@ def load_pattern(root: Path, names: Sequence[str], pattern: str) -> Loaded:
   return assemble(
     (samples, None, column), (EMPTY, None, None), (EMPTY, None, None)
   )
+
+
+def _warn_of_frames_again(
+  pattern: str,
+  found: Sequence[Mapping[str, str]],
+  groups: Mapping[tuple[str, str, str], Sequence[int]],
+) -> None:
+  """A frame that a tracklet has twice is of another video's tracklet."""
+  again = []
+  for (folder, _, tracklet), group in groups.items():
+    frames = [found[i].get('frame') for i in group]
+    if None not in frames and len(set(frames)) < len(frames):
+      again.append(f'{tracklet} in {folder}')
+  if again:
+    warnings.warn(
+      f'pattern: {pattern!r} finds a frame twice in {len(again)} tracklets: '
+      f'{listed(again)}. Where several videos count their tracklets from 1, '
+      'put each into a folder of its own',
+      stacklevel=2,
+    )
 
 
 def match_of(

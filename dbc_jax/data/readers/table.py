@@ -1,17 +1,25 @@
 """Reader of a list of images in a CSV file, with what is known of each."""
 
+import codecs
 import collections
 import csv
 import dataclasses
 import io
 import os
+import re
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from dbc_jax.data.decode import image_files
-from dbc_jax.data.readers.checks import listed, warn_of_shared_identities
+from dbc_jax.data.readers.checks import (
+  is_no_track,
+  listed,
+  warn_of_no_tracks,
+  warn_of_shared_identities,
+)
 from dbc_jax.data.samples import (
   EMPTY,
   JUNK_PID,
@@ -38,15 +46,19 @@ class _Row:
 def load_table(root: Path, table: str) -> Loaded:
   """Reads the images that a CSV file lists.
 
-  The file is UTF-8 text, with commas between cells and, around a cell that
-  holds a comma, a quote or a line break, double quotes. Its first row names
-  the columns, in any order. All but `path` may be missing or left empty:
+  The file is UTF-8 or UTF-16 text, with commas, semicolons or tabs between
+  cells and, around a cell that holds one, a quote or a line break, double
+  quotes. Its first row names the columns, in any order; columns without a name
+  and empty rows are passed over. All but `path` may be missing or left empty:
 
       path      of the image, from `root`
       camid     camera, an integer of 0 or more; on all rows or on none
       tracklet  any text; rows of the same tracklet and split are one sample,
-                its frames in the order of the rows; on all rows or on none
-      pid       identity, an integer of 0 or more; needed in query and gallery
+                its frames in the order of the rows. What trackers write for
+                none (-1, nan, None, nothing) is a sample of its own, where
+                other rows have one
+      pid       identity, an integer of 0 or more, or -1 for nobody known;
+                needed in query and gallery, and not -1 in the query
       split     'train' (also where empty), 'query' or 'gallery'
 
   Args:
@@ -92,10 +104,10 @@ def _split(
   """Samples, pids and camids of one split."""
   if not rows:
     return EMPTY, None, None
-  if rows[0].tracklet:
+  if any(row.tracklet for row in rows):
     tracklets = collections.defaultdict(list)
     for row in rows:
-      tracklets[row.tracklet].append(row)
+      tracklets[row.tracklet or row.path].append(row)
     frames = [[row.path for row in group] for group in tracklets.values()]
     samples = image_files(root, tracklets, frames)
     rows = [group[0] for group in tracklets.values()]
@@ -115,14 +127,15 @@ def _read_rows(root: Path, path: Path) -> list[_Row]:
   empty = dict.fromkeys(_COLUMNS, '')
   # Blank lines count as rows, as a spreadsheet shows them, and say nothing.
   numbered = [
-    (number, len(record), empty | dict(zip(header, record, strict=False)))
+    (number, len(record), empty | _cells(header, record))
     for number, record in enumerate(records, 2)
-    if record
+    if any(record)
   ]
   if not numbered:
     raise ValueError(f'{path} lists no images: there is nothing below row 1.')
   check = _RowCheck(root, [cells for _, _, cells in numbered])
-  rows, faults = [], []
+  rows: list[_Row] = []
+  faults = []
   for number, length, cells in numbered:
     try:
       if length != len(header):
@@ -140,7 +153,42 @@ def _read_rows(root: Path, path: Path) -> list[_Row]:
       f'the header):{"".join(faults[:_FAULTS_SHOWN])}{more}\nCorrect them or '
       'take them out.'
     )
+  _warn_of_tracklets(path, rows)
   return rows
+
+
+def _cells(header: list[str], record: list[str]) -> dict[str, str]:
+  """Of one row. A path is taken as it is, the rest without spaces around."""
+  cells = {
+    column: cell if column == 'path' else cell.strip()
+    for column, cell in zip(header, record, strict=False)
+  }
+  if is_no_track(cells.get('tracklet', '')):
+    cells['tracklet'] = ''
+  return cells
+
+
+def _warn_of_tracklets(path: Path, rows: Sequence[_Row]) -> None:
+  """Of rows without one, and of one number that several folders have."""
+  folders = collections.defaultdict(set)
+  for row in rows:
+    if row.tracklet:
+      folders[row.split, row.tracklet].add(os.path.dirname(row.path))
+  if not folders:
+    return
+  warn_of_no_tracks(str(path), [row.path for row in rows if not row.tracklet])
+  several = [
+    f'{tracklet} in {" and ".join(sorted(found)[:2])}'
+    for (_, tracklet), found in folders.items()
+    if len(found) > 1
+  ]
+  if several:
+    warnings.warn(
+      f'{path}: {len(several):,} tracklets have images of several folders: '
+      f'{listed(several)}. Where these are videos that each count from 1, they '
+      "are several tracklets: write the video's name before the number",
+      stacklevel=2,
+    )
 
 
 def _read_records(path: Path) -> list[list[str]]:
@@ -149,8 +197,19 @@ def _read_records(path: Path) -> list[list[str]]:
   data = b''
   try:
     data = path.read_bytes()
-    text = io.StringIO(data.decode('utf-8-sig'), newline='')
-    for record in csv.reader(text, strict=True):
+    wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    text = data.decode('utf-16' if wide else 'utf-8-sig')
+    first = re.split(r'[\r\n]', text, maxsplit=1)[0]
+    delimiter = max(',;\t', key=first.count)
+    # What Excel writes before the header.
+    if told := re.match(r'sep=(.)\r?\n', text):
+      delimiter, text = told[1], text[told.end() :]
+    for record in csv.reader(
+      io.StringIO(text, newline=''),
+      delimiter=delimiter,
+      skipinitialspace=True,
+      strict=True,
+    ):
       records.append(record)
   except OSError as error:
     raise ValueError(
@@ -167,12 +226,13 @@ def _read_records(path: Path) -> list[list[str]]:
       f'{path}, row {len(records) + 1}: {error}. A quote inside a quoted cell '
       'is written twice.'
     ) from error
-  return records or [[]]
+  header, *rows = records or [[]]
+  return [[name.strip().lower() for name in header], *rows]
 
 
 def _check_header(path: Path, header: list[str]) -> None:
   faults = []
-  unknown = [repr(name) for name in header if name not in _COLUMNS]
+  unknown = [repr(name) for name in header if name not in (*_COLUMNS, '')]
   if unknown:
     faults.append(f'unknown columns {listed(unknown)}')
   repeated = [name for name in _COLUMNS if header.count(name) > 1]
@@ -207,16 +267,20 @@ class _RowCheck:
       raise ValueError(
         f'split: got {split!r}, expected {", ".join(SPLITS)} or nothing'
       )
-    for column in ('camid', 'tracklet'):
-      if column in self._filled and not cells[column]:
-        raise ValueError(f'{column} is empty, but not on all rows')
+    if 'camid' in self._filled and not cells['camid']:
+      raise ValueError('camid is empty, but not on all rows')
     if split != 'train' and not cells['pid']:
       raise ValueError(f'pid is empty; in the {split} it is needed')
+    pid = JUNK_PID
+    if cells['pid'] and not re.fullmatch(r'-1(\.0)?', cells['pid']):
+      pid = _integer(cells, 'pid')
+    elif split == 'query':
+      raise ValueError('pid: got -1, nobody known; a query needs a person')
     row = _Row(
       cells['path'],
       _integer(cells, 'camid') if cells['camid'] else None,
       cells['tracklet'],
-      _integer(cells, 'pid') if cells['pid'] else JUNK_PID,
+      pid,
       split,
     )
     if row.tracklet:
@@ -234,6 +298,10 @@ class _RowCheck:
       )
     if not os.path.isfile(file):
       what = 'is a folder' if os.path.isdir(file) else 'does not exist'
+      if os.path.isfile(self._home / path.replace('\\', '/')):
+        what += '; write / in place of \\'
+      elif os.path.exists(file) and not os.path.isdir(file):
+        what = 'is a named pipe or a device, and no file'
       raise ValueError(f'path: {path!r} {what}')
     first = self._files.setdefault(file, number)
     if first != number:
@@ -255,7 +323,8 @@ class _RowCheck:
 
 
 def _integer(cells: Mapping[str, str], column: str) -> int:
-  text = cells[column]
+  # With a fraction of zero, as pandas writes a column that has gaps.
+  text = re.sub(r'\.0+$', '', cells[column])
   # Not all that `int` takes: '+1', ' 1 ' and '1_000' are typing errors.
   if not (text.isascii() and text.isdigit() and int(text) <= _LARGEST):
     raise ValueError(

@@ -39,10 +39,86 @@ def test_images_at_any_depth_sorted_by_name(tmp_path):
   assert not truth.can_evaluate
 
 
+def told(root, **options):
+  """The names of the images, and what is said of others."""
+  with pytest.warns(UserWarning, match=str(root)) as caught:
+    dataset, _ = load_dataset('folder', root, **options)
+  assert len(caught) == 1
+  return dataset.train.names, str(caught[0].message)
+
+
 def test_hidden_files_and_folders_are_ignored(tmp_path):
   for name in ('a.jpg', '.b.jpg', '._a.jpg', '.cache/c.jpg', 'd/.e/f.jpg'):
     write(tmp_path / name)
-  assert load(tmp_path)[0].train.names == ('a.jpg',)
+  names, message = told(tmp_path)
+  assert names == ('a.jpg',)
+  assert '1 hidden images (such as .b.jpg)' in message
+  assert '2 images in hidden folders' in message
+
+
+@pytest.mark.parametrize(
+  'folder', ['@eaDir', '#recycle', '.Trash-1000', '__MACOSX', '$RECYCLE.BIN']
+)
+def test_thumbnails_and_bins_are_left_out_and_told(tmp_path, folder):
+  for name in ('a.jpg', f'{folder}/a.jpg/thumb.jpg', f'b/{folder}/c.jpg'):
+    write(tmp_path / name)
+  names, message = told(tmp_path)
+  assert names == ('a.jpg',)
+  assert '2 images in hidden folders, thumbnails and bins' in message
+  assert folder in message
+
+
+def test_pictures_of_other_kinds_are_told(tmp_path):
+  for name in ('a.jpg', 'b.jfif', 'c.JPE'):
+    write(tmp_path / 'x.jpg')
+    os.replace(tmp_path / 'x.jpg', tmp_path / name)
+  for name in ('d.tif', 'e.HEIC', 'f.heic', 'g.mp4', 'notes.txt', 'Thumbs.db'):
+    (tmp_path / name).write_bytes(b'x')
+  write(tmp_path / 'x.jpg')
+  os.replace(tmp_path / 'x.jpg', tmp_path / 'noname')
+  names, message = told(tmp_path)
+  assert names == ('a.jpg', 'b.jfif', 'c.JPE')
+  for part in ('1 .tif files', '2 .heic files', '1 .mp4', 'without a suffix'):
+    assert part in message
+  assert 'txt' not in message
+  assert '.db' not in message
+
+
+def test_links_to_folders_are_told(tmp_path):
+  write(tmp_path / 'root' / 'a.jpg')
+  write(tmp_path / 'disk' / 'b.jpg')
+  (tmp_path / 'root' / 'cam2').symlink_to(tmp_path / 'disk')
+  names, message = told(tmp_path / 'root')
+  assert names == ('a.jpg',)
+  assert '1 links to folders (such as cam2)' in message
+
+
+def test_a_named_pipe_is_no_image_and_is_not_waited_for(tmp_path):
+  write(tmp_path / 'a.jpg')
+  os.mkfifo(tmp_path / 'b.jpg')
+  os.mkfifo(tmp_path / 'noname')
+  dataset, _ = load(tmp_path)
+  with pytest.raises(ValueError, match=r'b\.jpg: a named pipe'):
+    load_images(dataset.train)
+
+
+def test_odd_names_are_shown_as_text(tmp_path):
+  name = os.fsdecode(b'\xff\x1b[31m\n.jpg')
+  (tmp_path / name).write_bytes(b'x')
+  dataset, _ = load(tmp_path)
+  with pytest.raises(ValueError, match='1 of 1 images') as caught:
+    load_images(dataset.train)
+  assert r'\udcff\x1b[31m\n.jpg: not an image' in str(caught.value)
+  str(caught.value).encode('utf-8')
+
+
+@pytest.mark.parametrize('name', ['-1', 'nan', 'None'])
+def test_a_folder_of_no_track_is_no_tracklet(tmp_path, name):
+  for path in ('1/a.png', '1/b.png', f'{name}/c.png', f'{name}/d.png'):
+    write(tmp_path / path)
+  names, message = told(tmp_path, tracklets=True)
+  assert sorted(names) == sorted(['1', f'{name}/c.png', f'{name}/d.png'])
+  assert '2 images are in no tracklet' in message
 
 
 def test_root_may_be_hidden_or_a_link(tmp_path):
@@ -73,7 +149,7 @@ def test_no_images(tmp_path):
   with pytest.raises(ValueError, match='holds no images') as caught:
     load(tmp_path)
   message = str(caught.value)
-  assert '.bmp .jpeg .jpg .png .webp' in message
+  assert '.bmp .jfif .jpe .jpeg .jpg .png .webp' in message
   assert 'found 2 .tiff, 1 .txt' in message
 
 
@@ -149,7 +225,6 @@ def test_folders_as_tracklets(tmp_path):
   ]
   for value, name in enumerate(ordered):
     write(tmp_path / name, value)
-  write(tmp_path / '.cache' / 'c.png')
   (tmp_path / 'notes').mkdir()
   (tmp_path / 'notes' / 'a.txt').write_text('no image')
   dataset, truth = load(tmp_path, tracklets=True)

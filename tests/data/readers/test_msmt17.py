@@ -141,7 +141,6 @@ def test_list_that_is_no_text_is_named(root):
     '0000/0000_c1_f0044158.jpg 0',
     '0000/0000_000_01_0303morning_0015_0.png 0',
     '0000/0000_000_01_0303morning_0015_0.jpg,0',
-    '',
   ],
 )
 def test_malformed_lines_are_named_with_their_number(root, line):
@@ -206,3 +205,11 @@ def test_official_sizes_are_those_of_the_release():
   splits = ('training', 'query', 'gallery')
   assert sum(sizes[f'{split} images'] for split in splits) == 126441
   assert sizes['training identities'] + sizes['gallery identities'] == 4101
+
+
+def test_lists_of_windows_and_with_blank_lines(root):
+  names = load(root)[0].train.names
+  for path in root.glob('list_*.txt'):
+    text = path.read_text(encoding='utf-8').rstrip().replace('\n', '\n\n')
+    path.write_text('\ufeff' + text + '\n\n', encoding='utf-8')
+  assert load(root)[0].train.names == names

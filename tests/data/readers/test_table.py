@@ -124,8 +124,8 @@ def test_list_may_lie_elsewhere(root, tmp_path):
   [
     ('', 'no column path'),
     ('camid,split', 'no column path'),
-    ('path,cam,Pid', "unknown columns 'cam', 'Pid'.*any of camid, tracklet"),
-    ('path;camid', "unknown columns 'path;camid'; no column path.*commas"),
+    ('path,cam,id', "unknown columns 'cam', 'id'.*any of camid, tracklet"),
+    ('path|camid', r"unknown columns 'path\|camid'; no column path.*commas"),
     ('path,pid,pid', 'more than one column pid'),
     ('1.png,3', "unknown columns '1.png', '3'"),
   ],
@@ -148,13 +148,14 @@ def test_header(root, header, message):
     ('path', 'x.png/../0.png', 'is the file of row 2 again'),
     ('path', '1.png,2', '2 cells, but row 1 has 1'),
     ('path,pid,split', '1.png,1', '2 cells, but row 1 has 3'),
-    ('path,pid', '1.png,-1', "pid: got '-1', expected an integer from 0"),
+    ('path,pid', '1.png,-2', "pid: got '-2', expected an integer from 0"),
+    ('path,pid', '1.png,7.5', "pid: got '7.5', expected an integer from 0"),
+    ('path,pid,split', '1.png,-1,query', 'a query needs a person'),
     ('path,pid', '1.png,1_0', "pid: got '1_0', expected an integer"),
     ('path,pid', '1.png,٣', "pid: got '٣', expected an integer"),
     ('path,pid', '1.png,2147483648', 'integer from 0 to 2147483647'),
     ('path,camid', '1.png,c1', "camid: got 'c1', expected an integer from 0"),
     ('path,camid', '1.png,', 'camid is empty, but not on all rows'),
-    ('path,tracklet', '1.png,', 'tracklet is empty, but not on all rows'),
     ('path,split', '1.png,test', "split: got 'test', expected train, query"),
     ('path,split', '1.png,query', 'pid is empty; in the query it is needed'),
     ('path,pid,split', '1.png,,gallery', 'pid is empty; in the gallery'),
@@ -231,7 +232,7 @@ def test_identities_in_training_and_test_are_a_warning(root):
   ('text', 'encoding', 'message'),
   [
     ('path\n0.png\nä.png', 'latin-1', 'line 3: not UTF-8 text. Save it as'),
-    ('path\n0.png', 'utf-16', 'line 1: not UTF-8 text'),
+    ('path\n0.png', 'utf-16-le', 'unknown columns'),
     ('path\n0.png\n"1.png\n', 'utf-8', 'row 3: unexpected end of data'),
     ('path\n"0.png"x\n', 'utf-8', 'row 2: .*quoted cell is written twice'),
     ('path\n\0.png\n', 'utf-8', 'row 2, .*null'),
@@ -247,3 +248,60 @@ def test_missing_list_is_named(root):
     load_dataset('folder', root, csv='lost.csv')
   with pytest.raises(ValueError, match=r'^csv: .*crops: Is a directory'):
     load_dataset('folder', root, csv='.')
+
+
+@pytest.mark.parametrize(
+  ('text', 'encoding'),
+  [
+    ('path;pid\n1.png;7\n', 'utf-8'),
+    ('path\tpid\n1.png\t7\n', 'utf-8'),
+    ('path,pid\r\n1.png,7\r\n', 'utf-16'),
+    ('sep=;\r\npath;pid\r\n1.png;7\r\n', 'utf-8-sig'),
+    ('Path, PID\n1.png, 7\n', 'utf-8'),
+    (',path,pid,\n0,1.png,7.0,\n', 'utf-8'),
+    ('path,pid\n1.png,7\n,\n,\n', 'utf-8'),
+    ('"path";"pid"\n"1.png";"7"\n', 'utf-8'),
+  ],
+)
+def test_tables_as_spreadsheets_and_pandas_write_them(root, text, encoding):
+  dataset, truth = load(root, text, encoding)
+  assert dataset.train.names == ('1.png',)
+  assert truth.train_pids.tolist() == [7]
+
+
+def test_minus_one_is_nobody_known(root):
+  text = 'path,pid,split\n0.png,-1,\n1.png,3,query\n2.png,-1,gallery\n'
+  dataset, truth = load(root, f'{text}3.png,3.0,gallery\n')
+  assert truth.train_pids is None
+  assert truth.gallery_pids.tolist() == [-1, 3]
+  assert len(dataset.gallery) == 2
+
+
+@pytest.mark.parametrize('none', ['', '-1', '-1.0', 'nan', 'NaN', 'None'])
+def test_what_a_tracker_writes_for_no_track_is_none(root, none):
+  rows = f'0.png,1\n1.png,{none}\n2.png,1\n3.png,{none}\n'
+  with pytest.warns(UserWarning, match=r'2 images are in no tracklet.*1\.png'):
+    dataset, _ = load_dataset('folder', _written(root, rows), csv='list.csv')
+  assert dataset.train.names == ('1', '1.png', '3.png')
+  assert dataset.train.starts.tolist() == [0, 2, 3, 4]
+
+
+def test_a_number_of_two_videos_is_told(root):
+  for video in ('a', 'b'):
+    (root / video).mkdir()
+    (root / video / '0.png').write_bytes((root / '0.png').read_bytes())
+  rows = 'a/0.png,1\nb/0.png,1\n'
+  with pytest.warns(UserWarning, match='1 tracklets have images of several'):
+    load_dataset('folder', _written(root, rows), csv='list.csv')
+
+
+def _written(root, rows):
+  (root / 'list.csv').write_text(f'path,tracklet\n{rows}')
+  return root
+
+
+def test_separators_of_windows_are_told(root):
+  (root / 'a').mkdir()
+  (root / 'a' / '0.png').write_bytes(b'x')
+  with pytest.raises(ValueError, match='does not exist; write / in place of'):
+    load(root, 'path\na\\0.png\n')
