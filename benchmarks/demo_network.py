@@ -58,6 +58,7 @@ def main(argv: list[str]) -> None:
     num_images=len(run.labels),
     about_data=_DATA,
     how=_HOW,
+    licence='apache-2.0',
   )
   (to / 'README.md').write_text(card)
   size = sum(path.stat().st_size for path in to.rglob('*') if path.is_file())

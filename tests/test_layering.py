@@ -25,6 +25,7 @@ FLOORS = (
 LAYERS = (
   ('job', 'extractor'),
   ('stage', 'restore'),
+  ('hub',),
   ('build',),
   ('workdir', 'record', 'start_checks'),
   ('features_file', 'config_files', 'identities'),

@@ -12,12 +12,21 @@ _EXAMPLE = """examples:
   dbc export --workdir=W --format=onnx --for=boxmot --out=reid.boxmot.onnx
   dbc export --workdir=W --format=onnx --for=own --out=reid.raw.onnx
   dbc export --workdir=W --format=safetensors --out=reid.safetensors
+  dbc export --workdir=W --format=hub --out=reid_hub [--push=USER/NAME]
 
 A file for one consumer gives bad features in another without a word, because
 they feed other values: name it by what it is for.
 """
-_RATES = (1e-2, 1e-3, 1e-4)
-_SUFFIXES = {'onnx': '.onnx', 'safetensors': '.safetensors'}
+_SUFFIXES = {'onnx': '.onnx', 'safetensors': '.safetensors', 'hub': None}
+_RESIZED = {
+  'boxmot': 'resized as boxmot does (INTER_LINEAR)',
+  'ultralytics': 'resized as ultralytics does (INTER_LINEAR)',
+  'own': 'resized as the file does',
+}
+_CHOSEN = {
+  'chosen': 'chosen without labels',
+  'oracle': 'chosen by test identities',
+}
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -41,88 +50,164 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     choices=('boxmot', 'ultralytics', 'own'),
     help='onnx: which program reads the file',
   )
-  parser.add_argument('--out', type=arguments.path, required=True)
+  parser.add_argument(
+    '--out',
+    type=arguments.path,
+    required=True,
+    help='a file; of hub a folder',
+  )
   parser.add_argument(
     '--camera',
     type=int,
     help='number of a camera, where the run used them: the file is for its '
     'images alone',
   )
+  parser.add_argument(
+    '--push',
+    metavar='USER/NAME',
+    help='hub: uploads the folder, too; a new repository is private',
+  )
   parser.add_argument('--overwrite', action='store_true')
   args = parser.parse_args(argv)
   if (args.format == 'onnx') != (args.use is not None):
     parser.error('--for goes with --format=onnx, which needs it')
+  if args.push is not None and args.format != 'hub':
+    parser.error('--push goes with --format=hub')
   return args
 
 
 def _export(args: argparse.Namespace) -> None:
   from dbc_jax import export
+  from dbc_jax.reporting.model_card import start_of
   from dbc_jax.run.extractor import FeatureExtractor
-  from dbc_jax.run.workdir import find_workdir
   from dbc_jax.verbs import uses_cameras
 
-  suffix = _SUFFIXES[args.format]
-  if args.out.suffix != suffix:
-    raise ValueError(f'--out: {args.out} does not end in {suffix}; rename it')
-  if args.out.exists() and not args.overwrite:
-    raise ValueError(f'--out: {args.out} exists; --overwrite replaces it')
-  if not args.out.absolute().parent.is_dir():
-    raise ValueError(f'--out: there is no folder {args.out.absolute().parent}')
+  _check_out(args)
+  if args.push is not None:
+    export.hub_client()
   extractor = FeatureExtractor.from_workdir(args.workdir, args.stage)
   run = extractor.run
-  network = export.network_of_run(run, args.camera)
-  thresholds = _thresholds(extractor, find_workdir(args.workdir), args.root)
-  train = run.parts.config.train
+  network = None
+  if args.format in ('onnx', 'safetensors'):
+    network = export.network_of_run(run, args.camera)
+  thresholds, calibrated_on = _thresholds(extractor, args)
+  begin = start_of(run.parts.config.train.init)
+  height, width = run.parts.image_size
   metadata = {
-    'network': network.name,
-    'image_size': json.dumps(network.image_size),
-    'trained': f'on {len(run.labels)} images of its user, without identities; '
-    f'initial weights: {train.init}',
+    'network': run.parts.config.model.name,
+    'image_size': json.dumps([height, width]),
+    'trained': f'on {len(run.labels)} images of its user, without identities, '
+    f'from {begin}',
     'thresholds': json.dumps(thresholds),
+    'thresholds_on': calibrated_on,
     'camera': 'all' if args.camera is None else str(args.camera),
   }
-  height, width = network.image_size
-  if args.format == 'safetensors':
-    lines = export.write_safetensors(args.out, network, metadata=metadata)
-    print(f'{args.out}: {network.name}, {height} x {width}, float32')
-    print('\n'.join(['', *lines]))
-    return
-  use = export.USES[args.use]
-  export.write_onnx(args.out, network, use=args.use, metadata=metadata)
-  print(
-    f'{args.out}: {network.name}, H x W = {height} x {width}\n'
-    f'for {args.use}: {use.what}\n{use.how.format(file=args.out)}'
-  )
-  if uses_cameras(extractor) and args.camera is None:
+  head = f'{args.out}: {metadata["network"]}, H x W = {height} x {width}'
+  match args.format:
+    case 'onnx':
+      assert network is not None
+      export.write_onnx(args.out, network, use=args.use, metadata=metadata)
+      use = export.USES[args.use]
+      print(head)
+      print(f'for {args.use}: {use.what}\n{use.how.format(file=args.out)}')
+    case 'safetensors':
+      assert network is not None
+      lines = export.write_safetensors(args.out, network, metadata=metadata)
+      print('\n'.join([f'{head}, float32', '', *lines]))
+    case 'hub':
+      names = _write_hub(args, run, thresholds, metadata)
+      print(f'{head}\n{", ".join(names)}')
+      print(f"in Python: FeatureExtractor.from_pretrained('{args.out}')")
+  if uses_cameras(extractor) and args.camera is None and args.format != 'hub':
     print(
       'the run used its cameras; the file has the statistics of all of them. '
       '--camera=ID makes one for the images of a camera'
     )
-  _print_thresholds(thresholds, args.use)
+  _print_thresholds(thresholds, args.use, calibrated_on)
+  if args.push is not None:
+    print(f'\npushed to {export.push(args.out, args.push)}')
+
+
+def _check_out(args: argparse.Namespace) -> None:
+  """Raises ValueError unless --out can be written."""
+  suffix = _SUFFIXES[args.format]
+  if suffix is None:
+    arguments.folder(str(args.out))
+    is_there = args.out.exists() and any(args.out.iterdir())
+  else:
+    if args.out.suffix != suffix:
+      raise ValueError(f'--out: {args.out} does not end in {suffix}; rename it')
+    is_there = args.out.exists()
+  if is_there and not args.overwrite:
+    raise ValueError(f'--out: {args.out} exists; --overwrite replaces it')
+  if not args.out.absolute().parent.is_dir():
+    raise ValueError(f'--out: there is no folder {args.out.absolute().parent}')
+
+
+def _write_hub(
+  args: argparse.Namespace,
+  run: Any,
+  thresholds: dict[str, float],
+  metadata: dict[str, str],
+) -> list[str]:
+  from dbc_jax import export
+  from dbc_jax.run.restore import read_history
+  from dbc_jax.run.workdir import find_workdir
+
+  return export.write_hub_folder(
+    args.out,
+    run,
+    read_history(find_workdir(args.workdir)),
+    chosen=_CHOSEN.get(args.stage, 'chosen by hand'),
+    camera=args.camera,
+    thresholds=thresholds,
+    metadata=metadata,
+  )
 
 
 def _thresholds(
-  extractor: Any, workdir: Path, root: str | None
-) -> dict[str, float]:
-  """Euclidean distances at false-match rates, of pairs of the run's images."""
-  from dbc_jax import verbs
-  from dbc_jax.verbs.searching import calibration_of
+  extractor: Any, args: argparse.Namespace
+) -> tuple[dict[str, float], str]:
+  """Euclidean distances at false-match rates, and what they are of.
 
-  own = verbs.of_run(extractor, workdir, root=root)
-  assert own.clusters is not None
-  found = calibration_of(own.features, own.clusters)
-  thresholds: dict[str, float] = {}
-  if found is None:
-    return thresholds
-  for rate in _RATES:
+  They are of the run's images as the consumer resizes them. Where the images
+  are not there, they are of the features that the run kept.
+  """
+  from dbc_jax import export, verbs
+  from dbc_jax.run.workdir import find_workdir
+  from dbc_jax.verbs import thresholds
+
+  resizers = {
+    'boxmot': thresholds.as_boxmot,
+    'ultralytics': thresholds.as_ultralytics,
+    'own': thresholds.as_raw_file,
+  }
+  use, variables = args.use, export.variables_of_run(extractor.run, args.camera)
+  why = ''
+  if use is not None:
     try:
-      thresholds[f'{rate:g}'] = round(float(found[0].threshold(rate)), 4)
-    except ValueError:  # Too few pairs for so small a rate.
-      continue
-  return thresholds
+      features, labels = thresholds.embed_resized(
+        extractor.run,
+        variables,
+        resizers[use],
+        root=args.root,
+        camera=args.camera,
+      )
+      found = thresholds.thresholds_of(features, labels)
+      return found, f"{len(labels):,} of the run's images {_RESIZED[use]}"
+    except ValueError as error:
+      if args.root is not None:
+        raise
+      why = f', not {_RESIZED[use]}, because {error}'
+  own = verbs.of_run(extractor, find_workdir(args.workdir), root=args.root)
+  assert own.clusters is not None
+  found = thresholds.thresholds_of(own.features, own.clusters)
+  return found, f'{len(own.clusters):,} images resized as in the run{why}'
 
 
-def _print_thresholds(thresholds: dict[str, float], use: str) -> None:
+def _print_thresholds(
+  thresholds: dict[str, float], use: str | None, calibrated_on: str
+) -> None:
   if not thresholds:
     return
   from dbc_jax.reporting.summary import aligned
@@ -137,13 +222,10 @@ def _print_thresholds(thresholds: dict[str, float], use: str) -> None:
     elif use == 'boxmot':
       row.append(f'{cosine:.3f}')
     rows.append(row)
-  if use != 'own':
+  if use in ('boxmot', 'ultralytics'):
     heads.append('appearance_thresh')
   print('\n'.join(['', *aligned([heads, *rows])]))
-  print(
-    'by the clusters of the run and its own resizing of the images; that of a '
-    'tracker differs, most where it shrinks crops by 4 or more'
-  )
+  print(f'by the clusters of the run, of {calibrated_on}')
 
 
 if __name__ == '__main__':

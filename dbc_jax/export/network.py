@@ -57,15 +57,12 @@ def network_of_run(run: RestoredRun, camera: int | None = None) -> Network:
     raise ValueError(
       f'{model.name} is no ResNet of dbc_jax; it cannot be exported'
     )
-  variables = jax.tree.map(np.asarray, dict(run.variables))
-  stats = variables['batch_stats']
-  if camera is not None:
-    stats = _of_camera(variables, camera)
+  variables = variables_of_run(run, camera)
   return Network(
     name=model.name,
     spec=resnet.RESNETS[model.name],
     params=variables['params'],
-    stats=stats,
+    stats=variables['batch_stats'],
     image_size=run.parts.image_size,
     last_stride=model.last_stride,
     pooling=model.pooling,
@@ -75,7 +72,21 @@ def network_of_run(run: RestoredRun, camera: int | None = None) -> Network:
   )
 
 
-def _of_camera(variables: dict[str, Any], camera: int) -> Any:
+def variables_of_run(
+  run: RestoredRun, camera: int | None = None
+) -> dict[str, Any]:
+  """The variables of a run, as NumPy.
+
+  Args:
+    run: of `restore_run`.
+    camera: whose BatchNorm statistics are the only ones; None keeps all.
+
+  Raises:
+    ValueError: a camera that the run has not.
+  """
+  variables = jax.tree.map(np.asarray, dict(run.variables))
+  if camera is None:
+    return variables
   if camera_statistics.KEY not in variables:
     raise ValueError(
       f'--camera: got {camera}, but this run has no statistics of cameras; '
@@ -88,4 +99,5 @@ def _of_camera(variables: dict[str, Any], camera: int) -> Any:
       f'--camera: got {camera}, expected one of {", ".join(map(str, known))}'
     )
   row = known.index(camera)
-  return jax.tree.map(lambda x: x[row], saved['batch_stats'])
+  stats = jax.tree.map(lambda x: x[row], saved['batch_stats'])
+  return {'params': variables['params'], 'batch_stats': stats}

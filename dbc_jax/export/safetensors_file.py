@@ -31,16 +31,10 @@ def write_safetensors(
   Raises:
     ValueError: torchvision cannot build this network; names what it lacks.
   """
-  lacking = {
-    'the stem of small networks': network.spec.stem != 'imagenet',
-    'stripes (model.parts)': network.parts > 1 or network.parts_and_global,
-    'GeM (model.pooling)': network.pooling != 'mean',
-    'a neck (model.neck)': network.neck,
-  }
-  if found := [what for what, is_so in lacking.items() if is_so]:
+  if found := beyond_torchvision(network):
     raise ValueError(
       f'--format=safetensors: torchvision cannot build {network.name} with '
-      f'{", ".join(found)}; --format=onnx has all of it'
+      f'{", ".join(found)}; --format=onnx and --format=hub have all of it'
     )
   arrays: dict[str, np.ndarray] = {}
   for tree in (network.params['backbone'], network.stats['backbone']):
@@ -56,6 +50,17 @@ def write_safetensors(
   save_file(arrays, partial, metadata=dict(metadata))
   os.replace(partial, path)
   return _loading(path, network)
+
+
+def beyond_torchvision(network: Network) -> list[str]:
+  """What of a network torchvision cannot build, in words; none if it can."""
+  beyond = {
+    'the stem of small networks': network.spec.stem != 'imagenet',
+    'stripes (model.parts)': network.parts > 1 or network.parts_and_global,
+    'GeM (model.pooling)': network.pooling != 'mean',
+    'a neck (model.neck)': network.neck,
+  }
+  return [what for what, is_so in beyond.items() if is_so]
 
 
 def _loading(path: Path, network: Network) -> list[str]:

@@ -5,7 +5,6 @@ from typing import Any
 
 from dbc_jax.reporting import record
 
-_LICENCE = 'apache-2.0'
 _INIT = {
   'random': 'random weights',
   'self_supervised': 'random weights and a label-free warm-up on the same ones',
@@ -30,6 +29,8 @@ def format_card(
   num_images: int,
   about_data: str,
   how: str,
+  chosen: str = 'chosen without labels',
+  licence: str | None = None,
 ) -> str:
   """Markdown, with the head that Hugging Face reads.
 
@@ -41,6 +42,8 @@ def format_card(
     num_images: N, training images.
     about_data: what they are, in a sentence.
     how: commands or code that use the network.
+    chosen: how the stage was, in words.
+    licence: of the weights, as Hugging Face names it; None where it is open.
 
   Raises:
     ValueError: no record of the kept stage.
@@ -48,11 +51,10 @@ def format_card(
   kept = record.kept_record(history, kept_stage)
   model, data, train = config['model'], config['data'], config['train']
   height, width = data['image_size']
-  init = _INIT.get(train['init'], f'the weights in {train["init"]}')
   cameras = 'used' if data.get('use_cameras') == 'True' else 'not used'
   lines = [
     '---',
-    f'license: {_LICENCE}',
+    *([f'license: {licence}'] if licence else []),
     'library_name: dbc_jax',
     'pipeline_tag: image-feature-extraction',
     'tags: [re-identification, unsupervised, clustering]',
@@ -65,11 +67,11 @@ def format_card(
     '',
     f'- Network: `{model["name"]}`, {height} x {width} RGB in.',
     f'- Images: {num_images:,} of `{data["name"]}`. {about_data}',
-    f'- Began with {init}; seed {config["seed"]}.',
+    f'- Began with {start_of(train["init"])}; seed {config["seed"]}.',
     f'- Clusters: `{config["cluster"]["criterion"]}`, cut '
     f'`{config["cluster"]["cut"]}`; cameras {cameras}.',
-    f'- Stage {kept_stage} of 0 to {history[-1]["stage"]}, chosen without '
-    f'labels, with {int(kept["num_clusters"])} clusters.',
+    f'- Stage {kept_stage} of 0 to {history[-1]["stage"]}, {chosen}, '
+    f'with {int(kept["num_clusters"])} clusters.',
     '',
     '## How good it is',
     '',
@@ -84,6 +86,12 @@ def format_card(
     _LIMITS,
   ]
   return '\n'.join(lines) + '\n'
+
+
+def start_of(init: str) -> str:
+  """What `train.init` says, in words; of a file its name, not its place."""
+  name = init if init.startswith('hf:') else init.rpartition('/')[2]
+  return _INIT.get(init, f'the weights in {name}')
 
 
 def _figures(kept: record.Record) -> list[str]:

@@ -12,6 +12,8 @@ from tqdm import tqdm
 
 from dbc_jax.data import pipeline, samples_of
 from dbc_jax.data.split import Split
+from dbc_jax.devices.compilation_cache import use_compilation_cache
+from dbc_jax.run import hub
 from dbc_jax.run import workdir as workdir_lib
 from dbc_jax.run.restore import RestoredRun, restore_run
 from dbc_jax.training import camera_statistics
@@ -45,6 +47,24 @@ class FeatureExtractor:
       ValueError: as `restore_run`.
     """
     return cls(restore_run(Path(workdir).expanduser(), stage))
+
+  @classmethod
+  def from_pretrained(
+    cls, folder: str | os.PathLike[str]
+  ) -> 'FeatureExtractor':
+    """The network in a folder of `dbc export --format=hub`.
+
+    It gives the features of `from_workdir`, bit for bit. Such a folder knows
+    nothing of the training images: `run.labels` is empty.
+
+    Raises:
+      ValueError: no such folder, or its files do not fit together.
+    """
+    use_compilation_cache()
+    parts, stage, variables = hub.read(Path(folder).expanduser())
+    return cls(
+      RestoredRun(parts, stage, variables, np.zeros(0, np.int32), digest='')
+    )
 
   @classmethod
   def demo(cls) -> 'FeatureExtractor':

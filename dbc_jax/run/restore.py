@@ -9,7 +9,7 @@ import numpy as np
 
 from dbc_jax.data import load_configured, pipeline
 from dbc_jax.devices.compilation_cache import use_compilation_cache
-from dbc_jax.run import build, config_files, selection
+from dbc_jax.run import build, config_files, hub, selection
 from dbc_jax.run import config as config_lib
 from dbc_jax.run import workdir as workdir_lib
 from dbc_jax.run.checkpoint import CheckpointStore, DamagedError
@@ -265,6 +265,11 @@ def extract_arrays(
 
 def _read_config(workdir: Path) -> Config:
   """What a run wrote of its settings, with all that is read here."""
+  if (workdir / hub.WEIGHTS).is_file():
+    raise ValueError(
+      f'workdir: {workdir} is an exported network without its run; '
+      'FeatureExtractor.from_pretrained reads it'
+    )
   config = workdir_lib.read_config(workdir)
   missing = [field for field in _FIELDS if field not in config]
   if 'data' in config:

@@ -17,7 +17,9 @@ HISTORY = [
 ]
 
 
-def card(history=HISTORY, config=CONFIG, kept_stage=0) -> str:
+def card(
+  history=HISTORY, config=CONFIG, kept_stage=0, licence='apache-2.0'
+) -> str:
   return format_card(
     'A title',
     config,
@@ -26,6 +28,7 @@ def card(history=HISTORY, config=CONFIG, kept_stage=0) -> str:
     num_images=1234,
     about_data='They are drawn.',
     how='Run it.\nThen look.',
+    licence=licence,
   )
 
 
@@ -49,9 +52,10 @@ def test_it_tells_network_images_start_clusters_and_figures():
 
 def test_weights_and_cameras_are_told_as_they_were():
   data = CONFIG['data'] | {'use_cameras': 'False'}
-  config = CONFIG | {'train': {'init': 'w.pth'}, 'data': data}
+  config = CONFIG | {'train': {'init': '/home/me/w.pth'}, 'data': data}
   text = card(config=config)
-  assert 'Began with the weights in w.pth' in text
+  assert 'Began with the weights in w.pth;' in text
+  assert '/home' not in text
   assert 'cameras not used' in text
 
 
@@ -64,3 +68,7 @@ def test_without_identities_it_says_that_nothing_was_scored():
 def test_a_stage_that_is_not_there_is_an_error():
   with pytest.raises(ValueError, match='kept_stage'):
     card(kept_stage=5)
+
+
+def test_a_licence_is_nobodys_but_the_users():
+  assert card(licence=None).startswith('---\nlibrary_name: dbc_jax\n')
