@@ -18,9 +18,13 @@ _COMMANDS = {
   'prepare-data': 'writes a data set as TFDS records',
 }
 _USAGE = 'usage: dbc COMMAND [ARGUMENTS]; dbc COMMAND --help tells more'
+_SHORT = {
+  '--root': '--config.data.root',
+  '--continue_from': '--config.train.continue_from',
+}
 _TRAIN = """\
 usage: dbc train CONFIG[:DATASET[,small]] [--root=DIR] [--workdir=DIR]
-                 [--config.KEY=VALUE ...]
+                 [--continue_from=WORKDIR] [--config.KEY=VALUE ...]
 
 Trains and clusters. CONFIG is a name (best, buc, dbc, ecluster, estat,
 pretrained) or a file. The same command in the same workdir goes on where it was
@@ -30,6 +34,8 @@ examples:
   dbc train best                                   the demo
   dbc train best:folder,small --root=DIR           your own crops
   dbc train ecluster:market1501 --root=DIR         the paper's, on Market-1501
+  dbc train best:folder,small --root=DIR --continue_from=OLD --workdir=NEW
+                                                   more crops, the same numbers
 """
 
 
@@ -63,8 +69,9 @@ def _train(rest: list[str]) -> None:
   for i, argument in enumerate(rest):
     if i == 0 and not argument.startswith('-'):
       argument = f'--config={argument}'
-    elif argument == '--root' or argument.startswith('--root='):
-      argument = argument.replace('--root', '--config.data.root', 1)
+    flag = argument.partition('=')[0]
+    if flag in _SHORT:
+      argument = argument.replace(flag, _SHORT[flag], 1)
     arguments.append(argument)
   # Flags and overrides of fields are read from there.
   sys.argv = [sys.argv[0], *arguments]

@@ -24,6 +24,7 @@ FLOORS = (
 # Inside `run/`, where a file may import those of the layers below its own.
 LAYERS = (
   ('job', 'extractor'),
+  ('continuation',),
   ('stage', 'restore'),
   ('hub',),
   ('build',),

@@ -100,6 +100,9 @@ def base(dataset: str) -> Any:
   # Or 'self_supervised', a warm-up first; or a file of weights; or
   # hf:OWNER/NAME.
   config.train.init = 'random'
+  # Workdir of another run, whose network, clusters and their numbers this one
+  # goes on with; '' for none.
+  config.train.continue_from = ''
   # Or a package.module with a `create`, or a sum: 'memory + 0.5 contrastive'.
   config.train.objective = 'memory'
   config.train.warmup_epochs = 20  # two views of each image in each

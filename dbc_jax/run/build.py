@@ -49,6 +49,11 @@ def with_network(config: Config, workdir: Path) -> Config:
   """
   if config.model.name:
     return config
+  if config.train.continue_from:
+    named = config.copy_and_resolve_references()
+    other = Path(config.train.continue_from).expanduser()
+    named.model.name = workdir_lib.read_config(other).model.name
+    return named
   init = config.train.init
   if init in config_lib.INITS:
     raise ValueError(
@@ -276,11 +281,13 @@ class Parts:
   def given_weights(self, workdir: Path) -> dict[str, Any] | None:
     """The network of the file that `train.init` names.
 
-    None if it names none, or if stage 0 is done and the file is needed no more.
+    None if it names none, if the run goes on from another, or if stage 0 is
+    done and the file is needed no more.
     """
     init = self.config.train.init
     done = workdir_lib.has_stage(workdir / workdir_lib.CHECKPOINTS)
-    if init in config_lib.INITS or done:
+    other = self.config.train.continue_from
+    if init in config_lib.INITS or other or done:
       return None
     try:
       return models.load_pretrained(

@@ -33,6 +33,7 @@ ADDED_FIELDS = {
   'data.views': 'mild',
   'train.optimizer': 'sgd',
   'train.teacher_momentum': 0.0,
+  'train.continue_from': '',
   'train.num_stages': 0,
   'train.stage_steps': 0,
   'train.run_decay': False,

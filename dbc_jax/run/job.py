@@ -5,6 +5,7 @@ to evaluation and reports alone (cameras to the merging too, where
 `cluster.camera_centring` asks for them).
 """
 
+import functools
 import logging
 import pathlib
 from collections.abc import Callable
@@ -15,7 +16,13 @@ import numpy as np
 from dbc_jax import reporting
 from dbc_jax.data import load_configured, pipeline
 from dbc_jax.devices import mesh, processes
-from dbc_jax.run import build, features_file, selection, start_checks
+from dbc_jax.run import (
+  build,
+  continuation,
+  features_file,
+  selection,
+  start_checks,
+)
 from dbc_jax.run import config as config_lib
 from dbc_jax.run import lock as lock_lib
 from dbc_jax.run import workdir as workdir_lib
@@ -75,9 +82,14 @@ def _run(
   workdir_lib.check_workdir(workdir, config)
   start_checks.check_matches(truth, config.camera_rule)
   parts.log_engine(len(dataset.train))
+  old = None
+  if continuation.starts_from_another(config, workdir):
+    old = continuation.Continuation(config)
   weights = parts.given_weights(workdir)
   data = build.load_data(config, dataset, truth)
   processes.check_same('data', data.fingerprint())
+  if old is not None:
+    old.check(data)
   log.info(data.decision)
   if data.left_out:
     log.warning(
@@ -89,7 +101,7 @@ def _run(
     start_checks.check_matches(data.truth, config.camera_rule)
   profile_dir = workdir / 'profile' if config.profile else None
   runner = StageRunner(parts, len(data.train), profile_dir)
-  job = _Job(runner, workdir, data, weights, on_stage, lock)
+  job = _Job(runner, workdir, data, weights, old, on_stage, lock)
   devices = mesh.devices()
   log.info(
     '%s on %s: %d training images, %d stages, %s, %s on %d x %s, workdir %s',
@@ -117,6 +129,7 @@ class _Job:
     workdir: pathlib.Path,
     data: pipeline.LoadedDataset,
     weights: dict[str, Any] | None,
+    old: continuation.Continuation | None,
     on_stage: OnStage | None,
     lock: lock_lib.Lock,
   ):
@@ -127,6 +140,7 @@ class _Job:
     self._workdir = workdir
     self._data = data
     self._weights = weights
+    self._old = old
     self._outputs = workdir_lib.Outputs(self._parts.config, workdir, data)
 
   def run(self) -> None:
@@ -139,7 +153,8 @@ class _Job:
     self._outputs.write_config()
     self._store = CheckpointStore(self._workdir / workdir_lib.CHECKPOINTS)
     self._warmups: CheckpointStore | None = None
-    if self._parts.config.train.init == 'self_supervised':
+    train = self._parts.config.train
+    if train.init == 'self_supervised' and not train.continue_from:
       self._warmups = CheckpointStore(self._workdir / workdir_lib.WARMUP)
     done = self._last_whole()
     if done is not None and done == self._runner.num_stages - 1:
@@ -201,6 +216,11 @@ class _Job:
   def _first_state(self) -> RunState:
     """From a random network, given weights, or a warm-up's, which is kept."""
     runner, data, store = self._runner, self._data, self._warmups
+    if self._old is not None:
+      place = functools.partial(
+        self._old.place, data=data, workdir=self._workdir
+      )
+      return runner.start(data, self._old.variables, place=place)
     if store is None:
       return runner.start(data, self._weights)
     network, clustered = workdir_lib.NETWORK, workdir_lib.CLUSTERED

@@ -8,6 +8,7 @@ import functools
 import logging
 import pathlib
 import time
+from collections.abc import Callable
 from concurrent import futures
 from typing import Any, NamedTuple
 
@@ -145,6 +146,7 @@ class StageRunner:
     variables: dict[str, Any] | None = None,
     *,
     is_warm: bool = False,
+    place: Callable[[np.ndarray], np.ndarray] | None = None,
   ) -> RunState:
     """What stage 0 starts from: single samples, or clusters.
 
@@ -152,6 +154,7 @@ class StageRunner:
       data: the data set; training is given its images alone.
       variables: of the network; at random unless given.
       is_warm: they are of a warm-up, which gets a record of its own.
+      place: from features [N, D] to those clusters, in place of the cut.
     """
     camids = data.truth.train_camids
     variables = self.parts.with_statistics(
@@ -162,7 +165,10 @@ class StageRunner:
     else:
       features, embeddings = self.parts.embed(variables, data.train, camids)
       labels = np.arange(len(data.train), dtype=np.int32)
-      labels, _ = self._place(features, embeddings, labels, 0, data)
+      if place is not None:
+        labels = place(features)
+      else:
+        labels, _ = self._place(features, embeddings, labels, 0, data)
       log.info(
         'first clusters: %d, of %d of %d images',
         labels.max() + 1,
@@ -326,8 +332,7 @@ class StageRunner:
   ) -> tuple[dict[str, Any], dict[str, Any] | None, dict[str, float]]:
     """Trains one stage.
 
-    Returns the variables, those of the student if it is another network, and
-    the last epoch's metrics.
+    Returns the variables, a student's if there is one, and metrics at the end.
     """
     train, seed = self._config.train, self._config.seed
     rates = self.parts.stage_rates(stage, self.num_stages)
