@@ -11,12 +11,19 @@ _EXAMPLE = """examples:
   dbc export --workdir=W --format=onnx --for=boxmot --out=reid.boxmot.onnx
   dbc export --workdir=W --format=onnx --for=own --out=reid.raw.onnx
   dbc export --workdir=W --format=safetensors --out=reid.safetensors
+  dbc export --workdir=W --format=stablehlo --out=reid.stablehlo
   dbc export --workdir=W --format=hub --out=reid_hub [--push=USER/NAME]
 
 A file for one consumer gives bad features in another without a word, because
 they feed other values: name it by what it is for.
 """
-_SUFFIXES = {'onnx': '.onnx', 'safetensors': '.safetensors', 'hub': None}
+_SUFFIXES = {
+  'onnx': '.onnx',
+  'safetensors': '.safetensors',
+  'stablehlo': '.stablehlo',
+  'hub': None,
+}
+_NEEDED = {'onnx': 'onnx', 'stablehlo': 'flatbuffers'}
 _RESIZED = {
   'boxmot': 'resized as boxmot does (INTER_LINEAR)',
   'ultralytics': 'resized as ultralytics does (INTER_LINEAR)',
@@ -82,8 +89,10 @@ def _export(args: argparse.Namespace) -> None:
   from dbc_jax.verbs import uses_cameras
 
   _check_out(args)
+  if args.format in _NEEDED:
+    export.require(_NEEDED[args.format])
   if args.push is not None:
-    export.hub_client()
+    export.require('huggingface_hub')
   extractor = FeatureExtractor.from_workdir(args.workdir, args.stage)
   run = extractor.run
   network = None
@@ -113,6 +122,12 @@ def _export(args: argparse.Namespace) -> None:
       assert network is not None
       lines = export.write_safetensors(args.out, network, metadata=metadata)
       print('\n'.join([f'{head}, float32', '', *lines]))
+    case 'stablehlo':
+      variables = export.variables_of_run(run, args.camera)
+      lines = export.write_stablehlo(
+        args.out, run.parts, variables, metadata=metadata
+      )
+      print('\n'.join([head, *lines]))
     case 'hub':
       names = _write_hub(args, run, thresholds, metadata)
       print(f'{head}\n{", ".join(names)}')
@@ -181,7 +196,8 @@ def _thresholds(
     'ultralytics': thresholds.as_ultralytics,
     'own': thresholds.as_raw_file,
   }
-  use, variables = args.use, export.variables_of_run(extractor.run, args.camera)
+  use = 'own' if args.format == 'stablehlo' else args.use
+  variables = export.variables_of_run(extractor.run, args.camera)
   why = ''
   if use is not None:
     try:

@@ -7,6 +7,7 @@ from typing import Any
 
 from dbc_jax.data.augment import MEAN, STD
 from dbc_jax.export.network import Network, network_of_run, variables_of_run
+from dbc_jax.export.packages import require
 from dbc_jax.export.safetensors_file import (
   beyond_torchvision,
   write_safetensors,
@@ -120,7 +121,7 @@ def push(folder: Path, repository: str) -> str:
   Raises:
     ValueError: huggingface_hub is not installed, or the hub refuses.
   """
-  package = hub_client()
+  package = require('huggingface_hub')
   try:
     package.create_repo(repository, private=True, exist_ok=True)
     package.upload_folder(
@@ -134,21 +135,6 @@ def push(folder: Path, repository: str) -> str:
       'whole, push it by: hf upload'
     ) from error
   return f'https://huggingface.co/{repository}'
-
-
-def hub_client() -> Any:
-  """The package huggingface_hub.
-
-  Raises:
-    ValueError: it is not installed.
-  """
-  try:
-    import huggingface_hub
-  except ImportError:
-    raise ValueError(
-      "--push: needs huggingface_hub: pip install 'dbc_jax[hub]'"
-    ) from None
-  return huggingface_hub
 
 
 def _is_for_reid(run: RestoredRun) -> bool:

@@ -15,6 +15,7 @@ import numpy as np
 
 from dbc_jax.data.augment import MEAN, STD
 from dbc_jax.export.network import Network
+from dbc_jax.export.packages import require
 from dbc_jax.models.layers import BatchNorm
 
 _IR_VERSION, _OPSET = 8, 18
@@ -73,10 +74,7 @@ def write_onnx(
   Raises:
     ValueError: onnx is not installed.
   """
-  try:
-    import onnx
-  except ImportError:
-    raise ValueError("ONNX needs onnx: pip install 'dbc_jax[onnx]'") from None
+  onnx = require('onnx')
   helper, kinds = onnx.helper, onnx.TensorProto
   graph = _Graph(onnx)
   given, (height, width) = USES[use].given, network.image_size

@@ -12,10 +12,14 @@ otherwise (docs/performance.md has the measurements):
   search for them;
 - BatchNorm's sums over rows [B H W, C], in place of sums over three axes.
 
-Only the order of the arithmetic differs. `is_cpu` makes the choice.
+Only the order of the arithmetic differs. `is_cpu` makes the choice, and
+`plain_forms` takes it away, for what is traced here and runs elsewhere.
 """
 
+import contextlib
+import contextvars
 import functools
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -23,10 +27,22 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 
+_plain = contextvars.ContextVar('plain', default=False)
+
+
+@contextlib.contextmanager
+def plain_forms() -> Iterator[None]:
+  """Traces the plain operations inside, on every backend."""
+  token = _plain.set(True)
+  try:
+    yield
+  finally:
+    _plain.reset(token)
+
 
 def is_cpu() -> bool:
-  """Whether what is traced now will run on a CPU."""
-  return jax.default_backend() == 'cpu'
+  """Whether what is traced now is in the forms of a CPU."""
+  return jax.default_backend() == 'cpu' and not _plain.get()
 
 
 class Conv(nn.Module):

@@ -194,7 +194,7 @@ def test_the_command_writes_it_and_a_run_it_is_not(tmp_path, capsys):
 
 def test_a_push_is_asked_for_and_takes_a_package(tmp_path, monkeypatch, capsys):
   monkeypatch.setitem(sys.modules, 'huggingface_hub', None)
-  with pytest.raises(SystemExit, match=r'--push: needs .*dbc_jax\[hub\]'):
+  with pytest.raises(SystemExit, match=r'--push needs .*dbc_jax\[hub\]'):
     export_demo(tmp_path / 'a', '--push=me/it')
   assert not (tmp_path / 'a').exists()
   calls = []
