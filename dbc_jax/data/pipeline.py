@@ -8,8 +8,9 @@ from typing import cast
 
 import numpy as np
 
-from dbc_jax.data import loading
+from dbc_jax.data import loading, oddities
 from dbc_jax.data.frames import Frames, ResidentFrames, StreamedFrames
+from dbc_jax.data.oddities import Looks
 from dbc_jax.data.samples import SPLITS, Dataset, GroundTruth, Samples
 from dbc_jax.data.split import Split
 from dbc_jax.devices import mesh, processes
@@ -25,6 +26,7 @@ class LoadedSplit:
   # they keep the given order.
   digest: str | None
   unreadable: list[str]  # Of each frame left out, what is wrong with it.
+  looks: Looks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +49,10 @@ class LoadedDataset:
   # From the name of a training tracklet to the path of its first frame; empty
   # where samples are images. For reports.
   first_frames: dict[str, str] = dataclasses.field(default_factory=dict)
+  # What is odd about the images, line by line.
+  notes: Sequence[str] = ()
+  # (height, width) of training images in their files: of each the median.
+  shape: tuple[int, int] | None = None
 
   def fingerprint(self) -> str:
     """What processes have to agree on to go through it together."""
@@ -65,6 +71,7 @@ def load_splits(
   memory_budget_gb: float = 0.0,
   skip_unreadable: bool = False,
   splits: Sequence[str] | None = None,
+  camera_rule: bool = True,
 ) -> LoadedDataset:
   """Decodes every image once, and keeps all of them if there is room.
 
@@ -81,6 +88,7 @@ def load_splits(
       error.
     splits: those of `SPLITS` that are loaded; no image of another is decoded.
       None means 'train', and the others where retrieval can be evaluated.
+    camera_rule: whether matches from a query's own camera are left out.
 
   Raises:
     ValueError: images that cannot be read, nothing left of a split, or a split
@@ -118,6 +126,10 @@ def load_splits(
     decision=decision,
     left_out=unreadable,
     first_frames=_first_frames(given.get('train')),
+    notes=oddities.describe(
+      {name: each.looks for name, each in loaded.items()}, fields, camera_rule
+    ),
+    shape=loaded['train'].looks.shape if 'train' in loaded else None,
   )
 
 
@@ -196,17 +208,25 @@ def _load(
   count = samples.num_frames
   images = np.zeros((count, *size, 3), np.uint8) if resident else None
   hashes = [b''] * count
+  shapes = np.zeros((count, 2), np.int32)
+  blank = np.zeros(count, bool)
   key = (seed or 0).to_bytes(8, 'little')
+
+  def read(frame: int) -> np.ndarray:
+    image = samples.read(frame)
+    shapes[frame] = image.shape[:2]
+    return image
 
   def visit(frame: int, image: np.ndarray) -> None:
     if images is not None:
       images[frame] = image
-    if seed is not None:
-      hashes[frame] = hashlib.blake2b(
-        image.tobytes(), digest_size=16, key=key
-      ).digest()
+    blank[frame] = oddities.is_blank(image)
+    hashes[frame] = hashlib.blake2b(
+      image.tobytes(), digest_size=16, key=key
+    ).digest()
 
-  unreadable = loading.for_each_frame(samples, size, visit)
+  watched = dataclasses.replace(samples, read=read)
+  unreadable = loading.for_each_frame(watched, size, visit)
   readable = np.ones(count, bool)
   readable[[*unreadable]] = False
   frames_of = [
@@ -243,6 +263,17 @@ def _load(
   if samples.starts is not None:
     bounds = np.cumsum([0, *map(len, chosen)])
   split = Split(frames, order, bounds)
+  seen = shapes[readable]
+  looks = Looks(
+    names=[samples.names[i] for i in kept],
+    digests=[sample_hash(i) for i in kept],
+    blank=[samples.frame_name(int(frame)) for frame in np.flatnonzero(blank)],
+    shape=(
+      (int(np.median(seen[:, 0])), int(np.median(seen[:, 1])))
+      if len(seen)
+      else None
+    ),
+  )
   return LoadedSplit(
-    split, np.array(kept, np.int64), digest, [*unreadable.values()]
+    split, np.array(kept, np.int64), digest, [*unreadable.values()], looks
   )

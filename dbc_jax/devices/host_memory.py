@@ -10,6 +10,8 @@ import ctypes
 import os
 import platform
 
+from dbc_jax.devices import limits
+
 _SETTINGS = ('GLIBC_TUNABLES', 'LD_PRELOAD')
 # malloc.h and sys/mman.h of Linux.
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX, _ARENA_MAX = -1, -2, -4, -8
@@ -50,7 +52,7 @@ def keep_freed_memory() -> bool:
   # The heap grows now, by half of the memory there is, so that all of it can be
   # asked for in huge pages. Nothing is written there yet.
   start = c.sbrk(0)
-  size = os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') // 2
+  size = (limits.host_memory() or 0) // 2
   blocks = [c.malloc(_BLOCK) for _ in range(size // _BLOCK)]
   start = -(-start // _HUGE_PAGE) * _HUGE_PAGE
   end = c.sbrk(0)

@@ -6,14 +6,13 @@ Each process holds a copy of the state and its own rows of a batch.
 """
 
 import functools
-import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
-from dbc_jax.devices import processes
+from dbc_jax.devices import limits, processes
 
 AXIS_NAME = 'devices'
 Device = Any  # A `jax.Device`, which is no type to a type checker.
@@ -42,14 +41,14 @@ def local_devices() -> list[Device]:
 
 
 def device_memory() -> int | None:
-  """Bytes that the first local device has in all; None if unknown."""
+  """Bytes that the first local device has in all; None if unknown.
+
+  A CPU has what this process may take of the host's.
+  """
   stats = local_devices()[0].memory_stats()
   if stats:
     return stats['bytes_limit']
-  try:
-    return os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')
-  except (AttributeError, OSError, ValueError):  # Not on every system.
-    return None
+  return limits.host_memory()
 
 
 def check_batch_size(batch_size: int) -> None:

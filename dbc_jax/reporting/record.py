@@ -34,6 +34,7 @@ FIELDS: dict[str, Field] = {
   'map': Field('mAP', 'retrieval', '%', in_table=True),
   'map_trapz': Field('mAP trapz', 'retrieval', '%', in_table=True),
   'minp': Field('mINP', 'retrieval', '%'),
+  'num_valid_queries': Field('valid queries', 'retrieval', 'count'),
   'pair_f': Field('pair F', 'quality', in_table=True),
   'pair_precision': Field('pair precision', 'quality'),
   'pair_recall': Field('pair recall', 'quality'),
@@ -107,6 +108,9 @@ def describe(record: Record) -> str:
     for key in _HEADLINES
     if key in record
   ]
+  if 'num_valid_queries' in record:
+    count = int(record['num_valid_queries'])
+    parts.append(f'{count:,} valid {"query" if count == 1 else "queries"}')
   return ', '.join(parts)
 
 

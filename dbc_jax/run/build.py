@@ -381,5 +381,6 @@ def load_data(
     seed=config.seed,
     memory_budget_gb=config.data.memory_budget_gb,
     skip_unreadable=config.data.skip_unreadable,
+    camera_rule=config.camera_rule,
     **options,
   )

@@ -99,6 +99,9 @@ def _run(
     )
     config_lib.check_num_samples(config, len(data.train))
     start_checks.check_matches(data.truth, config.camera_rule)
+  start_checks.tell_of_images(config, data)
+  start_checks.tell_of_network(config)
+  start_checks.tell_of_cameras(config, data.truth)
   profile_dir = workdir / 'profile' if config.profile else None
   runner = StageRunner(parts, len(data.train), profile_dir)
   job = _Job(runner, workdir, data, weights, old, on_stage, lock)

@@ -5,6 +5,7 @@ engine; the mathematics is in `dbc_jax.cluster`.
 """
 
 import logging
+import warnings
 from typing import Any
 
 import numpy as np
@@ -163,7 +164,10 @@ class Merger:
     chosen = self.chosen(features, embeddings)
     if fields.camera_centring:
       assert camids is not None
-      chosen = cluster.center_cameras(chosen, camids)
+      with warnings.catch_warnings():
+        # Told once, before the run.
+        warnings.filterwarnings('ignore', 'camids: .* mean of their camera')
+        chosen = cluster.center_cameras(chosen, camids)
     start = apart(labels).astype(np.int32)
     if fields.anew:
       start = np.arange(len(labels), dtype=np.int32)

@@ -66,8 +66,6 @@ def evaluate(
       )
     )
     scores |= rank(queries, gallery, truth, camera_rule)
-    # How many queries counted is the same in every stage.
-    del scores['num_valid_queries']
   if truth.train_pids is not None:
     scores |= evaluation.clustering_scores(labels, truth.train_pids)
   return scores

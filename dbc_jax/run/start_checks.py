@@ -6,6 +6,11 @@ import numpy as np
 
 from dbc_jax import data as data_lib
 from dbc_jax import evaluation
+from dbc_jax.data.pipeline import LoadedDataset
+from dbc_jax.run.config import Config
+
+# Pictures are squeezed into a shape that is so many times as long, or as wide.
+_SQUEEZED = 1.5
 
 log = logging.getLogger('dbc_jax')
 
@@ -39,3 +44,71 @@ def check_matches(truth: data_lib.GroundTruth, camera_rule: bool) -> None:
       given,
       ' under another camera (camera_rule)' if camera_rule else '',
     )
+
+
+def tell_of_images(config: Config, data: LoadedDataset) -> None:
+  """Warns of odd images, and of a size or shape that is not theirs."""
+  for note in data.notes:
+    log.warning('%s', note)
+  if data.shape is None:
+    return
+  kept, seen = tuple(config.data.stored_size), tuple(config.data.image_size)
+  names = 'data.stored_size and data.image_size'
+  smaller = any(
+    mine < wanted and mine < given
+    for mine, wanted, given in zip(kept, seen, data.shape, strict=True)
+  )
+  sizes = [f'{high} x {wide}' for high, wide in (data.shape, kept, seen)]
+  how = 'the images are {} (height x width, medians), kept at {}, and the '
+  how = (how + 'network sees {}').format(*sizes)
+  if smaller:
+    log.warning(
+      '%s: so it sees less than the files hold; set data.stored_size to at '
+      'least data.image_size',
+      how,
+    )
+  tall = [high / wide for high, wide in (data.shape, kept, seen)]
+  if max(tall) > _SQUEEZED * min(tall):
+    log.warning('%s: they are squeezed; set %s to their shape', how, names)
+
+
+def tell_of_network(config: Config) -> None:
+  """Warns of parts that stay, or nearly stay, as random as they began."""
+  if config.train.init != 'random':
+    return
+  frozen, rate = config.model.frozen_stages, config.train.backbone_multiplier
+  if frozen > 0:
+    log.warning(
+      'model.frozen_stages: %d, with train.init=random: the stem and %d block '
+      'groups keep random weights to the end; set it to 0, or train.init to a '
+      'file of pre-trained weights',
+      frozen,
+      frozen,
+    )
+  if rate < 1:
+    log.warning(
+      'train.backbone_multiplier: %g, with train.init=random: random weights '
+      'learn %s; set it to 1, or train.init to a file of pre-trained weights',
+      rate,
+      f'at {rate:g} times the rate' if rate > 0 else 'nothing',
+    )
+
+
+def tell_of_cameras(config: Config, truth: data_lib.GroundTruth) -> None:
+  """Warns of cameras whose mean is that of a single image."""
+  camids = truth.train_camids
+  if not config.cluster.camera_centring or camids is None:
+    return
+  counts = np.unique(camids, return_counts=True)[1]
+  alone = int((counts == 1).sum())
+  if not alone:
+    return
+  log.warning(
+    'data.use_cameras: %d of %d cameras have a single training image; from '
+    'these the mean of all images is taken out, and not their own%s',
+    alone,
+    len(counts),
+    '. Most cameras have one: set data.use_cameras to False'
+    if 2 * alone > len(counts)
+    else '',
+  )

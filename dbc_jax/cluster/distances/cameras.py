@@ -1,5 +1,7 @@
 """Centring of cameras: takes out of features what a camera's images share."""
 
+import warnings
+
 import numpy as np
 from jax.typing import ArrayLike
 
@@ -12,7 +14,8 @@ def center_cameras(features: ArrayLike, camids: ArrayLike) -> np.ndarray:
       y_i = x_i - mean {x_j: camid_j = camid_i},      out_i = y_i / ||y_i||
 
   A row that is its camera's mean, as that of a camera with a single image,
-  has no direction left: it becomes zero, at distance 1 from all other rows.
+  has no direction left. From such a row the mean of all rows is taken, and a
+  warning counts them. If it is that, too, it becomes zero.
 
   Args:
     features: [N, D] floating point.
@@ -49,4 +52,14 @@ def center_cameras(features: ArrayLike, camids: ArrayLike) -> np.ndarray:
   # What rounding leaves of a mean must not be scaled up to a direction.
   norms = np.linalg.norm(features.astype(np.float64), axis=1, keepdims=True)
   lost = lengths <= 1e-12 * norms
+  if lost.any():
+    warnings.warn(
+      f'camids: {int(lost.sum())} rows are the mean of their camera, as where '
+      'it has a single image; the mean of all rows is taken from them instead',
+      stacklevel=2,
+    )
+    rows = lost[:, 0]
+    out[rows] = features[rows] - features.mean(axis=0, dtype=np.float64)
+    lengths = np.linalg.norm(out, axis=1, keepdims=True)
+    lost = lengths <= 1e-12 * norms
   return np.where(lost, 0, out / np.where(lost, 1, lengths)).astype(np.float32)

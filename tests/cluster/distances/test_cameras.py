@@ -37,15 +37,27 @@ def test_takes_out_what_a_camera_adds_to_all_its_images():
 
 
 @pytest.mark.parametrize('copies', [1, 3, 7])
-def test_camera_of_a_single_picture_becomes_zero(copies):
+def test_of_a_camera_of_a_single_picture_the_mean_of_all_is_taken(copies):
   # The mean of three equal float64 numbers need not be that number.
   x = np.random.default_rng(5).normal(size=(40, 6))
   x[:copies] = x[0]
   camids = CAMIDS.copy()
   camids[:copies] = 9
-  got = center_cameras(x, camids)
-  assert not got[:copies].any()
+  with pytest.warns(UserWarning, match=f'camids: {copies} rows are the mean'):
+    got = center_cameras(x, camids)
+  expected = x[0] - x.mean(axis=0)
+  expected /= np.linalg.norm(expected)
+  np.testing.assert_allclose(got[:copies], np.tile(expected, (copies, 1)))
   np.testing.assert_allclose(np.linalg.norm(got[copies:], axis=1), 1, atol=1e-6)
+
+
+def test_pictures_alone_before_their_cameras_stay_apart():
+  x = oracles.unit_features(42, 16, seed=8)
+  x[41] = -x[40]
+  camids = np.append(np.arange(40) % 2, [7, 8])
+  with pytest.warns(UserWarning, match='camids: 2 rows'):
+    got = center_cameras(x, camids)
+  assert np.linalg.norm(got[40] - got[41]) > 1.9
 
 
 def test_order_and_numbers_do_not_matter():
