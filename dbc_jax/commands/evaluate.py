@@ -2,6 +2,7 @@
 
 import argparse
 import csv
+import json
 import sys
 import zipfile
 from typing import Any
@@ -102,6 +103,12 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     metavar='OUT.csv',
     help='one row a query, with its file where it is known',
   )
+  parser.add_argument(
+    '--json',
+    type=arguments.path,
+    metavar='OUT.json',
+    help='the scores, shares of 1, for a program',
+  )
   return parser.parse_args(argv)
 
 
@@ -144,7 +151,7 @@ def _ranks(text: str) -> tuple[int, ...]:
 def _check(args: argparse.Namespace) -> None:
   if args.alpha and args.query_expansion is None:
     raise ValueError('--alpha is read with --query_expansion=K only')
-  for option in ('per_query', 'save'):
+  for option in ('per_query', 'json', 'save'):
     path = getattr(args, option)
     if path and not path.parent.is_dir():
       raise ValueError(f'--{option}: no folder {path.parent}')
@@ -270,6 +277,10 @@ def _evaluate(
     if key in _NAMES or key.startswith('rank'):
       name = _NAMES[key] if key in _NAMES else f'rank-{key[4:]}'
       print(f'{name:<10}{100 * value:6.2f} %')
+  if args.json:
+    told = {key: x for key, x in scores.items() if np.ndim(x) == 0}
+    told |= {'protocol': args.protocol, 'camera_rule': args.camera_rule}
+    arguments.write(args.json, json.dumps(told, indent=2) + '\n')
   if args.per_query:
     index = np.asarray(scores['query_index'])
     scores['pid'] = query_pids[index]

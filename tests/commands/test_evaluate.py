@@ -1,6 +1,7 @@
 """The command: its table and its rows are those of the library's functions."""
 
 import csv
+import json
 import re
 
 import numpy as np
@@ -96,6 +97,16 @@ def test_rows_of_queries(path, arrays, tmp_path, capsys):
   assert printed(capsys)['mAP'] == round(mean, 2)
   for row in rows:
     assert int(row['pid']) == arrays['query_pids'][int(row['query_index'])]
+
+
+def test_scores_for_a_program(path, tmp_path, capsys):
+  out = tmp_path / 'scores.json'
+  evaluate.main([f'--features={path}', f'--json={out}'])
+  scores = json.loads(out.read_text())
+  assert round(100 * scores['map'], 2) == printed(capsys)['mAP']
+  assert scores['num_valid_queries'] > 0
+  assert scores['protocol'] == 'market1501'
+  assert scores['camera_rule'] is True
 
 
 def test_cameras_may_be_missing_without_their_rule(path, arrays, capsys):
