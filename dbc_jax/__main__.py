@@ -33,6 +33,8 @@ interrupted.
 examples:
   dbc train best                                   the demo
   dbc train best:folder,small --root=DIR           your own crops
+  dbc train best:folder,small --root=DIR --config.data.pattern='cam{camid}_*'
+                                                   cameras in their names
   dbc train ecluster:market1501 --root=DIR         the paper's, on Market-1501
   dbc train best:folder,small --root=DIR --continue_from=OLD --workdir=NEW
                                                    more crops, the same numbers

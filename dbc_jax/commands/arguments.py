@@ -57,8 +57,9 @@ def add_pattern(to: argparse.ArgumentParser, of: str) -> None:
   to.add_argument(
     '--pattern',
     default='',
-    help=f'tells cameras by paths in the folder of {of}, as '
-    "'cam{camid}/{tracklet}_{frame}' (docs/data.md)",
+    help=f'tells cameras by the paths of {of}, as '
+    "'cam{camid}/{tracklet}_{frame}' (docs/data.md); default: that of the run, "
+    'where it matches',
   )
 
 

@@ -77,10 +77,13 @@ def _assign(args: argparse.Namespace) -> None:
 
   if args.out.exists() and not args.overwrite:
     raise ValueError(f'--out: {args.out} exists; --overwrite replaces it')
-  sources = verbs.find_sources(
-    args.images, tracklets=args.tracklets, pattern=args.pattern
-  )
   extractor = FeatureExtractor.from_workdir(args.workdir, args.stage)
+  sources = verbs.find_sources_like(
+    extractor.run.parts.config.data.pattern,
+    args.images,
+    tracklets=args.tracklets,
+    pattern=args.pattern,
+  )
   workdir = find_workdir(args.workdir)
   own = verbs.of_run(extractor, workdir, root=args.root)
   assert own.clusters is not None

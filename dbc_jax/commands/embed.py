@@ -59,10 +59,13 @@ def _embed(args: argparse.Namespace) -> None:
   from dbc_jax.verbs.files import check_out
 
   check_out(args.out, overwrite=args.overwrite)
-  sources = verbs.find_sources(
-    args.images, tracklets=args.tracklets, pattern=args.pattern
-  )
   extractor = FeatureExtractor.from_workdir(args.workdir, args.stage)
+  sources = verbs.find_sources_like(
+    extractor.run.parts.config.data.pattern,
+    args.images,
+    tracklets=args.tracklets,
+    pattern=args.pattern,
+  )
   if verbs.uses_cameras(extractor) and sources.camids is None:
     arguments.warn_of_cameras('--images')
   embedded = verbs.embed(extractor, sources)

@@ -5,6 +5,7 @@ import csv
 import io
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
 from dbc_jax.commands import arguments
@@ -77,23 +78,26 @@ def _search(args: argparse.Namespace) -> None:
     path = getattr(args, kind)
     if path and path.exists() and not args.overwrite:
       raise ValueError(f'--{kind}: {path} exists; --overwrite replaces it')
-  options = {'tracklets': args.tracklets, 'pattern': args.pattern}
-  if not args.query.expanduser().is_dir():
-    options['pattern'] = ''
-  queries = verbs.find_sources(args.query, **options)
   extractor = FeatureExtractor.from_workdir(args.workdir, args.stage)
+
+  def find(where: Path) -> verbs.Sources:
+    # Of a list and a folder, the pattern is of the folder.
+    is_list = where.suffix.lower() == '.csv'
+    return verbs.find_sources_like(
+      extractor.run.parts.config.data.pattern,
+      where,
+      tracklets=args.tracklets,
+      pattern='' if is_list else args.pattern,
+    )
+
+  queries = find(args.query)
   own = verbs.of_run(extractor, find_workdir(args.workdir), root=args.root)
   if args.gallery is None:
     gallery = own
   elif args.gallery.suffix in ('.npz', '.parquet'):
     gallery = verbs.read_features(args.gallery)
   else:
-    gallery = verbs.embed_cached(
-      extractor,
-      verbs.find_sources(
-        args.gallery, tracklets=args.tracklets, pattern=args.pattern
-      ),
-    )
+    gallery = verbs.embed_cached(extractor, find(args.gallery))
   if verbs.uses_cameras(extractor) and queries.camids is None:
     arguments.warn_of_cameras('--query')
   asked = verbs.embed(extractor, queries)

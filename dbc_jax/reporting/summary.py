@@ -53,6 +53,13 @@ def format_summary(
     lines.append('not evaluated: the data set has no identities')
   files = [(f'{workdir}/{name}', what) for name, what in _OUTPUTS.items()]
   lines += ['', *aligned(files, num_left=2)]
+  page, where = f'{workdir}/report.html', f'--workdir={workdir}'
+  lines += [
+    '',
+    f'Next: look at {page} in a browser, then',
+    f'  dbc search {where} --query=IMAGE --html=found.html',
+    f'  dbc assign {where} --images=DIR --out=who.csv',
+  ]
   return '\n'.join(lines)
 
 

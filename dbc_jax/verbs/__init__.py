@@ -10,7 +10,7 @@ from dbc_jax.verbs.embedding import (
 )
 from dbc_jax.verbs.files import read_features, write_features
 from dbc_jax.verbs.searching import Match, search
-from dbc_jax.verbs.sources import Sources, find_sources
+from dbc_jax.verbs.sources import Sources, find_sources, find_sources_like
 
 __all__ = [
   'Answer',
@@ -21,6 +21,7 @@ __all__ = [
   'embed',
   'embed_cached',
   'find_sources',
+  'find_sources_like',
   'first_free',
   'of_run',
   'read_features',

@@ -1,5 +1,6 @@
 """The images that a command is given: a file, a folder, or a list in a CSV."""
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -8,6 +9,7 @@ import numpy as np
 
 from dbc_jax.data import Samples, load_dataset
 from dbc_jax.data.decode import IMAGE_SUFFIXES
+from dbc_jax.data.readers.pattern import load_pattern
 from dbc_jax.data.samples import SPLITS
 
 
@@ -41,7 +43,8 @@ def find_sources(
     where: an image; a folder, sub-folders included; or a CSV file with the
       columns of docs/data.md, whose paths start from its own folder.
     tracklets: whether each sub-folder of a folder is one tracklet.
-    pattern: of paths in a folder, that tells cameras, as for `data.pattern`.
+    pattern: of paths in a folder, that tells cameras, as for `data.pattern`; of
+      an image, of so many last parts of its path as the pattern has.
 
   Raises:
     ValueError: there are none, or the list has a fault; names it.
@@ -54,9 +57,9 @@ def find_sources(
     options = {key: value for key, value in given.items() if value}
     dataset, truth = load_dataset('folder', where, **options)
     return _sources(where, [(dataset.train, truth.train_camids)])
-  if pattern:
-    raise ValueError(f'pattern: {where} is no folder, which it is read with')
   if where.suffix.lower() == '.csv':
+    if pattern:
+      raise ValueError(f'pattern: {where} has a column camid in its place')
     root = where.absolute().parent
     dataset, truth = load_dataset('folder', root, csv=where.name)
     return _sources(
@@ -68,7 +71,32 @@ def find_sources(
       f'{where}: expected an image ({" ".join(IMAGE_SUFFIXES)}), a folder of '
       'images, or a .csv that lists them'
     )
+  if pattern:
+    root = where.absolute().parents[pattern.count('/')]
+    name = where.absolute().relative_to(root).as_posix()
+    dataset, truth = load_pattern(root, [name], pattern)
+    return _sources(root, [(dataset.train, truth.train_camids)])
   return Sources(where.parent, [where.name], [where], None)
+
+
+def find_sources_like(
+  pattern_of_run: str,
+  where: Path,
+  *,
+  tracklets: bool = False,
+  pattern: str = '',
+) -> Sources:
+  """As `find_sources`; without a pattern that of a run, where it matches all.
+
+  Args:
+    pattern_of_run: `data.pattern` of the run; '' for none.
+    where, tracklets, pattern: as there.
+  """
+  is_list = where.suffix.lower() == '.csv'
+  if pattern_of_run and not (pattern or tracklets or is_list):
+    with contextlib.suppress(ValueError):  # Told below, if it is another fault.
+      return find_sources(where, pattern=pattern_of_run)
+  return find_sources(where, tracklets=tracklets, pattern=pattern)
 
 
 def _sources(

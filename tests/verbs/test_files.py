@@ -8,6 +8,7 @@ import runs
 from dbc_jax.verbs import (
   Embedded,
   find_sources,
+  find_sources_like,
   read_features,
   write_features,
 )
@@ -118,6 +119,18 @@ def test_sources_are_images_folders_and_lists(crops):
   one = find_sources(crops / 'a.png')
   assert (one.names, one.items) == (['a.png'], [crops / 'a.png'])
   (crops / 'l.csv').write_text('path,camid\nb/d.png,4\na.png,2\n')
+  by_name = find_sources(crops / 'b' / 'c.png', pattern='{camid}/*')
+  assert by_name.names == ['b/c.png']
+  assert by_name.items == [crops / 'b' / 'c.png']
+  with_cameras = find_sources(crops, pattern='**{camid}')
+  assert find_sources_like('{camid}/*', crops / 'b' / 'd.png').camids == (
+    by_name.camids
+  )
+  # The run's own pattern is used where it matches all, and only there.
+  assert find_sources_like('**{camid}', crops).camids.tolist() == (
+    with_cameras.camids.tolist()
+  )
+  assert find_sources_like('{camid}/*', crops).camids is None
   listed = find_sources(crops / 'l.csv')
   assert listed.names == ['b/d.png', 'a.png']
   assert listed.camids.tolist() == [4, 2]
