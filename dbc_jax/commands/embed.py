@@ -48,6 +48,13 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     help='a .parquet also has pictures, x and y of a t-SNE, and neighbours, '
     'for embedding-atlas and spotlight',
   )
+  parser.add_argument(
+    '--projector',
+    type=arguments.folder,
+    metavar='DIR',
+    help='also writes the features and pictures there, for tensorboard '
+    '--logdir=DIR, Projector',
+  )
   parser.add_argument('--overwrite', action='store_true')
   return parser.parse_args(argv)
 
@@ -57,8 +64,11 @@ def _embed(args: argparse.Namespace) -> None:
   from dbc_jax import verbs
   from dbc_jax.run.extractor import FeatureExtractor
   from dbc_jax.verbs.files import check_out
+  from dbc_jax.verbs.projector import check_projector, write_projector
 
   check_out(args.out, overwrite=args.overwrite)
+  if args.projector is not None:
+    check_projector(args.projector, overwrite=args.overwrite)
   extractor = FeatureExtractor.from_workdir(args.workdir, args.stage)
   sources = verbs.find_sources_like(
     extractor.run.parts.config.data.pattern,
@@ -72,6 +82,9 @@ def _embed(args: argparse.Namespace) -> None:
   verbs.write_features(args.out, embedded, full=args.full)
   count, width = embedded.features.shape
   print(f'{args.out}: {count:,} features of {width} numbers')
+  if args.projector is not None:
+    write_projector(args.projector, embedded)
+    print(f'{args.projector}: see it by tensorboard --logdir={args.projector}')
 
 
 if __name__ == '__main__':

@@ -52,7 +52,17 @@ def test_embed_gives_the_extractors_features(workdir, crops, tmp_path, capsys):
   np.testing.assert_allclose(found.features, expected, atol=1e-6)
   with pytest.raises(SystemExit, match='--overwrite replaces it'):
     embed.main(arguments)
-  embed.main([*arguments, '--overwrite'])
+  embed.main([*arguments, '--overwrite', f'--projector={tmp_path / "p"}'])
+  assert 'tensorboard --logdir=' in capsys.readouterr().out
+  assert sorted(path.name for path in (tmp_path / 'p').iterdir()) == [
+    'features.tsv',
+    'metadata.tsv',
+    'projector_config.pbtxt',
+    'sprite.png',
+  ]
+  again = [*arguments[:2], f'--out={tmp_path / "g.npz"}']
+  with pytest.raises(SystemExit, match=r'Error: --projector: .* has a proj'):
+    embed.main([*again, f'--projector={tmp_path / "p"}'])
 
 
 def test_search_among_the_runs_own_images_tells_clusters(
