@@ -26,7 +26,7 @@ LAYERS = (
   ('job', 'extractor'),
   ('continuation',),
   ('stage', 'restore'),
-  ('hub',),
+  ('hub', 'fitting'),
   ('build',),
   ('workdir', 'record', 'start_checks'),
   ('features_file', 'config_files', 'identities'),

@@ -10,9 +10,11 @@ from dbc_jax.reporting.progress import StageProgress
 from dbc_jax.reporting.record import format_record
 from dbc_jax.reporting.report import write_report
 from dbc_jax.reporting.summary import format_summary
+from dbc_jax.reporting.time_to_go import RunClock
 
 __all__ = [
   'EventWriter',
+  'RunClock',
   'StageProgress',
   'format_record',
   'format_summary',

@@ -1,4 +1,4 @@
-"""The progress bar of one stage, and the mean loss and speed behind it."""
+"""The bar of one training, and the mean loss and speed behind it."""
 
 import sys
 import time
@@ -6,11 +6,15 @@ from typing import Self
 
 import tqdm
 
+from dbc_jax.reporting.record import Stage
+from dbc_jax.reporting.time_to_go import RunClock
+
 
 class StageProgress:
   """Context manager: a bar on a terminal, else only the two numbers.
 
   Attributes:
+    name: 'stage 3', or 'warm-up'.
     enabled: whether there is a bar.
     epoch_loss, epoch_accuracy: means of the current epoch so far; NaN before
       any step.
@@ -20,26 +24,33 @@ class StageProgress:
 
   def __init__(
     self,
-    stage: int,
+    stage: Stage,
     num_stages: int,
     num_epochs: int,
     steps_per_epoch: int,
     batch_size: int,
     enabled: bool | None = None,
+    clock: RunClock | None = None,
   ) -> None:
     """Shows nothing yet.
 
-    `num_stages` are of the whole run, counted from 0, `num_epochs` of this
-    stage, `batch_size` images of a step, over all devices. `enabled` is whether
-    to draw; None asks whether stderr is a terminal.
+    `stage` may be the warm-up, `num_stages` are of the whole run, counted from
+    0, `num_epochs` of this stage, `batch_size` images of a step, over all
+    devices. `enabled` is whether to draw; None asks whether stderr is a
+    terminal. `clock` is of the whole run; without one, the time to go is that
+    of this training.
     """
     # Over the number of the last stage, since log lines count from 0 as well.
     self._stage = stage
-    self._prefix = f'stage {stage}/{max(stage, num_stages - 1)}'
+    self.name = self._prefix = 'warm-up'
+    if isinstance(stage, int):
+      self.name = f'stage {stage}'
+      self._prefix = f'{self.name}/{max(stage, num_stages - 1)}'
     self._num_epochs = num_epochs
     self._num_steps = num_epochs * steps_per_epoch
     self._batch_size = batch_size
     self.enabled = sys.stderr.isatty() if enabled is None else enabled
+    self._clock = clock or RunClock({stage: 1.0})
     self._bar: tqdm.tqdm | None = None
     self._start = self._last = time.monotonic()
     self._steps = 0
@@ -49,6 +60,7 @@ class StageProgress:
 
   def __enter__(self) -> Self:
     self._start = self._last = time.monotonic()
+    self._clock.begin(self._stage)
     if self.enabled:
       self._bar = tqdm.tqdm(
         total=self._num_steps,
@@ -56,13 +68,15 @@ class StageProgress:
         unit='step',
         leave=False,
         dynamic_ncols=True,
-        # Our own images/s stands in for tqdm's steps/s.
+        # Our own images/s stands in for tqdm's steps/s, and the time to go of
+        # the run for that of the stage.
         bar_format='{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}'
-        ' [{elapsed}<{remaining}{postfix}]',
+        ' [{elapsed}{postfix}]',
       )
     return self
 
   def __exit__(self, *error: object) -> None:
+    self._clock.end()
     if self._bar is not None:
       self._bar.close()
 
@@ -75,13 +89,15 @@ class StageProgress:
     self._sums[0] += loss
     self._sums[1] += accuracy
     self._last = time.monotonic()
+    self._clock.count(self._steps / self._num_steps, epoch)
     if self._bar is not None:
       # tqdm draws at most ten times a second, by itself, within update().
       self._bar.set_description(
         f'{self._prefix} epoch {epoch + 1}/{self._num_epochs}', refresh=False
       )
       self._bar.set_postfix_str(
-        f'loss {self.epoch_loss:.2f}, {self.images_per_second:.0f} images/s',
+        f'loss {self.epoch_loss:.2f}, {self.images_per_second:.0f} images/s'
+        + self._to_go(),
         refresh=False,
       )
       self._bar.update()
@@ -89,11 +105,15 @@ class StageProgress:
   def describe(self) -> str:
     """The current epoch in a line of a log."""
     return (
-      f'stage {self._stage} epoch {self._epoch + 1}/{self._num_epochs}: '
+      f'{self.name} epoch {self._epoch + 1}/{self._num_epochs}: '
       f'loss {self.epoch_loss:.2f}, '
       f'accuracy {100 * self.epoch_accuracy:.0f} %, '
-      f'{self.images_per_second:.0f} images/s'
+      f'{self.images_per_second:.0f} images/s' + self._to_go()
     )
+
+  def _to_go(self) -> str:
+    text = self._clock.describe()
+    return f', {text}' if text else ''
 
   @property
   def epoch_loss(self) -> float:

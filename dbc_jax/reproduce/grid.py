@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from tqdm import tqdm
 
 from dbc_jax.reporting import format_record
-from dbc_jax.reproduce.jobs import Job, duration
+from dbc_jax.reporting.time_to_go import duration
+from dbc_jax.reproduce.jobs import Job
 
 # A run keeps its images, and some hundred MB of programs and workspace.
 _GB_OF_A_RUN = 2.0

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from dbc_jax.data import GroundTruth
 from dbc_jax.reporting.record import Record
 from dbc_jax.reporting.summary import aligned
+from dbc_jax.reporting.time_to_go import duration
 from dbc_jax.reproduce.experiments import Row
 from dbc_jax.run import build, config_files
 from dbc_jax.run import config as config_lib
@@ -115,15 +116,3 @@ def listing(jobs: Sequence[Job], estimates: Sequence[float | None]) -> str:
       (f'{job.workdir.parent.name}/{job.workdir.name}', stands, text)
     )
   return '\n'.join(aligned(lines, num_left=2))
-
-
-def duration(seconds: float | None) -> str:
-  """'2 h 5 min', '3 min', '40 s', or 'unknown'."""
-  if seconds is None:
-    return 'unknown'
-  if seconds < 90:
-    return f'{seconds:.0f} s'
-  minutes = round(seconds / 60)
-  if minutes < 90:
-    return f'{minutes} min'
-  return f'{minutes // 60} h {minutes % 60} min'

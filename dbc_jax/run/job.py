@@ -181,7 +181,9 @@ class _Job:
       self._save(self._store, stage, state, trained_on)
       self._tidy(state.history)
       self._outputs.write_stage(state.history)
-      log.info(reporting.format_record(state.history[-1]))
+      to_go = self._runner.clock.describe()
+      line = reporting.format_record(state.history[-1])
+      log.info(f'{line}; {to_go}' if to_go else line)
       if self._on_stage:
         self._on_stage(stage, trained_on, state)
     self._outputs.close()

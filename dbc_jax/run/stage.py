@@ -22,8 +22,8 @@ from dbc_jax.data.split import Split
 from dbc_jax.devices import mesh, processes
 from dbc_jax.reporting.profiling import Profiler
 from dbc_jax.run import config as config_lib
+from dbc_jax.run import fitting, selection
 from dbc_jax.run import record as record_lib
-from dbc_jax.run import selection
 from dbc_jax.run.build import Parts
 from dbc_jax.training.camera_statistics import network_of
 
@@ -79,11 +79,17 @@ class StageRunner:
     """
     self.parts = parts
     self.num_stages = config_lib.num_stages(parts.config, num_samples)
+    self._num_samples = num_samples
     # How many clusterings come before stage 0.
     self._before = 0 if parts.config.train.stage0_epochs else 1
     self._config = parts.config
     self._views: Split | None = None
     self._profiler = Profiler(profile_dir)
+
+  @functools.cached_property
+  def clock(self) -> reporting.RunClock:
+    """Of the whole run."""
+    return fitting.clock_of(self.parts, self.num_stages, self._num_samples)
 
   def warm_up(self, split: Split) -> dict[str, Any]:
     """The random network after training on a split's images alone.
@@ -94,41 +100,34 @@ class StageRunner:
     seed, train = self._config.seed, self._config.train
     trainer, epochs = self.parts.warmup, train.warmup_epochs
     blank = np.zeros(len(split), np.int32)
-    state = start = trainer.step.start(
+    start = trainer.step.start(
       self.parts.init_variables(),
       trainer.step.objective.start(np.zeros((len(split), 0)), blank),
       step=0,
       rng=jax.random.fold_in(jax.random.key(seed), _STREAM),
     )
     clock = time.perf_counter()
-    metrics: list[tuple[float, float]] = []
-    loss = float('nan')
-    try:
-      for epoch, state in trainer.fit(  # noqa: B007 the last one counts
-        start,
-        split,
-        blank,
-        rates=self.parts.warmup_rates(),
-        seeds=[(seed, epoch, _STREAM) for epoch in range(epochs)],
-        batch_size=train.batch_size,
-        num_frames=self._config.data.num_frames,
-        on_step=lambda _, *values: metrics.append(values),
-      ):
-        loss, accuracy = np.mean(metrics, axis=0)
-        metrics.clear()
-        log.info(
-          'warm-up epoch %d/%d: loss %.2f, accuracy %.0f %%',
-          epoch + 1,
-          epochs,
-          loss,
-          100 * accuracy,
-        )
-    except FloatingPointError as error:
-      raise FloatingPointError(
-        f'warm-up, {error}. Nothing is saved yet. Lower train.learning_rate'
-      ) from error
+    state, progress = fitting.fit(
+      self.parts,
+      trainer,
+      start,
+      split,
+      blank,
+      part=selection.WARMUP,
+      num_stages=self.num_stages,
+      clock=self.clock,
+      rates=self.parts.warmup_rates(),
+      seeds=[(seed, epoch, _STREAM) for epoch in range(epochs)],
+      steps=len(split) // train.batch_size,
+      advice='Nothing is saved yet. Lower train.learning_rate',
+    )
     seconds = time.perf_counter() - clock
-    log.info('warm-up: %d epochs, loss %.2f, %.1f s', epochs, loss, seconds)
+    log.info(
+      'warm-up: %d epochs, loss %.2f, %.1f s',
+      epochs,
+      progress.epoch_loss,
+      seconds,
+    )
     return {'params': state.params, 'batch_stats': state.batch_stats}
 
   def first_state(
@@ -338,9 +337,6 @@ class StageRunner:
     rates = self.parts.stage_rates(stage, self.num_stages)
     before = sum(map(self.parts.epochs, range(stage)))
     steps = self.parts.steps(stage, len(split))
-    images_a_step = train.batch_size
-    if split.is_video:
-      images_a_step *= self._config.data.num_frames
     places = train.batch_size // max(1, train.images_per_cluster)
     if train.images_per_cluster and state.labels.max() + 1 < places:
       log.warning(
@@ -351,7 +347,7 @@ class StageRunner:
         places,
       )
     trainer = self.parts.trainer
-    trained = start = trainer.step.start(
+    start = trainer.step.start(
       state.student or network_of(state.variables),
       self.objective_state(state, proxies),
       step=sum(
@@ -361,39 +357,34 @@ class StageRunner:
       rng=jax.random.key(seed),
       teacher=network_of(state.variables) if state.student else None,
     )
-    with reporting.StageProgress(
-      stage, self.num_stages, len(rates), steps, images_a_step
-    ) as progress:
-      try:
-        for _, trained in trainer.fit(  # noqa: B007 the last one counts
-          start,
-          split,
-          state.labels,
-          rates=rates,
-          seeds=[(seed, before + epoch) for epoch in range(len(rates))],
-          batch_size=train.batch_size,
-          num_frames=self._config.data.num_frames,
-          on_step=progress.update,
-          targets=None if proxies is None else proxies.rows,
-          steps=steps,
-          images_per_cluster=train.images_per_cluster,
-          profiler=self._profiler,
-        ):
-          if not progress.enabled:
-            log.info(progress.describe())
-      except FloatingPointError as error:
-        advice = 'Nothing is saved yet. Lower train.learning_rate'
-        if stage:
-          advice = (
-            f'The checkpoint of stage {stage - 1} is kept. Lower '
-            'train.later_learning_rate, in another --workdir'
-          )
-        raise FloatingPointError(f'stage {stage}, {error}. {advice}') from error
-      metrics = {
-        'loss': progress.epoch_loss,
-        'accuracy': progress.epoch_accuracy,
-        'images_per_second': progress.images_per_second,
-      }
+    advice = 'Nothing is saved yet. Lower train.learning_rate'
+    if stage:
+      advice = (
+        f'The checkpoint of stage {stage - 1} is kept. Lower '
+        'train.later_learning_rate, in another --workdir'
+      )
+    trained, progress = fitting.fit(
+      self.parts,
+      trainer,
+      start,
+      split,
+      state.labels,
+      part=stage,
+      num_stages=self.num_stages,
+      clock=self.clock,
+      rates=rates,
+      seeds=[(seed, before + epoch) for epoch in range(len(rates))],
+      targets=None if proxies is None else proxies.rows,
+      steps=steps,
+      advice=advice,
+      images_per_cluster=train.images_per_cluster,
+      profiler=self._profiler,
+    )
+    metrics = {
+      'loss': progress.epoch_loss,
+      'accuracy': progress.epoch_accuracy,
+      'images_per_second': progress.images_per_second,
+    }
     learnt = {'params': trained.params, 'batch_stats': trained.batch_stats}
     if trained.teacher:
       return trained.teacher, learnt, metrics

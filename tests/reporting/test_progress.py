@@ -36,18 +36,20 @@ def test_on_a_terminal_one_bar_covers_the_stage(monkeypatch):
   # Draw at each step, however fast.
   monkeypatch.setattr(progress.tqdm.tqdm, 'monitor_interval', 0)
   monkeypatch.setenv('COLUMNS', '120')
-  clock = iter(range(1000))
-  monkeypatch.setattr(progress.time, 'monotonic', lambda: next(clock))
+  now = [0.0]
+  monkeypatch.setattr(progress.time, 'monotonic', lambda: now[0])
   bar = progress.StageProgress(3, 19, 2, 2, 16)
   with bar:
     bar._bar.mininterval = 0
     for step, loss in enumerate([4.0, 2.0, 1.0, 0.5]):
+      now[0] += 1.0
       bar.update(step // 2, loss, 0.5)
   text = stderr.getvalue()
   assert 'stage 3/18 epoch 1/2' in text
   assert 'stage 3/18 epoch 2/2' in text
   assert '4/4' in text
   assert 'loss 0.75, 16 images/s' in text
+  assert 'loss 1.00, 16 images/s, about 1 s of training to go' in text
   # The bar leaves an empty line behind, and never starts a new one.
   assert '\n' not in text
   assert text.split('\r')[-2].strip() == ''
