@@ -9,6 +9,7 @@ from sklearn.utils.validation import validate_data
 
 from dbc_jax.cluster.criteria.criterion import Criterion
 from dbc_jax.cluster.distances.jaccard import jaccard_distances
+from dbc_jax.cluster.engines.choice import choose_engine
 from dbc_jax.cluster.hierarchy import labels_after
 from dbc_jax.cluster.merge import merge_clusters
 from dbc_jax.cluster.validity import choose_clustering, validity_indices
@@ -31,6 +32,8 @@ class BottomUpClustering(ClusterMixin, BaseEstimator):
       reciprocal neighbourhoods; 'precomputed': X is a distance matrix [N, N].
     jaccard_k1: neighbours that are looked at; fewer where there are fewer.
     jaccard_k2: neighbours that are averaged over.
+    memory_budget_gb: as in `merge_clusters`. 'jaccard' and 'precomputed' need
+      a matrix [N, N] and more, which must fit.
 
   Attributes:
     labels_: [N] int32, contiguous; a cluster's number rises with its first
@@ -54,6 +57,7 @@ class BottomUpClustering(ClusterMixin, BaseEstimator):
     metric: str = 'euclidean',
     jaccard_k1: int = 20,
     jaccard_k2: int = 3,
+    memory_budget_gb: float | None = None,
   ):
     self.n_clusters = n_clusters
     self.criterion = criterion
@@ -61,6 +65,7 @@ class BottomUpClustering(ClusterMixin, BaseEstimator):
     self.metric = metric
     self.jaccard_k1 = jaccard_k1
     self.jaccard_k2 = jaccard_k2
+    self.memory_budget_gb = memory_budget_gb
 
   def fit(self, X: Any, y: Any = None) -> Self:
     """Clusters the rows of X.
@@ -74,7 +79,8 @@ class BottomUpClustering(ClusterMixin, BaseEstimator):
 
     Raises:
       ValueError: X is not finite or has a single row, distances are no
-        distance matrix, or a value that a parameter does not take.
+        distance matrix, a value that a parameter does not take, or a memory
+        budget that is too small.
     """
     del y
     X = validate_data(
@@ -82,13 +88,23 @@ class BottomUpClustering(ClusterMixin, BaseEstimator):
     )
     count = len(X)
     self._check(X)
+    criterion = Criterion(self.criterion, self.reg_weight)
+    # Before the distances are computed.
+    choose_engine(
+      criterion,
+      X.shape,
+      count,
+      given_distances=self.metric != 'euclidean',
+      memory_budget_gb=self.memory_budget_gb,
+    )
     features, distances = self._features_and_distances(X)
     tree = merge_clusters(
       features,
       np.arange(count),
       count - 1,
-      Criterion(self.criterion, self.reg_weight),
+      criterion,
       distances=distances,
+      memory_budget_gb=self.memory_budget_gb,
     )
     n_clusters = self.n_clusters
     if n_clusters is None:

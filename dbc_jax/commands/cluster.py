@@ -54,6 +54,12 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     default='jaccard',
     help='jaccard (the default): of common neighbours; euclidean: of features',
   )
+  parser.add_argument(
+    '--memory_budget_gb',
+    type=float,
+    metavar='GB',
+    help='memory that clustering may take; default: what is free now',
+  )
   parser.add_argument('--overwrite', action='store_true')
   return parser.parse_args(argv)
 
@@ -61,8 +67,13 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
 def _cluster(args: argparse.Namespace) -> None:
   from dbc_jax import verbs
   from dbc_jax.cluster import BottomUpClustering, simplified_silhouettes
+  from dbc_jax.devices import mesh
   from dbc_jax.reporting import write_clusters
 
+  if args.memory_budget_gb is not None and not args.memory_budget_gb > 0:
+    raise ValueError(
+      f'--memory_budget_gb: got {args.memory_budget_gb:g}, expected more than 0'
+    )
   if args.out.exists() and not args.overwrite:
     raise ValueError(f'--out: {args.out} exists; --overwrite replaces it')
   if not args.out.absolute().parent.is_dir():
@@ -77,12 +88,27 @@ def _cluster(args: argparse.Namespace) -> None:
       f'--num_clusters: got {wanted}, expected 1 or more and less than the '
       f'{count} rows of {args.features}'
     )
-  found = BottomUpClustering(
-    wanted,
-    criterion=args.criterion,
-    reg_weight=args.reg_weight,
-    metric=args.distance,
-  ).fit(given.features)
+  budget, free = args.memory_budget_gb, mesh.free_memory()
+  if budget is None and free is not None:
+    budget = free / 1e9
+  try:
+    found = BottomUpClustering(
+      wanted,
+      criterion=args.criterion,
+      reg_weight=args.reg_weight,
+      metric=args.distance,
+      memory_budget_gb=budget,
+    ).fit(given.features)
+  except ValueError as error:
+    if not str(error).startswith('memory_budget_gb'):
+      raise
+    hints = []
+    if args.distance == 'jaccard':
+      hints.append('--distance=euclidean needs no matrix')
+    if args.memory_budget_gb is None:
+      hints.append('the default is what is free now')
+    text = '; '.join([str(error).rstrip('.'), *hints])
+    raise ValueError(f'--{text}') from error
   write_clusters(
     args.out,
     given.names,

@@ -24,6 +24,20 @@ def host_memory(root: Path = Path('/')) -> int | None:
   return min(found, default=None)
 
 
+def free_memory() -> int | None:
+  """Bytes that programs can still have, at most `host_memory`; None: unknown."""
+  found = [host_memory()]
+  with contextlib.suppress(OSError):
+    for line in Path('/proc/meminfo').read_text().splitlines():
+      if line.startswith('MemAvailable:'):
+        found.append(int(line.split()[1]) * 1024)
+  if len(found) == 1:
+    with contextlib.suppress(AttributeError, OSError, ValueError):
+      pages = os.sysconf('SC_AVPHYS_PAGES')
+      found.append(pages * os.sysconf('SC_PAGE_SIZE'))
+  return min((each for each in found if each is not None), default=None)
+
+
 def _limits(root: Path) -> list[int]:
   """Of the control groups of this process, of either version."""
   try:

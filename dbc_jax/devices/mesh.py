@@ -51,6 +51,15 @@ def device_memory() -> int | None:
   return limits.host_memory()
 
 
+def free_memory() -> int | None:
+  """Bytes that host and first local device both have free; None: unknown."""
+  free = [limits.free_memory()]
+  if stats := local_devices()[0].memory_stats():
+    free.append(stats['bytes_limit'] - stats['bytes_in_use'])
+  known = [each for each in free if each is not None]
+  return min(known) if known else None
+
+
 def check_batch_size(batch_size: int) -> None:
   """Raises ValueError unless the batch can be split over the devices."""
   count = len(devices())

@@ -2,7 +2,6 @@
 
 import json
 import os
-import pathlib
 import subprocess
 import sys
 import threading
@@ -11,6 +10,7 @@ from collections.abc import Sequence
 
 from tqdm import tqdm
 
+from dbc_jax.devices import limits
 from dbc_jax.reporting import format_record
 from dbc_jax.reporting.time_to_go import duration
 from dbc_jax.reproduce.jobs import Job
@@ -34,7 +34,8 @@ def check_workers(asked: int) -> tuple[int, str]:
   Returns:
     As many as asked, or fewer; and why fewer, or ''.
   """
-  cores, memory = len(_cores()), _free_memory_gb()
+  cores, free = len(_cores()), limits.free_memory()
+  memory = float('inf') if free is None else free / 1e9
   if asked > cores:
     return cores, f'this machine has {cores} cores for --workers={asked}'
   fit = max(1, int(memory / _GB_OF_A_RUN))
@@ -199,17 +200,3 @@ def _cores() -> list[int]:
   if hasattr(os, 'sched_getaffinity'):
     return sorted(os.sched_getaffinity(0))
   return [*range(os.cpu_count() or 1)]
-
-
-def _free_memory_gb() -> float:
-  try:
-    for line in pathlib.Path('/proc/meminfo').read_text().splitlines():
-      if line.startswith('MemAvailable:'):
-        return int(line.split()[1]) * 1024 / 1e9
-  except OSError:
-    pass
-  try:
-    pages = os.sysconf('SC_AVPHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')
-  except (ValueError, OSError, AttributeError):  # Not on every system.
-    return float('inf')
-  return pages / 1e9

@@ -9,6 +9,8 @@ from dbc_jax.cluster import (
   BottomUpClustering,
   Criterion,
   choose_clustering,
+  choose_engine,
+  estimator,
   jaccard_distances,
   merge_clusters,
   pairwise_distances,
@@ -48,6 +50,30 @@ def test_labels_are_those_of_merging_so_far(criterion, weight, n_clusters):
       features, np.arange(63), 63 - n_clusters, Criterion(criterion, weight)
     ).labels
   np.testing.assert_array_equal(found.labels_, expected)
+
+
+@pytest.mark.parametrize('metric', ['jaccard', 'precomputed'])
+def test_a_budget_is_checked_before_any_distance(metric, monkeypatch):
+  monkeypatch.setattr(estimator, 'jaccard_distances', None)
+  X = np.zeros((300, 300), np.float32)
+  with pytest.raises(ValueError, match=r'^memory_budget_gb: got 0\.0001, exp'):
+    BottomUpClustering(metric=metric, memory_budget_gb=1e-4).fit(X)
+
+
+def test_a_small_budget_gives_the_same_clusters_without_a_matrix():
+  features, _ = blobs(np.random.default_rng(2), each=60)
+  found = [
+    BottomUpClustering(9, memory_budget_gb=budget).fit(features)
+    for budget in (None, 0.0055)
+  ]
+  engines = [
+    choose_engine(
+      Criterion('average', 0.0), features.shape, 420, memory_budget_gb=budget
+    ).name
+    for budget in (None, 0.0055)
+  ]
+  assert engines == ['dense', 'matrix_free']
+  np.testing.assert_array_equal(*(each.labels_ for each in found))
 
 
 def test_average_linkage_is_scikit_learns():

@@ -56,3 +56,9 @@ def test_a_control_group_bounds_it(tmp_path, group, files, expected):
 def test_the_choices_are_made_by_it(monkeypatch):
   monkeypatch.setattr(limits, 'host_memory', lambda: 12345)
   assert mesh.device_memory() == 12345
+
+
+def test_free_memory_is_a_part_of_all_memory():
+  free = limits.free_memory()
+  assert free is not None
+  assert 0 < free <= limits.host_memory()

@@ -11,6 +11,7 @@ import small_networks
 
 from dbc_jax.commands import reproduce
 from dbc_jax.data import GroundTruth
+from dbc_jax.devices import limits
 from dbc_jax.reproduce import cost, grid
 from dbc_jax.reproduce.experiments import parse_changes, rows_of
 from dbc_jax.reproduce.jobs import make_job
@@ -214,15 +215,15 @@ def test_a_run_that_fails_is_named_and_the_others_go_on(
 
 def test_fewer_cores_or_memory_mean_fewer_workers(monkeypatch):
   monkeypatch.setattr(grid, '_cores', lambda: [0, 1, 2])
-  monkeypatch.setattr(grid, '_free_memory_gb', lambda: 100.0)
+  monkeypatch.setattr(limits, 'free_memory', lambda: 100.0e9)
   assert grid.check_workers(3) == (3, '')
   assert grid.check_workers(8) == (
     3,
     'this machine has 3 cores for --workers=8',
   )
-  monkeypatch.setattr(grid, '_free_memory_gb', lambda: 5.0)
+  monkeypatch.setattr(limits, 'free_memory', lambda: 5.0e9)
   assert grid.check_workers(3)[0] == 2
-  monkeypatch.setattr(grid, '_free_memory_gb', lambda: 0.5)
+  monkeypatch.setattr(limits, 'free_memory', lambda: 0.5e9)
   assert grid.check_workers(1)[0] == 1
 
 

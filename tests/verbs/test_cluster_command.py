@@ -7,6 +7,7 @@ import pytest
 
 from dbc_jax.cluster import BottomUpClustering
 from dbc_jax.commands import cluster
+from dbc_jax.devices import mesh
 
 
 @pytest.fixture
@@ -49,11 +50,26 @@ def test_without_a_number_it_is_chosen(file, tmp_path):
   assert sum(len(each) == 1 for each in labels.values()) >= 7
 
 
+def test_the_default_budget_is_what_is_free(file, tmp_path, monkeypatch):
+  monkeypatch.setattr(mesh, 'free_memory', lambda: 2e5)
+  with pytest.raises(SystemExit, match=r'_gb: got 0\.0002.* what is free now'):
+    cluster.main([f'--features={file}', f'--out={tmp_path}/c.csv'])
+
+
 @pytest.mark.parametrize(
   ('arguments', 'message'),
   [
     (['--num_clusters=80'], 'got 80, expected 1 or more and less than the 80'),
     (['--num_clusters=0'], 'got 0'),
+    (
+      ['--memory_budget_gb=0.0001'],
+      r'--memory_budget_gb: .*for 80 samples.*; --distance=euclidean',
+    ),
+    (
+      ['--memory_budget_gb=0.0001', '--distance=euclidean'],
+      '--memory_budget_gb: .*on 80 samples',
+    ),
+    (['--memory_budget_gb=0'], '--memory_budget_gb: got 0, expected more'),
     (['--criterion=avarage'], "got 'avarage'"),
     (['--reg_weight=-1'], 'reg_weight'),
     (['--out={tmp}/no/c.csv'], 'there is no folder'),
