@@ -3,7 +3,7 @@
 import argparse
 import sys
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from dbc_jax.reporting import write_atomically
 
@@ -35,7 +35,7 @@ def parser(
   )
 
 
-def add_network(to: argparse.ArgumentParser) -> None:
+def add_network(to: argparse.ArgumentParser, *, root: bool = True) -> None:
   """--workdir, --stage and --root: which network, and of which images."""
   to.add_argument(
     '--workdir',
@@ -49,7 +49,8 @@ def add_network(to: argparse.ArgumentParser) -> None:
     help='chosen (without labels; the default), last, oracle (best by test '
     'identities), warmup or a number',
   )
-  to.add_argument('--root', help="where the run's images are, if they moved")
+  if root:
+    to.add_argument('--root', help="where the run's images are, if they moved")
 
 
 def add_pattern(to: argparse.ArgumentParser, of: str) -> None:
@@ -61,6 +62,19 @@ def add_pattern(to: argparse.ArgumentParser, of: str) -> None:
     "'cam{camid}/{tracklet}_{frame}' (docs/data.md); default: that of the run, "
     'where it matches',
   )
+
+
+def sources(option: str, where: Path, extractor: Any, **options: Any) -> Any:
+  """`verbs.find_sources_like`, whose errors begin with the option."""
+  from dbc_jax.verbs import find_sources_like
+
+  own = extractor.run.parts.config.data.pattern
+  try:
+    return find_sources_like(own, where, **options)
+  except ValueError as error:
+    of_pattern = str(error).startswith(('pattern:', 'tracklets:'))
+    prefix = '--' if of_pattern else f'{option}: '
+    raise ValueError(f'{prefix}{error}') from error
 
 
 def warn_of_cameras(option: str) -> None:
@@ -96,6 +110,7 @@ def path(text: str) -> Path:
 def folder(text: str) -> Path:
   """A folder, which need not be there yet."""
   found = path(text)
-  if found.exists() and not found.is_dir():
-    raise argparse.ArgumentTypeError(f'expected a folder, {text} is a file')
+  for each in (found, *found.parents):
+    if each.exists() and not each.is_dir():
+      raise argparse.ArgumentTypeError(f'expected a folder, {each} is a file')
   return found

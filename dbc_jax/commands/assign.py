@@ -71,16 +71,17 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
 def _assign(args: argparse.Namespace) -> None:
   from dbc_jax import verbs
   from dbc_jax.evaluation import learn_assignment
+  from dbc_jax.reporting import check_new
   from dbc_jax.run.extractor import FeatureExtractor
   from dbc_jax.run.merger import make_criterion
   from dbc_jax.run.workdir import find_workdir
 
-  if args.out.exists() and not args.overwrite:
-    raise ValueError(f'--out: {args.out} exists; --overwrite replaces it')
+  check_new('--out', args.out, overwrite=args.overwrite)
   extractor = FeatureExtractor.from_workdir(args.workdir, args.stage)
-  sources = verbs.find_sources_like(
-    extractor.run.parts.config.data.pattern,
+  sources = arguments.sources(
+    '--images',
     args.images,
+    extractor,
     tracklets=args.tracklets,
     pattern=args.pattern,
   )

@@ -68,16 +68,13 @@ def _cluster(args: argparse.Namespace) -> None:
   from dbc_jax import verbs
   from dbc_jax.cluster import BottomUpClustering, simplified_silhouettes
   from dbc_jax.devices import mesh
-  from dbc_jax.reporting import write_clusters
+  from dbc_jax.reporting import check_new, write_clusters
 
   if args.memory_budget_gb is not None and not args.memory_budget_gb > 0:
     raise ValueError(
       f'--memory_budget_gb: got {args.memory_budget_gb:g}, expected more than 0'
     )
-  if args.out.exists() and not args.overwrite:
-    raise ValueError(f'--out: {args.out} exists; --overwrite replaces it')
-  if not args.out.absolute().parent.is_dir():
-    raise ValueError(f'--out: there is no folder {args.out.absolute().parent}')
+  check_new('--out', args.out, overwrite=args.overwrite)
   given = verbs.read_features(args.features)
   count = len(given.features)
   if count < 2:
@@ -100,8 +97,10 @@ def _cluster(args: argparse.Namespace) -> None:
       memory_budget_gb=budget,
     ).fit(given.features)
   except ValueError as error:
-    if not str(error).startswith('memory_budget_gb'):
-      raise
+    field, _, rest = str(error).partition(':')
+    if field != 'memory_budget_gb':
+      option = {'name': 'criterion'}.get(field, field)
+      raise ValueError(f'--{option}:{rest}') from error
     hints = []
     if args.distance == 'jaccard':
       hints.append('--distance=euclidean needs no matrix')

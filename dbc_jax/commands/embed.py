@@ -25,7 +25,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:
   parser = arguments.parser('embed', __doc__, _EXAMPLE)
-  arguments.add_network(parser)
+  arguments.add_network(parser, root=False)
   parser.add_argument(
     '--images',
     type=arguments.path,
@@ -69,10 +69,13 @@ def _embed(args: argparse.Namespace) -> None:
   check_out(args.out, overwrite=args.overwrite)
   if args.projector is not None:
     check_projector(args.projector, overwrite=args.overwrite)
+  if args.full and args.out.suffix != '.parquet':
+    raise ValueError(f'--full goes with a .parquet; --out is {args.out}')
   extractor = FeatureExtractor.from_workdir(args.workdir, args.stage)
-  sources = verbs.find_sources_like(
-    extractor.run.parts.config.data.pattern,
+  sources = arguments.sources(
+    '--images',
     args.images,
+    extractor,
     tracklets=args.tracklets,
     pattern=args.pattern,
   )

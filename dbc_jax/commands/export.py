@@ -144,18 +144,17 @@ def _export(args: argparse.Namespace) -> None:
 
 def _check_out(args: argparse.Namespace) -> None:
   """Raises ValueError unless --out can be written."""
+  from dbc_jax.reporting import check_new
+
   suffix = _SUFFIXES[args.format]
   if suffix is None:
     arguments.folder(str(args.out))
-    is_there = args.out.exists() and any(args.out.iterdir())
+    if args.out.exists() and any(args.out.iterdir()) and not args.overwrite:
+      raise ValueError(f'--out: {args.out} exists; --overwrite replaces it')
   else:
     if args.out.suffix != suffix:
       raise ValueError(f'--out: {args.out} does not end in {suffix}; rename it')
-    is_there = args.out.exists()
-  if is_there and not args.overwrite:
-    raise ValueError(f'--out: {args.out} exists; --overwrite replaces it')
-  if not args.out.absolute().parent.is_dir():
-    raise ValueError(f'--out: there is no folder {args.out.absolute().parent}')
+    check_new('--out', args.out, overwrite=args.overwrite)
 
 
 def _write_hub(

@@ -5,7 +5,6 @@ import csv
 import io
 import json
 import sys
-from pathlib import Path
 from typing import Any
 
 from dbc_jax.commands import arguments
@@ -69,35 +68,40 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
 
 def _search(args: argparse.Namespace) -> None:
   from dbc_jax import verbs
+  from dbc_jax.reporting import check_new
   from dbc_jax.run.extractor import FeatureExtractor
   from dbc_jax.run.workdir import find_workdir
   from dbc_jax.verbs.searching import calibration_of
   from dbc_jax.verbs.sheet import write_sheet
 
   for kind in ('json', 'csv', 'html'):
-    path = getattr(args, kind)
-    if path and path.exists() and not args.overwrite:
-      raise ValueError(f'--{kind}: {path} exists; --overwrite replaces it')
+    if path := getattr(args, kind):
+      check_new(f'--{kind}', path, overwrite=args.overwrite)
+  folders = [x for x in (args.query, args.gallery) if x and x.is_dir()]
+  if args.tracklets and not folders:
+    raise ValueError('--tracklets: neither --query nor --gallery is a folder')
   extractor = FeatureExtractor.from_workdir(args.workdir, args.stage)
 
-  def find(where: Path) -> verbs.Sources:
-    # Of a list and a folder, the pattern is of the folder.
+  def find(option: str) -> verbs.Sources:
+    # What is no folder of the two has no sub-folders, and a list no pattern.
+    where = getattr(args, option)
     is_list = where.suffix.lower() == '.csv'
-    return verbs.find_sources_like(
-      extractor.run.parts.config.data.pattern,
+    return arguments.sources(
+      f'--{option}',
       where,
-      tracklets=args.tracklets,
+      extractor,
+      tracklets=args.tracklets and where.is_dir(),
       pattern='' if is_list else args.pattern,
     )
 
-  queries = find(args.query)
+  queries = find('query')
   own = verbs.of_run(extractor, find_workdir(args.workdir), root=args.root)
   if args.gallery is None:
     gallery = own
   elif args.gallery.suffix in ('.npz', '.parquet'):
     gallery = verbs.read_features(args.gallery)
   else:
-    gallery = verbs.embed_cached(extractor, find(args.gallery))
+    gallery = verbs.embed_cached(extractor, find('gallery'))
   if verbs.uses_cameras(extractor) and queries.camids is None:
     arguments.warn_of_cameras('--query')
   asked = verbs.embed(extractor, queries)

@@ -166,5 +166,8 @@ def _checked_root(name: str, root: str | os.PathLike[str] | None) -> Path:
       'If it is an archive, unpack it first.'
     )
   if next(path.iterdir(), None) is None:
-    raise ValueError(f'Root of data set {name!r}: {path} is empty.')
+    raise ValueError(
+      f'Root of data set {name!r}: {path} is empty. Name the folder that has '
+      'its files.'
+    )
   return path

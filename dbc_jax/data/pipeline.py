@@ -161,7 +161,11 @@ def load_split(
   resident, _ = _decide(samples.num_frames, size, memory_budget_gb)
   loaded = _load(samples, size, resident, seed)
   _check_readable(
-    {'samples': loaded}, loaded.unreadable, samples.num_frames, skip_unreadable
+    {'samples': loaded},
+    loaded.unreadable,
+    samples.num_frames,
+    skip_unreadable,
+    'Copy them again, or take them out.',
   )
   return loaded
 
@@ -189,13 +193,13 @@ def _check_readable(
   unreadable: Sequence[str],
   num_frames: int,
   skip_unreadable: bool,
+  advice: str = 'Copy them again, remove them, or leave them out by '
+  '--config.data.skip_unreadable=True.',
 ) -> None:
   """Raises ValueError for images that cannot be read, and for empty splits."""
   if unreadable and not skip_unreadable:
-    raise ValueError(
-      f'{loading.unreadable_message(unreadable, num_frames)}\nCopy them again, '
-      'remove them, or leave them out by --config.data.skip_unreadable=True.'
-    )
+    message = loading.unreadable_message(unreadable, num_frames)
+    raise ValueError(f'{message}\n{advice}')
   for name, each in loaded.items():
     if not len(each.split):
       raise ValueError(f'{name}: none of its images can be read.')

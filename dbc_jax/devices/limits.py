@@ -25,7 +25,7 @@ def host_memory(root: Path = Path('/')) -> int | None:
 
 
 def free_memory() -> int | None:
-  """Bytes that programs can still have, at most `host_memory`; None: unknown."""
+  """Bytes that programs can still have, of `host_memory`; None: unknown."""
   found = [host_memory()]
   with contextlib.suppress(OSError):
     for line in Path('/proc/meminfo').read_text().splitlines():

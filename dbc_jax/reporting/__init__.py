@@ -3,6 +3,7 @@
 from dbc_jax.reporting.clusters import write_clusters
 from dbc_jax.reporting.metrics import (
   EventWriter,
+  check_new,
   write_atomically,
   write_metrics,
 )
@@ -16,6 +17,7 @@ __all__ = [
   'EventWriter',
   'RunClock',
   'StageProgress',
+  'check_new',
   'format_record',
   'format_summary',
   'write_atomically',

@@ -10,6 +10,16 @@ from typing import Any
 from dbc_jax.reporting.record import Record, tag
 
 
+def check_new(option: str, path: pathlib.Path, *, overwrite: bool) -> None:
+  """Raises ValueError unless a file can be written, naming the option."""
+  if path.is_dir():
+    raise ValueError(f'{option}: {path} is a folder; name a file')
+  if path.exists() and not overwrite:
+    raise ValueError(f'{option}: {path} exists; --overwrite replaces it')
+  if not path.absolute().parent.is_dir():
+    raise ValueError(f'{option}: there is no folder {path.absolute().parent}')
+
+
 def write_atomically(path: pathlib.Path, text: str) -> None:
   """Replaces a file as a whole: a reader sees the old or the new one."""
   path.parent.mkdir(parents=True, exist_ok=True)

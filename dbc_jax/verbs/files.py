@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps
 
+from dbc_jax.reporting import check_new
 from dbc_jax.verbs.embedding import Embedded
 
 SUFFIXES = ('.npz', '.parquet')
@@ -25,10 +26,7 @@ def check_out(path: Path, *, overwrite: bool) -> None:
     )
   if path.suffix == '.parquet':
     _pyarrow()
-  if path.exists() and not overwrite:
-    raise ValueError(f'--out: {path} exists; --overwrite replaces it')
-  if not path.absolute().parent.is_dir():
-    raise ValueError(f'--out: there is no folder {path.absolute().parent}')
+  check_new('--out', path, overwrite=overwrite)
 
 
 def write_features(
@@ -69,7 +67,9 @@ def read_features(path: Path) -> Embedded:
   Raises:
     ValueError: no such file, or no features in it.
   """
-  if not path.is_file():
+  if path.is_dir():
+    raise ValueError(f'{path} is a folder; name a file of `dbc embed` in it')
+  if not path.exists():
     raise ValueError(f'{path} does not exist')
   if path.suffix == '.parquet':
     columns = _read_parquet(path)

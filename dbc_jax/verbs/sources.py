@@ -57,6 +57,10 @@ def find_sources(
     options = {key: value for key, value in given.items() if value}
     dataset, truth = load_dataset('folder', where, **options)
     return _sources(where, [(dataset.train, truth.train_camids)])
+  if tracklets:
+    raise ValueError(
+      f'tracklets: {where} is no folder; a .csv has a column tracklet'
+    )
   if where.suffix.lower() == '.csv':
     if pattern:
       raise ValueError(f'pattern: {where} has a column camid in its place')

@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from dbc_jax.devices import host_memory
+
 _SCRIPT = """
 import resource
 import numpy as np

@@ -256,10 +256,14 @@ def test_numbers_and_names_of_clusters_stay(workdir, crops, tmp_path, capsys):
 @pytest.mark.parametrize(
   ('arguments', 'message'),
   [
-    (['--query=lost.png'], 'lost.png does not exist'),
+    (['--query=lost.png'], '^Error: --query: lost.png does not exist'),
     (['--query={crops}/a/04.png', '--gallery=no.npz'], 'does not exist'),
     (['--query={crops}/a/04.png', '--gallery={wide}'], '2 .* of one network'),
-    (['--query={crops}/a/04.png', '--html={crops}'], '--overwrite replaces'),
+    (['--query={crops}/a/04.png', '--html={crops}'], '--html: .* is a folder'),
+    (['--query={crops}/a/04.png', '--html={wide}'], '--overwrite replaces'),
+    (['--query={crops}/a/04.png', '--csv=no/f.csv'], '--csv: there is no fol'),
+    (['--query={crops}/a/04.png', '--tracklets'], '^Error: --tracklets: neither'),
+    (['--query={crops}', '--pattern=x{{camid}}'], '^Error: --pattern: .* does'),
     (['--query={crops}/a/04.png', '--stage=9'], 'has checkpoints of'),
   ],
 )
@@ -270,6 +274,30 @@ def test_bad_input_is_one_line(arguments, message, workdir, crops, tmp_path):
   with pytest.raises(SystemExit, match=message) as error:
     search.main([f'--workdir={workdir}', *arguments])
   assert str(error.value).startswith('Error: ')
+
+
+@pytest.mark.parametrize(
+  ('arguments', 'message'),
+  [
+    (['--full', '--out={tmp}/f.npz'], '--full goes with a .parquet'),
+    (['--out={tmp}/d.npz', '--overwrite'], '--out: .* is a folder'),
+    (
+      ['--out={tmp}/f.npz', '--images={bad}'],
+      r'bad\.png.*\n.*take them out\.$',
+    ),
+    (['--out={tmp}/f.npz', '--images={tmp}/d.npz'], '--images: .* is empty'),
+    (['--out={tmp}/f.npz', '--images={bad}', '--tracklets'], '--tracklets: '),
+  ],
+)
+def test_bad_input_of_embed(arguments, message, workdir, tmp_path):
+  (tmp_path / 'd.npz').mkdir()
+  bad = tmp_path / 'bad.png'
+  bad.write_text('nothing')
+  arguments = [each.format(tmp=tmp_path, bad=bad) for each in arguments]
+  with pytest.raises(SystemExit, match=message) as error:
+    embed.main([f'--workdir={workdir}', f'--images={bad}', *arguments])
+  assert str(error.value).startswith('Error: ')
+  assert not (tmp_path / 'f.npz').exists()
 
 
 def test_dbc_lists_its_commands_and_knows_the_nearest(monkeypatch, capsys):
