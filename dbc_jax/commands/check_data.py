@@ -19,6 +19,7 @@ from dbc_jax.data import (
 )
 from dbc_jax.data.readers.checks import listed
 from dbc_jax.data.readers.pattern import compile_pattern, match_of
+from dbc_jax.data.samples import printable
 from dbc_jax.reporting.identities import write_identities
 from dbc_jax.reporting.summary import aligned
 
@@ -133,6 +134,13 @@ def _check(args: argparse.Namespace) -> int:
     _print_pixels(pixels)
     if pixels.unreadable:
       faults.append(f'unreadable images: {len(pixels.unreadable):,}')
+    if pixels.repaired:
+      faults.append(f'damaged images: {len(pixels.repaired):,}')
+    if pixels.blank:
+      faults.append(f'images of a single colour: {len(pixels.blank):,}')
+    surplus = sum(len(group) - 1 for group in pixels.duplicates)
+    if 2 * surplus > pixels.files:
+      faults.append('most images are equal to others')
   print()
   if faults:
     print(f'Wrong: {"; ".join(dict.fromkeys(faults))}')
@@ -152,7 +160,7 @@ def _print_examples(
     path = samples.frame_name(int(samples.bounds[i]))
     match = match_of(pattern, text, path)
     assert match is not None  # Else it would not have been loaded.
-    row = {'by the pattern': path, **match.groupdict()}
+    row = {'by the pattern': printable(path), **match.groupdict()}
     if camids is not None:
       row['camera'] = str(camids[i])
     if samples.starts is not None:
@@ -236,6 +244,15 @@ def _print_pixels(facts: inspection.PixelFacts) -> None:
     print(loading.unreadable_message(facts.unreadable, facts.files))
   else:
     print(f'All {facts.files:,} images can be read.')
+  if facts.repaired:
+    print(
+      f'Damaged, and repaired as far as can be: {len(facts.repaired):,}: '
+      f'{listed(facts.repaired)}'
+    )
+  if facts.blank:
+    print(
+      f'Of a single colour: {len(facts.blank):,} images: {listed(facts.blank)}'
+    )
   if facts.sizes:
     print(_describe_sizes(facts.sizes))
   if not facts.duplicates:
@@ -248,9 +265,17 @@ def _print_pixels(facts: inspection.PixelFacts) -> None:
   for group in facts.duplicates[:_GROUPS_SHOWN]:
     more = len(group) - _NAMES_SHOWN
     end = f' and {more:,} more' if more > 0 else ''
-    print(f'  {" = ".join(group[:_NAMES_SHOWN])}{end}')
+    names = map(printable, group[:_NAMES_SHOWN])
+    print(f'  {" = ".join(names)}{end}')
   if len(facts.duplicates) > _GROUPS_SHOWN:
     print('  ...')
+  if facts.copies:
+    query, twin = map(printable, facts.copies[0])
+    print(
+      f'Queries with equal pixels in the gallery: {len(facts.copies):,}, such '
+      f'as {query} = {twin}. Unless the camera rule leaves them out, scores '
+      'are too good.'
+    )
 
 
 def _describe_sizes(sizes: dict[tuple[int, int], int]) -> str:

@@ -8,6 +8,7 @@ import sys
 from typing import Any
 
 from dbc_jax.commands import arguments
+from dbc_jax.data.samples import printable
 
 _EXAMPLE = """examples:
   dbc search --workdir=runs/best-folder --query=her.jpg
@@ -162,11 +163,11 @@ def _print(
   for row in shown:
     if row['query'] != last:
       last = row['query']
-      lines.append([f'{last}', '', '', ''])
+      lines.append([printable(last), '', '', ''])
     probability = row['probability']
     lines.append(
       [
-        f'{row["rank"]:>4}  {row["path"]}',
+        f'{row["rank"]:>4}  {printable(row["path"])}',
         f'{row["distance"]:.3f}',
         '' if probability is None else f'{100 * probability:.0f} %',
         f'cluster {row["cluster"]}' if 'cluster' in row else '',

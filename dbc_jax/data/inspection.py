@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from dbc_jax.data import loading
+from dbc_jax.data import loading, oddities
 from dbc_jax.data.readers.release import WORDS
 from dbc_jax.data.samples import (
   DISTRACTOR_PID,
@@ -79,6 +79,9 @@ class PixelFacts:
   unreadable: list[str]  # What is wrong with each file that cannot be read.
   sizes: dict[tuple[int, int], int]  # Files by (height, width), most first.
   duplicates: list[list[str]]  # Names with equal pixels, group by group.
+  repaired: list[str]  # Each damaged JPEG that was repaired, and how.
+  blank: list[str]  # Names of images of a single colour.
+  copies: list[tuple[str, str]]  # A query and its equal in the gallery.
 
 
 def inspect_lists(dataset: Dataset, truth: GroundTruth) -> ListFacts:
@@ -132,15 +135,19 @@ def inspect_pixels(dataset: Dataset) -> PixelFacts:
 
   shapes: dict[int, tuple[int, int]] = {}
   digests: dict[int, bytes] = {}
+  blank: list[int] = []
 
   def visit(index: int, image: np.ndarray) -> None:
     shapes[index] = image.shape[:2]
     digest = hashlib.blake2b(repr(image.shape).encode(), digest_size=16)
     digest.update(np.ascontiguousarray(image).data)
     digests[index] = digest.digest()
+    if oddities.is_blank(image):
+      blank.append(index)
 
   files = Samples(tuple(places), read)
-  unreadable = loading.for_each_frame(files, None, visit)
+  repaired: list[str] = []
+  unreadable = loading.for_each_frame(files, None, visit, repaired)
   sizes = collections.Counter(shapes[index] for index in sorted(shapes))
   groups = collections.defaultdict(list)
   for index in sorted(digests):
@@ -150,7 +157,28 @@ def inspect_pixels(dataset: Dataset) -> PixelFacts:
     unreadable=[*unreadable.values()],
     sizes=dict(sizes.most_common()),
     duplicates=[group for group in groups.values() if len(group) > 1],
+    repaired=repaired,
+    blank=[files.names[index] for index in sorted(blank)],
+    copies=_copies(dataset, groups),
   )
+
+
+def _copies(
+  dataset: Dataset, groups: Mapping[bytes, list[str]]
+) -> list[tuple[str, str]]:
+  """Queries whose pixels another file of the gallery has."""
+  query, gallery = (
+    {samples.frame_name(frame) for frame in range(samples.num_frames)}
+    for samples in (dataset.query, dataset.gallery)
+  )
+  found = []
+  for group in groups.values():
+    others = [name for name in group if name in gallery]
+    for name in group:
+      twin = next((other for other in others if other != name), None)
+      if name in query and twin is not None:
+        found.append((name, twin))
+  return found
 
 
 def compare_sizes(

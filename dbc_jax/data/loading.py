@@ -1,15 +1,17 @@
 """Decodes whole splits on several threads, and counts what cannot be read."""
 
+import contextlib
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from concurrent import futures
 
 import cv2
 import numpy as np
 from tqdm import tqdm
 
-from dbc_jax.data.samples import Samples
+from dbc_jax.data import decoder_messages
+from dbc_jax.data.samples import Samples, printable
 
 _NAMES_SHOWN = 10
 _PROGRESS_FROM = 2000
@@ -56,6 +58,7 @@ def for_each_frame(
   samples: Samples,
   size: tuple[int, int] | None,
   visit: Callable[[int, np.ndarray], None],
+  repaired: list[str] | None = None,
 ) -> dict[int, str]:
   """Decodes all frames; shows a progress bar on a terminal if they are many.
 
@@ -64,6 +67,7 @@ def for_each_frame(
     size: (height, width) in pixels that frames are resized to, or None.
     visit: called on several threads, with the number of a frame and its
       pixels uint8 [H, W, 3].
+    repaired: gets a line for each damaged JPEG that a decoder only repaired.
 
   Returns:
     What is wrong with each frame that cannot be read, in order.
@@ -89,6 +93,7 @@ def for_each_frame(
   count = samples.num_frames
   threads = min(_MAX_THREADS, max(2, os.cpu_count() or 1))
   with (
+    decoder_messages.collected() as messages,
     futures.ThreadPoolExecutor(threads) as executor,
     tqdm(
       total=count,
@@ -100,7 +105,28 @@ def for_each_frame(
     for found in executor.map(read_chunk, range(0, count, _CHUNK)):
       unreadable |= found
       progress.update(min(_CHUNK, count - progress.n))
+  if messages.damage and repaired is not None:
+    repaired += _repaired(samples, unreadable)
   return unreadable
+
+
+def _repaired(samples: Samples, unreadable: Container[int]) -> list[str]:
+  """The frames that a decoder repairs, and how; one after the other.
+
+  Only so it is known which of them a message is of.
+  """
+  found = []
+  for frame in range(samples.num_frames):
+    if frame in unreadable:
+      continue
+    with (
+      decoder_messages.collected() as messages,
+      contextlib.suppress(ValueError),
+    ):
+      samples.read(frame)
+    if messages.damage:
+      found.append(f'{printable(samples.frame_name(frame))}: {messages.damage}')
+  return found
 
 
 def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -20,6 +20,7 @@ class Looks:
   digests: Sequence[bytes]  # N, of the pixels as they are kept.
   blank: Sequence[str]  # Names of the frames of a single colour.
   shape: tuple[int, int] | None  # (height, width) in the middle, as in files.
+  repaired: Sequence[str] = ()  # What a decoder said of each damaged frame.
 
 
 def is_blank(image: np.ndarray) -> bool:
@@ -48,6 +49,12 @@ def describe(
       notes.append(
         f'{split}: {len(seen.blank):,} images are of a single colour, such as '
         f'{printable(seen.blank[0])}; take them out'
+      )
+    if seen.repaired:
+      notes.append(
+        f'{split}: {len(seen.repaired):,} damaged JPEGs are used as far as '
+        f'they could be repaired, such as {seen.repaired[0]}. Copy them again, '
+        'or take them out'
       )
     notes += _mostly_equal(split, seen)
   if 'query' in looks and 'gallery' in looks:

@@ -230,7 +230,8 @@ def _load(
     ).digest()
 
   watched = dataclasses.replace(samples, read=read)
-  unreadable = loading.for_each_frame(watched, size, visit)
+  repaired: list[str] = []
+  unreadable = loading.for_each_frame(watched, size, visit, repaired)
   readable = np.ones(count, bool)
   readable[[*unreadable]] = False
   frames_of = [
@@ -277,6 +278,7 @@ def _load(
       if len(seen)
       else None
     ),
+    repaired=repaired,
   )
   return LoadedSplit(
     split, np.array(kept, np.int64), digest, [*unreadable.values()], looks

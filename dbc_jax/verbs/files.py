@@ -144,7 +144,10 @@ def _write_parquet(path: Path, embedded: Embedded, full: bool) -> None:
   count = len(embedded.features)
   rows = [row.tolist() for row in embedded.features]
   columns: dict[str, Any] = {
-    'path': list(embedded.names),
+    # A name that is not UTF-8, which is all that the format takes.
+    'path': [
+      name.encode(errors='backslashreplace').decode() for name in embedded.names
+    ],
     'features': arrow.array(rows, arrow.list_(arrow.float32())),
   }
   if embedded.clusters is not None:

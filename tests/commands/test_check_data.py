@@ -125,7 +125,9 @@ def test_unreadable_files_are_all_counted(tmp_path, out, capsys) -> None:
   assert '  10.png: empty file\n  ...\n' in text
   assert '11.png' not in text
   assert 'smallest 24 x 12, largest 30 x 20' in text
-  assert text.endswith('\nWrong: unreadable images: 12\n')
+  assert text.endswith(
+    '\nWrong: unreadable images: 12; images of a single colour: 1\n'
+  )
   status, text, _ = check(
     capsys, out, 'folder', f'--root={crops}', '--decode=False'
   )

@@ -262,7 +262,10 @@ def test_numbers_and_names_of_clusters_stay(workdir, crops, tmp_path, capsys):
     (['--query={crops}/a/04.png', '--html={crops}'], '--html: .* is a folder'),
     (['--query={crops}/a/04.png', '--html={wide}'], '--overwrite replaces'),
     (['--query={crops}/a/04.png', '--csv=no/f.csv'], '--csv: there is no fol'),
-    (['--query={crops}/a/04.png', '--tracklets'], '^Error: --tracklets: neither'),
+    (
+      ['--query={crops}/a/04.png', '--tracklets'],
+      '^Error: --tracklets: neither',
+    ),
     (['--query={crops}', '--pattern=x{{camid}}'], '^Error: --pattern: .* does'),
     (['--query={crops}/a/04.png', '--stage=9'], 'has checkpoints of'),
   ],
