@@ -3,6 +3,7 @@
 import logging
 import pathlib
 import re
+import signal
 import sys
 
 import jax
@@ -10,7 +11,7 @@ from absl import app, flags
 from absl import logging as absl_logging
 from ml_collections import config_flags
 
-from dbc_jax.devices import mesh, processes
+from dbc_jax.devices import interrupts, mesh, processes
 from dbc_jax.devices.compilation_cache import use_compilation_cache
 from dbc_jax.devices.host_memory import keep_freed_memory
 from dbc_jax.run import config as config_lib
@@ -81,6 +82,7 @@ def main(argv: list[str]) -> None:
       _PROCESS_ID.value,
       detect=_DISTRIBUTED.value,
     )
+    interrupts.install()
     if mesh.host_is_device():
       keep_freed_memory()
     if not processes.is_first():
@@ -88,23 +90,25 @@ def main(argv: list[str]) -> None:
     if processes.count() > 1:
       log.info(
         '%d processes: should one die, the others end within a minute; the '
-        'same commands go on after the last complete stage',
+        'same commands go on from the last checkpoint',
         processes.count(),
       )
     job.run(config, _as_folder(workdir))
-  except (ValueError, FloatingPointError) as error:
+  except (ValueError, FloatingPointError, OSError) as error:
     sys.exit(f'Error: {error}')
   except jax.errors.JaxRuntimeError as error:
     if processes.count() > 1:
       error.add_note(
-        'Perhaps another process has ended. The same commands go on after the '
-        'last complete stage.'
+        'Perhaps another process has ended. The same commands go on from the '
+        'last checkpoint.'
       )
     raise
-  except KeyboardInterrupt:
-    sys.exit(
-      '\nInterrupted. The same command goes on after the last complete stage.'
-    )
+  except KeyboardInterrupt as error:
+    told = interrupts.Interrupted(signal.SIGINT)
+    if isinstance(error, interrupts.Interrupted):
+      told = error
+    sys.stderr.write(f'\n{told}\n')
+    sys.exit(128 + told.number)
 
 
 def _as_folder(workdir: str) -> pathlib.Path:

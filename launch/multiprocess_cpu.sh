@@ -22,7 +22,16 @@ port=${PORT:-$((20000 + RANDOM % 10000))}
 export JAX_PLATFORMS=cpu
 export XLA_FLAGS="${XLA_FLAGS:-} --xla_force_host_platform_device_count=$devices"
 
-trap 'kill $(jobs -p) 2> /dev/null || true' EXIT
+# The rest cannot go on, nor save, without one that has failed.
+trap 'kill -KILL $(jobs -p) 2> /dev/null || true' EXIT
+# A signal to this script is one to all of them: they save and end.
+stop() {
+  trap - TERM INT HUP
+  kill -"$1" $(jobs -p) 2> /dev/null || true
+  wait
+  exit $((128 + $(kill -l "$1")))
+}
+for name in TERM INT HUP; do trap "stop $name" "$name"; done
 for ((i = 0; i < num_processes; i++)); do
   command=(
     python "${program[@]}" "$@" --coordinator="127.0.0.1:$port"

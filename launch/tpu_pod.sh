@@ -8,7 +8,7 @@
 #   launch/tpu_pod.sh my-pod us-central2-b --workdir=/mnt/share/runs/market \
 #     --config=configs/ecluster.py:market1501 --config.data.root=/mnt/share/data
 #
-# The same line again goes on after the last complete stage.
+# The same line again goes on from the last checkpoint.
 set -euo pipefail
 
 name=$1 zone=$2

@@ -29,7 +29,7 @@ LAYERS = (
   ('hub', 'fitting'),
   ('build',),
   ('workdir', 'record', 'start_checks'),
-  ('features_file', 'config_files', 'identities'),
+  ('features_file', 'config_files', 'identities', 'within'),
   ('config', 'merger', 'selection', 'checkpoint', 'lock'),
 )
 

@@ -133,6 +133,11 @@ def gather(tree: Any) -> Any:
   return multihost_utils.process_allgather(tree, tiled=True)
 
 
+def largest(value: int) -> int:
+  """Waits for all processes, and returns the largest of what they have."""
+  return int(gather(np.array([value])).max())
+
+
 def check_same(what: str, text: str) -> None:
   """Waits for all processes, and compares what they have.
 

@@ -53,7 +53,7 @@ class StageProgress:
     self._clock = clock or RunClock({stage: 1.0})
     self._bar: tqdm.tqdm | None = None
     self._start = self._last = time.monotonic()
-    self._steps = 0
+    self._before = self._steps = 0
     self._epoch = -1
     self._epoch_steps = 0
     self._sums = [0.0, 0.0]
@@ -80,6 +80,17 @@ class StageProgress:
     if self._bar is not None:
       self._bar.close()
 
+  def resume(self, steps: int, sums: tuple[float, float, int]) -> None:
+    """Takes up a stage at a step, with the `sums` of the epoch it is in."""
+    each = self._num_steps // self._num_epochs
+    # After the last step of an epoch the sums are still its own.
+    self._epoch = max(0, steps - 1) // each if sums[2] else -1
+    self._sums, self._epoch_steps = [sums[0], sums[1]], sums[2]
+    self._before = steps
+    self._clock.resume(steps / self._num_steps)
+    if self._bar is not None:
+      self._bar.update(steps)
+
   def update(self, epoch: int, loss: float, accuracy: float) -> None:
     """Counts one step, of an epoch within the stage, from 0."""
     if epoch != self._epoch:
@@ -89,7 +100,8 @@ class StageProgress:
     self._sums[0] += loss
     self._sums[1] += accuracy
     self._last = time.monotonic()
-    self._clock.count(self._steps / self._num_steps, epoch)
+    share = (self._before + self._steps) / self._num_steps
+    self._clock.count(share, epoch)
     if self._bar is not None:
       # tqdm draws at most ten times a second, by itself, within update().
       self._bar.set_description(
@@ -114,6 +126,11 @@ class StageProgress:
   def _to_go(self) -> str:
     text = self._clock.describe()
     return f', {text}' if text else ''
+
+  @property
+  def sums(self) -> tuple[float, float, int]:
+    """Of losses and accuracies of the current epoch, and of how many steps."""
+    return self._sums[0], self._sums[1], self._epoch_steps
 
   @property
   def epoch_loss(self) -> float:

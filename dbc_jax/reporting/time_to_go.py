@@ -30,7 +30,8 @@ class RunClock:
     self._rate: float | None = None  # Seconds a unit of work.
     self._rest: float | None = None  # Seconds between two trainings.
     self._ended: float | None = None  # When the latest training ended.
-    self._share, self._epoch = 0.0, 0
+    # The share of the current part that is done, and that was when it began.
+    self._share, self._begun, self._epoch = 0.0, 0.0, 0
     self._start = self._last = time.monotonic()
     # When the first step was there, and the share of the part by then.
     self._first: tuple[float, float] | None = None
@@ -40,9 +41,13 @@ class RunClock:
     now = time.monotonic()
     if self._ended is not None:
       self._rest, self._ended = now - self._ended, None
-    self._current, self._share, self._epoch = part, 0.0, 0
+    self._current, self._share, self._begun, self._epoch = part, 0.0, 0.0, 0
     self._start = self._last = now
     self._first = None
+
+  def resume(self, share: float) -> None:
+    """So much of the part was done before."""
+    self._share = self._begun = share
 
   def count(self, share: float, epoch: int) -> None:
     """A step is there: so much of the part is done, in this epoch of it."""
@@ -58,8 +63,9 @@ class RunClock:
 
   def end(self) -> None:
     """The training of the part is over."""
-    if not self._is_measured() and self._share:
-      self._rate = (self._last - self._start) / (self._share * self._units())
+    done = self._share - self._begun
+    if not self._is_measured() and done:
+      self._rate = (self._last - self._start) / (done * self._units())
     self._ended = time.monotonic()
 
   def describe(self) -> str:

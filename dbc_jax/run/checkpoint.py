@@ -112,7 +112,7 @@ class CheckpointStore:
       raise ValueError(
         f'workdir: {self._folder / str(stage)} cannot be written '
         f'({_first_line(error)}); make room for it, and start the same command '
-        'again, which goes on after the last complete stage'
+        'again, which goes on from the last checkpoint'
       ) from error
     if not saved:
       raise RuntimeError(

@@ -15,7 +15,7 @@ import numpy as np
 
 from dbc_jax import reporting
 from dbc_jax.data import load_configured, pipeline
-from dbc_jax.devices import mesh, processes
+from dbc_jax.devices import interrupts, mesh, processes
 from dbc_jax.run import (
   build,
   continuation,
@@ -29,6 +29,7 @@ from dbc_jax.run import workdir as workdir_lib
 from dbc_jax.run.checkpoint import CheckpointStore
 from dbc_jax.run.config import Config
 from dbc_jax.run.stage import RunState, StageRunner
+from dbc_jax.run.within import WithinStore
 
 log = logging.getLogger('dbc_jax')
 
@@ -47,7 +48,7 @@ def run(
   Args:
     config: as in configs/.
     workdir: where everything is written. A run that was interrupted goes on
-      after its last complete stage; a finished one prints its summary.
+      from its last checkpoint; a finished one prints its summary.
     on_stage: called after each stage that is done now, once it is saved, with
       its number, the clusters [N] that it trained on, and the state after it.
 
@@ -103,8 +104,11 @@ def _run(
   start_checks.tell_of_network(config)
   start_checks.tell_of_cameras(config, data.truth)
   profile_dir = workdir / 'profile' if config.profile else None
-  runner = StageRunner(parts, len(data.train), profile_dir)
-  job = _Job(runner, workdir, data, weights, old, on_stage, lock)
+  within = WithinStore(
+    workdir / workdir_lib.WITHIN, config.checkpoint_minutes, _facts(parts, data)
+  )
+  runner = StageRunner(parts, len(data.train), profile_dir, within)
+  job = _Job(runner, workdir, data, weights, old, on_stage, lock, within)
   devices = mesh.devices()
   log.info(
     '%s on %s: %d training images, %d stages, %s, %s on %d x %s, workdir %s',
@@ -135,11 +139,13 @@ class _Job:
     old: continuation.Continuation | None,
     on_stage: OnStage | None,
     lock: lock_lib.Lock,
+    within: WithinStore,
   ):
     self._on_stage = on_stage
     self._lock = lock
     self._runner = runner
     self._parts = runner.parts
+    self._within = within
     self._workdir = workdir
     self._data = data
     self._weights = weights
@@ -162,6 +168,7 @@ class _Job:
     done = self._last_whole()
     if done is not None and done == self._runner.num_stages - 1:
       log.info('this run was finished before; its summary:')
+      self._within.clear()
       history = self._read_record(self._store, done)['history']
       self._write_result(history)
       return
@@ -173,19 +180,22 @@ class _Job:
       log.info(
         'resuming after stage %d of %d', done, self._runner.num_stages - 1
       )
-      first, state = done + 1, self._restore(self._store, done)
+      first, state = done + 1, self._begun(done + 1)
+      state = state or self._restore(self._store, done)
     self._outputs.start(state.history)
     for stage in range(first, self._runner.num_stages):
       trained_on = state.labels
-      state = self._runner.run(stage, state, self._data)
-      self._save(self._store, stage, state, trained_on)
-      self._tidy(state.history)
-      self._outputs.write_stage(state.history)
-      to_go = self._runner.clock.describe()
-      line = reporting.format_record(state.history[-1])
-      log.info(f'{line}; {to_go}' if to_go else line)
-      if self._on_stage:
-        self._on_stage(stage, trained_on, state)
+      with interrupts.held():
+        state = self._runner.run(stage, state, self._data)
+        self._save(self._store, stage, state, trained_on)
+        self._within.clear()
+        self._tidy(state.history)
+        self._outputs.write_stage(state.history)
+        to_go = self._runner.clock.describe()
+        line = reporting.format_record(state.history[-1])
+        log.info(f'{line}; {to_go}' if to_go else line)
+        if self._on_stage:
+          self._on_stage(stage, trained_on, state)
     self._outputs.close()
     self._write_result(state.history, state.features)
 
@@ -218,6 +228,10 @@ class _Job:
       kept.add(done - 1)
     self._store.keep_only(kept)
 
+  def _begun(self, stage: int) -> RunState | None:
+    """The coming stage, if it was interrupted."""
+    return self._runner.begun(stage, len(self._data.train))
+
   def _first_state(self) -> RunState:
     """From a random network, given weights, or a warm-up's, which is kept."""
     runner, data, store = self._runner, self._data, self._warmups
@@ -227,17 +241,19 @@ class _Job:
       )
       return runner.start(data, self._old.variables, place=place)
     if store is None:
-      return runner.start(data, self._weights)
+      return self._begun(0) or runner.start(data, self._weights)
     network, clustered = workdir_lib.NETWORK, workdir_lib.CLUSTERED
     done = max(store.whole()[0], default=None)
     if done is None:
-      variables = runner.warm_up(data.train)
-      self._lock.check()
-      store.save(network, variables, self._facts)
+      with interrupts.held():
+        variables = runner.warm_up(data.train)
+        self._lock.check()
+        store.save(network, variables, _facts(self._parts, self._data))
+        self._within.clear()
     else:
       log.info('resuming after the warm-up')
     if done == clustered:
-      return self._restore(store, clustered)
+      return self._begun(0) or self._restore(store, clustered)
     self._read_record(store, network)
     variables = store.restore(network, self._parts.variable_shapes)
     state = runner.start(data, variables, is_warm=True)
@@ -245,15 +261,6 @@ class _Job:
     store.keep_only({network, clustered})
     log.info(reporting.format_record(state.history[-1]))
     return state
-
-  @property
-  def _facts(self) -> dict[str, Any]:
-    """What says of which run a checkpoint is."""
-    return {
-      'digest': self._data.digest,
-      'config': config_lib.digest(self._parts.config),
-      'rounding': _ROUNDING,
-    }
 
   def _read_record(self, store: CheckpointStore, stage: int) -> dict[str, Any]:
     record = store.read_record(stage)
@@ -301,7 +308,7 @@ class _Job:
       workdir_lib.arrays_of(
         state.variables, trained_on, state.labels, state.student
       ),
-      self._facts
+      _facts(self._parts, self._data)
       | {
         'history': state.history,
         'num_samples': len(self._data.train),
@@ -346,6 +353,15 @@ class _Job:
       features, _ = self._embed(workdir_lib.variables_of(arrays))
     self._outputs.write_result(history, stages, arrays['labels'], features)
     processes.wait_for_all()
+
+
+def _facts(parts: build.Parts, data: pipeline.LoadedDataset) -> dict[str, Any]:
+  """What says of which run a checkpoint is."""
+  return {
+    'digest': data.digest,
+    'config': config_lib.digest(parts.config),
+    'rounding': _ROUNDING,
+  }
 
 
 def _stages_to_keep(history: list[dict[str, Any]]) -> set[int]:

@@ -25,6 +25,8 @@ log = logging.getLogger('dbc_jax')
 DEMO = Path(__file__).parents[1] / 'demo'
 CONFIG = 'config.json'
 CHECKPOINTS, WARMUP = 'checkpoints', 'checkpoints/warmup'
+# Of the stage, or the warm-up, that is being trained.
+WITHIN = 'checkpoints/within'
 # Of the checkpoints of a warm-up: its network, then its clusters as well.
 NETWORK, CLUSTERED = 0, 1
 
@@ -98,7 +100,9 @@ def has_stage(folder: Path) -> bool:
 
 def has_run(workdir: Path) -> bool:
   """Whether a run in a workdir came so far that it is bound to its config."""
-  return any(has_stage(workdir / name) for name in (CHECKPOINTS, WARMUP))
+  return any(
+    has_stage(workdir / name) for name in (CHECKPOINTS, WARMUP, WITHIN)
+  )
 
 
 def check_workdir(workdir: Path, config: Config) -> None:
@@ -142,7 +146,8 @@ def check_workdir(workdir: Path, config: Config) -> None:
 def _config_digests(workdir: Path) -> dict[Path, str]:
   """Of each checkpoint that is readable and has one, that of its config."""
   found = {}
-  for folder in (workdir / CHECKPOINTS, workdir / WARMUP):
+  for name in (CHECKPOINTS, WARMUP, WITHIN):
+    folder = workdir / name
     if not folder.is_dir():
       continue
     store = CheckpointStore(folder)

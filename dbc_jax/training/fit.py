@@ -16,6 +16,8 @@ from dbc_jax.training.step import Step, StepMetrics, TrainState
 
 # Called with the number of the epoch, and loss and accuracy of the step.
 OnStep = Callable[[int, float, float], None]
+# Whether training is to end after the coming step.
+Stop = Callable[[], object]
 
 
 class Trainer:
@@ -68,6 +70,8 @@ class Trainer:
     steps: int = 0,
     images_per_cluster: int = 0,
     profiler: Profiler | None = None,
+    done: int = 0,
+    stop: Stop | None = None,
   ) -> Iterator[tuple[int, TrainState]]:
     """Trains for some epochs, and yields the state after each.
 
@@ -89,10 +93,15 @@ class Trainer:
       steps: of an epoch; 0: N // batch_size.
       images_per_cluster: as `draw_batches`.
       profiler: takes a trace of some steps.
+      done: how many steps of these epochs `state` has behind it: they are left
+        out, and all else is as if they had been done here.
+      stop: asked before each step, and where an epoch is compiled as a whole
+        before each epoch; once it is true, no further step is done.
 
     Yields:
       The number of the epoch, from 0, and the state after it, which is good
-      until the next epoch begins.
+      until the next epoch begins; at a stop the state so far, for the last
+      time.
 
     Raises:
       FloatingPointError: a loss is NaN or infinite; names the epoch and step.
@@ -101,13 +110,19 @@ class Trainer:
     steps = steps or len(split) // batch_size
     targets = labels if targets is None else targets
     for epoch, (ends, seed) in enumerate(zip(rates, seeds, strict=True)):
+      skipped = min(max(0, done - epoch * steps), steps)
+      if skipped == steps:
+        continue
+      if stop and stop():
+        yield epoch, state
+        return
       start, end = ends
-      state = mesh.replicate(
-        state._replace(
+      if not skipped:
+        state = state._replace(
           learning_rate=jnp.float32(start),
           rate_increment=jnp.float32((end - start) / steps),
         )
-      )
+      state = mesh.replicate(state)
       order = draw_batches(
         labels,
         steps=steps,
@@ -116,11 +131,12 @@ class Trainer:
         seed=seed,
       )
       frames = split.draw_frames(order, num_frames, seed)
+      order, frames = order[skipped:], frames[skipped:]
       first = int(state.step)
       # A trace of a whole epoch would be too long to look at.
       images = None if profiler.wanted else split.resident_images()
       if images is None:
-        passing = self._step_by_step(state, split, targets, order, frames)
+        passing = self._step_by_step(state, split, targets, order, frames, stop)
       else:
         index = mesh.shard((frames, order), axis=1)
         data = images, mesh.replicate(targets)
@@ -137,7 +153,10 @@ class Trainer:
         profiler.count()
         on_step(epoch, loss, float(metrics.accuracy))
       profiler.finish()
+      is_whole = int(state.step) == first + len(order)
       yield epoch, state
+      if not is_whole:
+        return
 
   def _step_by_step(
     self,
@@ -146,6 +165,7 @@ class Trainer:
     labels: np.ndarray,
     order: np.ndarray,
     frames: np.ndarray,
+    stop: Stop | None,
   ) -> Iterator[tuple[TrainState, StepMetrics]]:
     """Each step's metrics, once the next step is dispatched.
 
@@ -154,6 +174,8 @@ class Trainer:
     """
     before: Any = None
     for samples, images in zip(order, split.batches(frames), strict=True):
+      if before is not None and stop and stop():
+        break
       batch = {'images': images, 'labels': mesh.shard(labels[samples])}
       state, metrics = self.compiled_step(state, batch)
       if before is not None:

@@ -15,7 +15,9 @@ def test_the_work_of_a_run_counts_steps_and_views(tmp_path, monkeypatch):
   config.train.stage0_epochs, config.train.stage_epochs = 4, 2
   now = [0.0]
   monkeypatch.setattr(time_to_go.time, 'monotonic', lambda: now[0])
-  clock = fitting.clock_of(build.Parts(config), 3, 20)
+  fitter = fitting.Fitter(build.Parts(config), 20)
+  fitter.num_stages = 3
+  clock = fitter.clock
   # 3 epochs of 2 steps, of two views an image: 12 passes, a second each.
   clock.begin('warmup')
   clock.count(0.25, 0)
