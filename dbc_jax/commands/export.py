@@ -28,6 +28,7 @@ _RESIZED = {
   'boxmot': 'resized as boxmot does (INTER_LINEAR)',
   'ultralytics': 'resized as ultralytics does (INTER_LINEAR)',
   'own': 'resized as the file does',
+  None: 'resized as in the run',
 }
 _CHOSEN = {
   'chosen': 'chosen without labels',
@@ -194,11 +195,13 @@ def _thresholds(
     'boxmot': thresholds.as_boxmot,
     'ultralytics': thresholds.as_ultralytics,
     'own': thresholds.as_raw_file,
+    None: thresholds.as_run(extractor.run),
   }
   use = 'own' if args.format == 'stablehlo' else args.use
   variables = export.variables_of_run(extractor.run, args.camera)
-  why = ''
-  if use is not None:
+  whose = why = ''
+  # The features that the run kept are by the statistics of each camera.
+  if use is not None or args.camera is not None:
     try:
       features, labels = thresholds.embed_resized(
         extractor.run,
@@ -213,10 +216,12 @@ def _thresholds(
       if args.root is not None:
         raise
       why = f', not {_RESIZED[use]}, because {error}'
+      if args.camera is not None:
+        whose = ' of all cameras'
   own = verbs.of_run(extractor, find_workdir(args.workdir), root=args.root)
   assert own.clusters is not None
   found = thresholds.thresholds_of(own.features, own.clusters)
-  return found, f'{len(own.clusters):,} images resized as in the run{why}'
+  return found, f'{len(own.clusters):,} images{whose} {_RESIZED[None]}{why}'
 
 
 def _print_thresholds(

@@ -98,7 +98,7 @@ def read_stablehlo(path: Path) -> Callable[[Any], jax.Array]:
 def _written_by(path: Path) -> str:
   try:
     return (
-      f', and was written by {json.loads(_beside(path).read_text())["jax"]}'
+      f', and was written by jax {json.loads(_beside(path).read_text())["jax"]}'
     )
   except (OSError, ValueError, KeyError, TypeError):
     return ''

@@ -14,6 +14,7 @@ from PIL import Image
 
 from dbc_jax.data import Samples, load_configured
 from dbc_jax.data.augment import normalize
+from dbc_jax.data.loading import resize_image
 from dbc_jax.labels import apart
 from dbc_jax.run import restore
 from dbc_jax.run.restore import RestoredRun
@@ -49,6 +50,12 @@ def as_raw_file(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     for i in range(3)
   ]
   return np.stack([np.asarray(channel) for channel in channels], axis=-1)
+
+
+def as_run(run: RestoredRun) -> Resizer:
+  """First to the size that the run keeps, as this package itself resizes."""
+  stored = tuple(run.parts.config.data.stored_size)
+  return lambda image, size: as_raw_file(resize_image(image, stored), size)
 
 
 def thresholds_of(features: np.ndarray, labels: np.ndarray) -> dict[str, float]:

@@ -116,7 +116,9 @@ def test_a_file_that_cannot_be_read_says_which_jax_wrote_it(tmp_path):
   path.write_bytes(path.read_bytes()[:50])
   beside = tmp_path / 'f.stablehlo.json'
   beside.write_text('{"jax": "99.1"}')
-  with pytest.raises(ValueError, match=r'and was written by 99\.1; a file of'):
+  with pytest.raises(
+    ValueError, match=r'and was written by jax 99\.1; a file of'
+  ):
     export.read_stablehlo(path)
   beside.unlink()
   with pytest.raises(ValueError, match='a damaged file has to be exported'):

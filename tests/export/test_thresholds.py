@@ -11,8 +11,9 @@ import pytest
 import runs
 from exported_networks import make_run
 
-from dbc_jax import export
+from dbc_jax import FeatureExtractor, export
 from dbc_jax.commands import export as command
+from dbc_jax.data import load_dataset
 from dbc_jax.data.augment import MEAN, STD
 from dbc_jax.run import job, restore
 from dbc_jax.verbs import thresholds
@@ -115,6 +116,30 @@ def test_whole_clusters_are_drawn_of_many(run, monkeypatch):
   # Four images each; three clusters would be twelve.
   assert len(features) == len(labels) == 8
   assert (np.bincount(labels)[np.unique(labels)] == 4).all()
+
+
+@pytest.mark.parametrize(
+  'options', [['--format=onnx', '--for=own'], ['--format=hub']]
+)
+def test_of_one_camera_its_images_alone_count(options, tmp_path, capsys):
+  out = tmp_path / 'f.onnx'
+  command.main(['--workdir=demo', '--camera=2', f'--out={out}', *options])
+  count = (load_dataset('demo')[1].train_camids == 2).sum()
+  assert f"of {count} of the run's images resized" in capsys.readouterr().out
+
+
+def test_the_runs_own_way_is_that_of_its_features(run):
+  extract = FeatureExtractor(run[0])
+  found, _ = thresholds.embed_resized(
+    run[0],
+    run[0].variables,
+    thresholds.as_run(run[0]),
+    root=None,
+    camera=None,
+  )
+  root = run[0].parts.config.data.root
+  expected = extract([f'{root}/{name}' for name in run[1]])
+  np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
 @pytest.fixture(scope='module')
