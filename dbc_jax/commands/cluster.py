@@ -68,7 +68,7 @@ def _cluster(args: argparse.Namespace) -> None:
   from dbc_jax import verbs
   from dbc_jax.cluster import BottomUpClustering, simplified_silhouettes
   from dbc_jax.devices import mesh
-  from dbc_jax.reporting import check_new, write_clusters
+  from dbc_jax.reporting import busy, check_new, write_clusters
 
   if args.memory_budget_gb is not None and not args.memory_budget_gb > 0:
     raise ValueError(
@@ -89,13 +89,14 @@ def _cluster(args: argparse.Namespace) -> None:
   if budget is None and free is not None:
     budget = free / 1e9
   try:
-    found = BottomUpClustering(
-      wanted,
-      criterion=args.criterion,
-      reg_weight=args.reg_weight,
-      metric=args.distance,
-      memory_budget_gb=budget,
-    ).fit(given.features)
+    with busy(f'clustering {count:,} rows'):
+      found = BottomUpClustering(
+        wanted,
+        criterion=args.criterion,
+        reg_weight=args.reg_weight,
+        metric=args.distance,
+        memory_budget_gb=budget,
+      ).fit(given.features)
   except ValueError as error:
     field, _, rest = str(error).partition(':')
     if field != 'memory_budget_gb':

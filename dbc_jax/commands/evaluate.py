@@ -12,6 +12,7 @@ import numpy as np
 from dbc_jax import evaluation
 from dbc_jax.commands import arguments
 from dbc_jax.evaluation.truth import DEFAULT_RANKS, PROTOCOLS
+from dbc_jax.reporting import busy
 
 _ARRAYS = ('features', 'pids', 'camids')
 _SIDES = ('query', 'gallery')
@@ -194,7 +195,8 @@ def _from_workdir(
   wanted = _SIDES if data.truth.can_evaluate else ()
   if args.save and data.train is not None:
     wanted = 'train', *wanted
-  arrays: dict[str, Any] = restore.extract_arrays(run, data, wanted)
+  with busy('embedding'):
+    arrays: dict[str, Any] = restore.extract_arrays(run, data, wanted)
   if args.save:
     with args.save.open('wb') as file:
       np.savez(file, **arrays)

@@ -7,7 +7,7 @@ from dbc_jax.reporting.metrics import (
   write_atomically,
   write_metrics,
 )
-from dbc_jax.reporting.progress import StageProgress
+from dbc_jax.reporting.progress import StageProgress, busy
 from dbc_jax.reporting.record import format_record
 from dbc_jax.reporting.report import write_report
 from dbc_jax.reporting.summary import format_summary
@@ -17,6 +17,7 @@ __all__ = [
   'EventWriter',
   'RunClock',
   'StageProgress',
+  'busy',
   'check_new',
   'format_record',
   'format_summary',

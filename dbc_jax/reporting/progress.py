@@ -1,13 +1,52 @@
-"""The bar of one training, and the mean loss and speed behind it."""
+"""The bar of a training, with its mean loss and speed; a sign of other work."""
 
+import contextlib
+import logging
 import sys
+import threading
 import time
+from collections.abc import Iterator
 from typing import Self
 
 import tqdm
 
 from dbc_jax.reporting.record import Stage
 from dbc_jax.reporting.time_to_go import RunClock
+
+log = logging.getLogger('dbc_jax')
+
+# Seconds before work that has no bar says what it is.
+_PATIENCE = 3.0
+
+
+@contextlib.contextmanager
+def busy(what: str) -> Iterator[None]:
+  """Says what is done, if that takes seconds.
+
+  On a terminal it counts them until it is done, elsewhere it logs one line.
+  """
+  done = threading.Event()
+
+  def watch() -> None:
+    if done.wait(_PATIENCE):
+      return
+    if not sys.stderr.isatty():
+      log.info('%s ...', what)
+      return
+    with tqdm.tqdm(
+      desc=what, bar_format='{desc} [{elapsed}]', leave=False
+    ) as bar:
+      bar.start_t -= _PATIENCE
+      while not done.wait(1.0):
+        bar.refresh()
+
+  watcher = threading.Thread(target=watch, daemon=True)
+  watcher.start()
+  try:
+    yield
+  finally:
+    done.set()
+    watcher.join()
 
 
 class StageProgress:

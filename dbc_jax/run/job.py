@@ -191,9 +191,7 @@ class _Job:
         self._within.clear()
         self._tidy(state.history)
         self._outputs.write_stage(state.history)
-        to_go = self._runner.clock.describe()
-        line = reporting.format_record(state.history[-1])
-        log.info(f'{line}; {to_go}' if to_go else line)
+        self._log(state.history[-1])
         if self._on_stage:
           self._on_stage(stage, trained_on, state)
     self._outputs.close()
@@ -259,8 +257,12 @@ class _Job:
     state = runner.start(data, variables, is_warm=True)
     self._save(store, clustered, state, state.labels)
     store.keep_only({network, clustered})
-    log.info(reporting.format_record(state.history[-1]))
+    self._log(state.history[-1])
     return state
+
+  def _log(self, record: dict[str, Any]) -> None:
+    line, to_go = reporting.format_record(record), self._runner.clock.describe()
+    log.info(f'{line}; {to_go}' if to_go else line)
 
   def _read_record(self, store: CheckpointStore, stage: int) -> dict[str, Any]:
     record = store.read_record(stage)
@@ -324,9 +326,10 @@ class _Job:
     return store.restore(number, shapes)
 
   def _embed(self, variables: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
-    return self._parts.embed(
-      variables, self._data.train, self._data.truth.train_camids
-    )
+    with reporting.busy('embedding'):
+      return self._parts.embed(
+        variables, self._data.train, self._data.truth.train_camids
+      )
 
   @property
   def _num_cameras(self) -> int:

@@ -41,7 +41,8 @@ class StageRunner(Fitter):
     """Every sample a cluster of its own; the network random unless given."""
     variables = variables or self.parts.init_variables()
     labels = np.arange(len(split), dtype=np.int32)
-    features, embeddings = self.parts.extract(variables, split)
+    with reporting.busy('embedding'):
+      features, embeddings = self.parts.extract(variables, split)
     return RunState(variables, labels, features, embeddings, [])
 
   def start(
@@ -67,7 +68,8 @@ class StageRunner(Fitter):
     if not self._before:
       state = self.first_state(data.train, variables)
     else:
-      features, embeddings = self.parts.embed(variables, data.train, camids)
+      with reporting.busy('embedding'):
+        features, embeddings = self.parts.embed(variables, data.train, camids)
       labels = np.arange(len(data.train), dtype=np.int32)
       if place is not None:
         labels = place(features)
@@ -97,7 +99,8 @@ class StageRunner(Fitter):
   ) -> dict[str, Any]:
     """By identities, as far as there are any."""
     embed, rule = self.parts.embed, self._config.camera_rule
-    return record_lib.evaluate(embed, variables, labels, data, rule)
+    with reporting.busy('scores'):
+      return record_lib.evaluate(embed, variables, labels, data, rule)
 
   def _measure(
     self,
@@ -109,8 +112,9 @@ class StageRunner(Fitter):
     """By features and clusters alone."""
     # Of some training images, the same in all stages and all runs.
     self._views = self._views or self.parts.views(split)
-    first, second = np.split(self.parts.extract(variables, self._views)[0], 2)
-    measures = record_lib.measure(features, labels, (first, second))
+    with reporting.busy('indices of the clusters'):
+      views = np.split(self.parts.extract(variables, self._views)[0], 2)
+      measures = record_lib.measure(features, labels, (views[0], views[1]))
     if self._config.cluster.cut == 'papers':
       del measures['placed']  # All of them, always.
     return measures
@@ -128,9 +132,10 @@ class StageRunner(Fitter):
     if self._config.cluster.camera_centring:
       camids = data.truth.train_camids
     count = self.num_stages - 1 + self._before
-    return self.parts.merger(
-      features, embeddings, labels, number, count, camids
-    )
+    with reporting.busy('clustering'):
+      return self.parts.merger(
+        features, embeddings, labels, number, count, camids
+      )
 
   def run(self, stage: int, state: RunState, data: LoadedDataset) -> RunState:
     """Trains, extracts, evaluates and, unless it is the last, merges.
@@ -172,8 +177,9 @@ class StageRunner(Fitter):
 
     clock = time.perf_counter()
     camids = data.truth.train_camids
-    variables = self.parts.with_statistics(variables, data.train, camids)
-    features, embeddings = self.parts.embed(variables, data.train, camids)
+    with reporting.busy('embedding'):
+      variables = self.parts.with_statistics(variables, data.train, camids)
+      features, embeddings = self.parts.embed(variables, data.train, camids)
     seconds['embed'] = time.perf_counter() - clock
     self._offer(stage, moment, state)
 

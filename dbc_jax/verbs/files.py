@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps
 
-from dbc_jax.reporting import check_new
+from dbc_jax.reporting import busy, check_new
 from dbc_jax.verbs.embedding import Embedded
 
 SUFFIXES = ('.npz', '.parquet')
@@ -46,7 +46,8 @@ def write_features(
   """
   partial = path.with_name(f'{path.name}.tmp')
   if path.suffix == '.parquet':
-    _write_parquet(partial, embedded, full)
+    with busy('pictures, t-SNE and neighbours' if full else 'writing'):
+      _write_parquet(partial, embedded, full)
   else:
     arrays: dict[str, Any] = {
       'features': embedded.features,

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from dbc_jax.data.pipeline import LoadedDataset
+from dbc_jax.reporting import busy
 from dbc_jax.run import features_file, selection
 from dbc_jax.run.restore import RestoredRun, read_history
 from dbc_jax.run.workdir import Outputs
@@ -31,7 +32,10 @@ def rewrite_report(
   saved = features_file.read(workdir, run.stage, run.digest)
   if saved is None:
     camids = data.truth.train_camids
-    features: np.ndarray = run.parts.embed(run.variables, data.train, camids)[0]
+    with busy('embedding'):
+      features: np.ndarray = run.parts.embed(run.variables, data.train, camids)[
+        0
+      ]
   else:
     features = saved[0]
   outputs = Outputs(run.parts.config, workdir, data)

@@ -3,6 +3,7 @@
 import io
 import math
 import sys
+import time
 
 import pytest
 
@@ -91,3 +92,28 @@ def test_an_error_inside_passes_through_and_closes_the_bar(monkeypatch):
   with pytest.raises(FloatingPointError), bar:
     raise FloatingPointError('loss is NaN')
   assert bar._bar.disable
+
+
+def test_work_that_takes_long_says_what_it_is(monkeypatch, caplog):
+  monkeypatch.setattr(progress, '_PATIENCE', 0.05)
+  for stderr in (Terminal(), io.StringIO()):
+    monkeypatch.setattr(sys, 'stderr', stderr)
+    with (
+      caplog.at_level('INFO', logger='dbc_jax'),
+      progress.busy('clustering'),
+    ):
+      time.sleep(0.3)
+    if stderr.isatty():
+      assert 'clustering [00:00]' in stderr.getvalue()
+      assert '\n' not in stderr.getvalue()
+      assert not caplog.text
+    else:
+      assert not stderr.getvalue()
+      assert caplog.text.count('clustering ...') == 1
+
+
+def test_short_work_says_nothing_and_errors_pass(monkeypatch):
+  monkeypatch.setattr(sys, 'stderr', Terminal())
+  with pytest.raises(ValueError, match='no'), progress.busy('clustering'):
+    raise ValueError('no')
+  assert sys.stderr.getvalue() == ''
