@@ -34,9 +34,13 @@ def busy(what: str) -> Iterator[None]:
       log.info('%s ...', what)
       return
     with tqdm.tqdm(
-      desc=what, bar_format='{desc} [{elapsed}]', leave=False
+      desc=what,
+      bar_format='{desc} [{elapsed}]',
+      leave=False,
+      delay=1e-9,  # It draws nothing until its clock is set.
     ) as bar:
       bar.start_t -= _PATIENCE
+      bar.refresh()
       while not done.wait(1.0):
         bar.refresh()
 
