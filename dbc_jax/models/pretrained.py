@@ -11,16 +11,12 @@ import numpy as np
 
 from dbc_jax.models import weight_files
 from dbc_jax.models.backbones import resnet
+from dbc_jax.models.torch_names import backbone_of
 
 Shapes = Mapping[str, tuple[int, ...]]
 
 _FLOATS = (np.float32, np.float16, jnp.bfloat16)
 _LISTED = 10
-
-# What a file may have beyond a backbone.
-_LEFT_OVER = re.compile(
-  r'((fc|classifier|head\.fc)\.|(.*\.)?num_batches_tracked$)'
-)
 
 # Torchvision's form, under its own name and under timm's.
 _PLAIN = re.compile(r'(tv_)?(resnet|wide_resnet)\d+(_\d)?')
@@ -48,9 +44,11 @@ def load_pretrained(
   Args:
     path: one of
       - a .safetensors file;
-      - a .pth, .pt or .bin file of torch.save, which takes torch to read. Its
-        tensors may lie in an entry 'state_dict' or 'model';
+      - a file of torch.save, which takes torch to read. Its tensors may lie in
+        an entry such as 'state_dict', 'model', 'net' or 'teacher', and their
+        names may have a prefix such as 'module.encoder_q.' or 'backbone.';
       - an .npz file of `save_npz`;
+      With a suffix that is none of theirs, its content says which it is.
       - 'hf:OWNER/NAME', a model on the Hugging Face hub, which takes the
         package huggingface_hub.
     variables: 'params' and 'batch_stats' of the encoder.
@@ -62,15 +60,15 @@ def load_pretrained(
   Raises:
     ValueError: the file cannot be found or read; a name is missing, has
       another shape or is too many (the classifier's may be); a tensor has
-      another dtype or a value that is not finite. A pickle of other things
-      than tensors is refused and never executed.
+      another dtype, a value that is not finite or a variance below 0. A pickle
+      of other things than tensors is refused and never executed.
   """
   file = weight_files.locate(path)
   found = weight_files.read(file)
   leaves = weight_files.flatten(variables)
-  from_torch = file.suffix != '.npz'
+  from_torch = weight_files.kind(file) != '.npz'
   if from_torch:
-    found = _backbone_of(found)
+    found = backbone_of(str(file), found)
     if torch_name is resnet.torch_name:  # Other families have other variants.
       _check_variant(str(file), weight_files.architecture(file))
     keys = {
@@ -111,13 +109,14 @@ def network_of(path: str | os.PathLike[str]) -> str:
   """
   file = weight_files.locate(path)
   found = weight_files.read(file)
-  if file.suffix == '.npz':
+  if weight_files.kind(file) == '.npz':
     inner = {key.split('/', 2)[-1]: x for key, x in found.items()}
     shapes = {
       resnet.torch_name(key): _torch_shape(x.shape) for key, x in inner.items()
     }
   else:
-    shapes = {name: x.shape for name, x in _backbone_of(found).items()}
+    found = backbone_of(str(file), found)
+    shapes = {name: x.shape for name, x in found.items()}
     _check_variant(str(file), weight_files.architecture(file))
   name = resnet.name_of(shapes)
   if name is None:
@@ -144,13 +143,6 @@ def _check_variant(source: str, name: str | None) -> None:
     )
 
 
-def _backbone_of(found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-  """Without the prefix that DataParallel leaves, and without a classifier."""
-  if all(name.startswith('module.') for name in found):
-    found = {name.removeprefix('module.'): x for name, x in found.items()}
-  return {name: x for name, x in found.items() if not _LEFT_OVER.match(name)}
-
-
 def _torch_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
   """[O, I, H, W] of a convolution's [H, W, I, O]."""
   if len(shape) != 4:
@@ -171,6 +163,11 @@ def _checked_float32(what: str, array: np.ndarray) -> np.ndarray:
     raise ValueError(
       f'{what} has {bad} values of {array.size} that are NaN or infinite; '
       'take another file'
+    )
+  if what.endswith(('running_var', '/var')) and (array < 0).any():
+    raise ValueError(
+      f'{what} has {(array < 0).sum()} values of {array.size} below 0, '
+      'expected variances; take another file'
     )
   return array
 

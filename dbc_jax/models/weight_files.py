@@ -3,10 +3,12 @@
 The one module of this room that touches files.
 """
 
+import argparse
 import contextlib
 import json
 import os
 import pickle
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +17,23 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-_TORCH_SUFFIXES = ('.pth', '.pt', '.bin')
+_TORCH_SUFFIXES = ('.pth', '.pt', '.bin', '.ckpt')
 _SUFFIXES = ('.safetensors', *_TORCH_SUFFIXES, '.npz')
+# Entries that hold the tensors of a network, the likeliest first.
+_WRAPPERS = (
+  *('state_dict', 'model', 'net', 'teacher', 'model_state_dict', 'network'),
+  *('model_ema', 'module', 'encoder', 'backbone', 'weights', 'params'),
+)
+# Of a .safetensors file, those that NumPy knows, and what its header takes.
+_DTYPES = {
+  *('F64', 'F32', 'F16', 'BF16', 'I64', 'I32', 'I16', 'I8'),
+  *('U64', 'U32', 'U16', 'U8', 'BOOL', 'C64'),
+}
+_LARGEST_HEADER = 10**8
+# Weights hardly get smaller by packing.
+_UNPACKED_TO, _SMALLEST_BOMB, _LARGEST_UNPACKED = 20, 10**8, 2 * 10**10
+_LISTED = 5
+_DEEPEST = 4  # Of entries in entries; a pickle may even hold itself.
 _HUB_FILES = ('model.safetensors', 'pytorch_model.bin')
 
 # Before it, a manipulated file could run code in spite of weights_only:
@@ -70,12 +87,58 @@ def locate(path: str | os.PathLike[str]) -> Path:
     raise ValueError(
       f'{file}: no such file. Give a file of weights, or hf:OWNER/NAME'
     )
-  if file.suffix not in _SUFFIXES:
-    raise ValueError(
-      f'{file}: got the suffix {file.suffix!r}, expected one of '
-      f'{", ".join(_SUFFIXES)}'
-    )
+  kind(file)
   return file
+
+
+def kind(file: Path) -> str:
+  """'.npz', '.safetensors' or '.pth': by its suffix, else by its content.
+
+  Raises:
+    ValueError: neither tells.
+  """
+  suffix = file.suffix.lower()
+  if suffix in _SUFFIXES:
+    return '.pth' if suffix in _TORCH_SUFFIXES else suffix
+  try:
+    with file.open('rb') as opened:
+      start = opened.read(16)
+    if start.startswith(b'PK'):
+      with zipfile.ZipFile(file) as archive:
+        names = archive.namelist()
+      if any(name.endswith('/data.pkl') for name in names):
+        return '.pth'
+      if names and all(name.endswith('.npy') for name in names):
+        return '.npz'
+  except (OSError, zipfile.BadZipFile) as error:
+    raise _damaged(file, error) from error
+  if start[8:9] == b'{':
+    return '.safetensors'
+  if start.startswith(b'\x80'):  # A pickle, as torch.save wrote once.
+    return '.pth'
+  raise ValueError(
+    f'{file}: got the suffix {file.suffix!r}, and by its content it is no file '
+    f'of weights; expected one of {", ".join(_SUFFIXES)}. Unpack it first, if '
+    'it is an archive'
+  )
+
+
+def _check_unpacked(file: Path) -> None:
+  """Refuses an archive that unpacks to far more than it is, before it does."""
+  if not zipfile.is_zipfile(file):
+    return
+  with zipfile.ZipFile(file) as archive:
+    size = sum(info.file_size for info in archive.infolist())
+    names = archive.namelist()
+  if len(names) != len(set(names)):
+    raise ValueError(f'{file}: holds a name twice; take another file')
+  if size > _LARGEST_UNPACKED or size > max(
+    _UNPACKED_TO * file.stat().st_size, _SMALLEST_BOMB
+  ):
+    raise ValueError(
+      f'{file}: {file.stat().st_size / 1e6:.3g} MB would unpack to '
+      f'{size / 1e6:,.0f} MB, which no weights do; take another file'
+    )
 
 
 def read(file: Path) -> dict[str, np.ndarray]:
@@ -85,10 +148,17 @@ def read(file: Path) -> dict[str, np.ndarray]:
     ValueError: damaged, not of its suffix's kind, or a pickle of more than
       plain tensors, of which nothing is executed; or torch is needed.
   """
-  if file.suffix in _TORCH_SUFFIXES:
-    return _read_torch(file)
+  found = kind(file)
   try:
-    if file.suffix == '.safetensors':
+    _check_unpacked(file)
+  except (OSError, zipfile.BadZipFile) as error:
+    raise _damaged(file, error) from error
+  if found == '.pth':
+    return _read_torch(file)
+  if found == '.safetensors':
+    _check_dtypes(file)
+  try:
+    if found == '.safetensors':
       return safetensors.numpy.load_file(file)
     # NumPy leaves a damaged file open.
     with file.open('rb') as opened, np.load(opened) as saved:
@@ -98,6 +168,27 @@ def read(file: Path) -> dict[str, np.ndarray]:
     raise _damaged(file, error) from error
 
 
+def _check_dtypes(file: Path) -> None:
+  """Refuses arrays that NumPy has no dtype for; judges no damaged file."""
+  try:
+    with file.open('rb') as opened:
+      size = int.from_bytes(opened.read(8), 'little')
+      header = json.loads(opened.read(min(size, _LARGEST_HEADER)))
+    dtypes = {
+      name: entry['dtype']
+      for name, entry in header.items()
+      if name != '__metadata__'
+    }
+  except (OSError, ValueError, TypeError, KeyError, AttributeError):
+    return
+  for name, dtype in dtypes.items():
+    if dtype not in _DTYPES:
+      raise ValueError(
+        f'{file}: {name} is {dtype}, expected F32, F16 or BF16; convert the '
+        'file to float32'
+      )
+
+
 def architecture(file: Path) -> str | None:
   """What a file says of itself that it is of, or None if nothing.
 
@@ -105,7 +196,7 @@ def architecture(file: Path) -> str | None:
   config.json beside the file, as on the hub.
   """
   found: Any = None
-  if file.suffix == '.safetensors':
+  if kind(file) == '.safetensors':
     with safetensors.safe_open(file, 'numpy') as opened:
       found = (opened.metadata() or {}).get('architecture')
   beside = file.with_name('config.json')
@@ -136,26 +227,70 @@ def _read_torch(file: Path) -> dict[str, np.ndarray]:
       f'Upgrade it, or convert the file elsewhere:{convert}'
     )
   try:
-    state = torch.load(file, weights_only=True, map_location='cpu')
+    with torch.serialization.safe_globals(_plain_types()):
+      state = torch.load(file, weights_only=True, map_location='cpu')
   except pickle.UnpicklingError as error:
     raise ValueError(
-      f'{file}: holds other objects than plain tensors, or is no file of '
-      'torch.save. It was refused, and nothing in it was executed. Expected '
-      'the tensors alone: torch.save(model.state_dict(), ...)'
+      f'{file}: holds other objects than plain tensors{_unsafe(file)}, or is '
+      'no file of torch.save. It was refused, and nothing in it was executed. '
+      'Expected the tensors alone: torch.save(model.state_dict(), ...)'
     ) from error
   # As above.
   except Exception as error:
     raise _damaged(file, error) from error
-  for wrapper in ('state_dict', 'model'):
-    if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
-      state = state[wrapper]
-      break
+  state = _unwrapped(state)
   if not isinstance(state, dict):
     raise ValueError(
       f'{file}: got a {type(state).__name__}, expected a dict of tensors: '
       'torch.save(model.state_dict(), ...)'
     )
+  if not any(isinstance(x, torch.Tensor) for x in state.values()):
+    entries = [f'{name!r} ({_about(x)})' for name, x in state.items()]
+    raise ValueError(
+      f'{file}: holds no tensors, but '
+      f'{", ".join(entries[:_LISTED]) or "an empty dict"}; expected '
+      'torch.save(model.state_dict(), ...), or that in one of the entries '
+      f'{", ".join(_WRAPPERS)}'
+    )
   return {name: _from_torch(file, name, x) for name, x in state.items()}
+
+
+def _unwrapped(state: Any) -> Any:
+  """The dict of tensors within others, where it has one of the usual names."""
+  for _ in range(_DEEPEST):
+    if not isinstance(state, dict):
+      break
+    inner = [w for w in _WRAPPERS if isinstance(state.get(w), dict)]
+    if not inner:
+      break
+    state = state[inner[0]]
+  return state
+
+
+def _about(value: Any) -> str:
+  size = f' of {len(value)}' if isinstance(value, dict | list | tuple) else ''
+  return f'{type(value).__name__}{size}'
+
+
+def _plain_types() -> list[Any]:
+  """What training scripts save beside tensors: numbers and settings alone."""
+  scalar = np.float64(0).__reduce__()[0]
+  kinds = [type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64)]
+  # Files of older NumPy name the same function otherwise.
+  older: Any = (scalar, 'numpy.core.multiarray.scalar')
+  return [argparse.Namespace, scalar, older, np.dtype, *kinds]
+
+
+def _unsafe(file: Path) -> str:
+  """The names of what a pickle would run, as far as they can be read."""
+  import torch
+
+  try:
+    names = torch.serialization.get_unsafe_globals_in_checkpoint(file)
+  # Not all of its formats are read for names.
+  except (pickle.UnpicklingError, OSError, ValueError, RuntimeError, KeyError):
+    return ''
+  return f' ({", ".join(sorted(names)[:_LISTED])})' if names else ''
 
 
 def _from_torch(file: Path, name: Any, tensor: Any) -> np.ndarray:

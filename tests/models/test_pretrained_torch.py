@@ -227,7 +227,8 @@ def test_a_truncated_file_is_named(kept, zipped, tmp_path):
   ('content', 'message'),
   [
     ([1], 'got a list, expected a dict of tensors'),
-    ({'net': {}, 'epoch': 3}, "'net' is a dict, expected names and tensors"),
+    ({'gen': {}, 'epoch': 3}, r"'gen' \(dict of 0\), 'epoch' \(int\)"),
+    ({'conv1.weight': torch.zeros(1), 'epoch': 3}, "'epoch' is a int"),
     (
       {'conv1.weight': torch.zeros(2, 2).to_sparse()},
       r'conv1\.weight is a tensor of torch\.float32 and torch\.sparse_coo',
