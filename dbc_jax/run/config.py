@@ -192,7 +192,8 @@ def describe_cut(config: Config, num_samples: int) -> str:
 def check_num_samples(config: Config, num_samples: int) -> None:
   """Raises ValueError if there are too few samples for what is asked.
 
-  That is a sample, a batch, a merge, or two clusters by a share of the samples.
+  That is a sample, a batch, a merge, two clusters by a share of the samples, or
+  the neighbours of a sample.
   """
   if not num_samples:
     raise ValueError(
@@ -215,6 +216,13 @@ def check_num_samples(config: Config, num_samples: int) -> None:
     raise ValueError(
       f'train.batch_size: got {config.train.batch_size}, more than the '
       f'{num_samples} training images; lower it'
+    )
+  fields = config.cluster
+  if fields.distance == 'jaccard' and fields.jaccard_k2 >= num_samples:
+    raise ValueError(
+      f'cluster.jaccard_k2: got {fields.jaccard_k2} for {num_samples} images, '
+      f'expected at most {num_samples - 1}: over all of them, every distance '
+      'would be zero'
     )
   share = min(config.cluster.share)
   if config.cluster.cut == 'geometric' and round(share * num_samples) < 2:

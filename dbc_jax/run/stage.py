@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from dbc_jax import reporting
 from dbc_jax.cluster.proxies import split_clusters
 from dbc_jax.data.pipeline import LoadedDataset
 from dbc_jax.data.split import Split

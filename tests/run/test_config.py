@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import runs
 
-from dbc_jax.configs import common
+from dbc_jax.configs import common, ecluster
 from dbc_jax.devices import mesh
 from dbc_jax.run import config as config_lib
 from dbc_jax.run import job
@@ -264,3 +264,13 @@ def test_papers_values_are_the_defaults():
 def test_unknown_data_set_after_the_colon(dataset):
   with pytest.raises(ValueError, match=r'after the colon.*market1501'):
     common.base(dataset)
+
+
+def test_neighbours_that_are_all_images():
+  config = ecluster.get_config('folder,small')
+  config.train.batch_size = 2
+  config.cluster.merge_percent = 0.4
+  config.cluster.distance = 'jaccard'
+  config_lib.check_num_samples(config, 7)
+  with pytest.raises(ValueError, match=r'^cluster\.jaccard_k2: got 6 for 6'):
+    config_lib.check_num_samples(config, 6)

@@ -78,7 +78,7 @@ class LeftOut:
       f'{len(names)} {what} (such as {printable(names[0])})'
       for what, names in self._found.items()
     ]
-    return f'{printable(str(self._root))}: left out are {"; ".join(parts)}.'
+    return f'Left out of the folder are {"; ".join(parts)}.'
 
 
 def _begins_like_an_image(path: Path) -> bool:
