@@ -14,6 +14,7 @@ from ml_collections import config_flags
 from dbc_jax.devices import interrupts, mesh, processes
 from dbc_jax.devices.compilation_cache import use_compilation_cache
 from dbc_jax.devices.host_memory import keep_freed_memory
+from dbc_jax.reporting.plain_warnings import use_plain_warnings
 from dbc_jax.run import config as config_lib
 from dbc_jax.run import config_files, job
 
@@ -59,6 +60,7 @@ def main(argv: list[str]) -> None:
     raise app.UsageError(f'Unexpected arguments: {argv[1:]}')
   # Libraries log through absl; what a user should read goes to our own log.
   absl_logging.set_verbosity(absl_logging.WARNING)
+  use_plain_warnings()
   handler = logging.StreamHandler(sys.stderr)
   handler.setFormatter(logging.Formatter('%(asctime)s %(message)s', '%H:%M:%S'))
   log = logging.getLogger('dbc_jax')

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from dbc_jax.reporting import write_atomically
+from dbc_jax.reporting.plain_warnings import use_plain_warnings
 
 
 def prog(name: str) -> str:
@@ -16,7 +17,11 @@ def prog(name: str) -> str:
 
 
 class Parser(argparse.ArgumentParser):
-  """One line for a bad argument."""
+  """One line for a bad argument, and for a warning of what follows."""
+
+  def __init__(self, *args: Any, **options: Any):
+    super().__init__(*args, **options)
+    use_plain_warnings()
 
   def error(self, message: str) -> NoReturn:
     self.exit(2, f'Error: {message}; --help lists the arguments\n')
