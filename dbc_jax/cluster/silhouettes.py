@@ -4,6 +4,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from dbc_jax.cluster import checks
+from dbc_jax.cluster.distances.sources import plain_features
 from dbc_jax.labels import NOT_PLACED
 
 _BLOCK_ENTRIES = 2**24
@@ -38,7 +39,8 @@ def simplified_silhouettes(
   Source: Hruschka, Campello and de Castro, Evolutionary algorithms for
     clustering gene-expression data (2004): Rousseeuw's silhouette by means.
   """
-  features = checks.check_features(features).astype(np.float64, copy=False)
+  features, _ = plain_features(checks.check_features(features))
+  features = features.astype(np.float64, copy=False)
   labels = checks.check_shape(labels, len(features))
   placed = np.flatnonzero(labels != NOT_PLACED)
   result = np.full(len(features), np.nan)

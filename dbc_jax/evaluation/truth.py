@@ -126,5 +126,7 @@ def why_no_match(truth: Truth) -> str:
     f'None of the {queries} queries has a match: {shared.sum()} have their '
     'identity in the gallery, but only from their own camera, and the camera '
     'rule leaves those out. If all images come from one camera, pass '
-    'camera_rule=False.'
+    'camera_rule=False; or if the queries are in the gallery themselves, give '
+    'each image a camera of its own, the same on both sides, as with '
+    'camera_rule=False each query would find itself.'
   )

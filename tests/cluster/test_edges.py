@@ -13,6 +13,7 @@ from dbc_jax.cluster import (
   mean_linkage,
   merge_clusters,
   pairwise_distances,
+  simplified_silhouettes,
   to_scipy_linkage,
   validity_indices,
 )
@@ -94,6 +95,16 @@ def test_neighbourhoods_and_validity_do_not_depend_on_the_unit(scale):
   )
   assert validity_indices(x * np.float32(scale), truth) == pytest.approx(
     validity_indices(x, truth), rel=1e-4
+  )
+
+
+@pytest.mark.parametrize('scale', [1e-200, 1e200])
+def test_silhouettes_do_not_depend_on_the_unit(scale):
+  x, truth = _groups()
+  expected = simplified_silhouettes(x, truth)
+  np.testing.assert_allclose(simplified_silhouettes(x * scale, truth), expected)
+  np.testing.assert_allclose(
+    simplified_silhouettes(x + 1e7, truth), expected, rtol=1e-6, atol=1e-6
   )
 
 

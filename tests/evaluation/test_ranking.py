@@ -273,3 +273,17 @@ def test_equal_features_get_no_scores():
   pids, cameras = np.arange(6) % 2, np.zeros(6, int)
   with pytest.raises(ValueError, match=r'^gallery_features: all 6 rows'):
     rank_features(same, same, pids, pids, cameras, cameras + 1)
+
+
+def test_the_advice_without_the_camera_rule_leaves_a_query_out_of_its_own():
+  rng = np.random.default_rng(0)
+  features, pids = rng.normal(size=(12, 8)), np.arange(12) // 2
+  cameras = np.zeros(12, int)
+  with pytest.raises(ValueError, match='give each image a camera of its own'):
+    rank_features(features, features, pids, pids, cameras, cameras)
+  alone = np.arange(12)
+  scores = rank_features(features, features, pids, pids, alone, alone)
+  unit = features / np.linalg.norm(features, axis=1, keepdims=True)
+  own = np.argsort(-(unit @ unit.T), axis=1, kind='stable')
+  assert (own[:, 0] == alone).all()
+  assert scores['rank1'] == np.mean(pids[own[:, 1]] == pids)
