@@ -50,6 +50,8 @@ def to_scipy_linkage(
   others, so that `dendrogram` can draw them. With heights 'order',
   `fcluster(Z, num_clusters, 'maxclust')` cuts the tree where the merging ended,
   and so does `fcluster(Z, t, 'distance')` at the height t of the last merge.
+  For a chain of more than a thousand merges `dendrogram` needs a higher
+  `sys.setrecursionlimit`.
 
   Args:
     result: what `merge_clusters` returned.

@@ -36,7 +36,7 @@ def collected() -> Iterator[Messages]:
   Python's own stderr still goes where it went. Of several threads one collects.
   """
   messages = Messages()
-  if not _lock.acquire(blocking=False):
+  if sys.stderr is None or not _lock.acquire(blocking=False):
     yield messages
     return
   try:

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import sys
+import warnings
 from collections.abc import Callable, Container, Sequence
 from concurrent import futures
 
@@ -67,7 +68,8 @@ def for_each_frame(
     size: (height, width) in pixels that frames are resized to, or None.
     visit: called on several threads, with the number of a frame and its
       pixels uint8 [H, W, 3].
-    repaired: gets a line for each damaged JPEG that a decoder only repaired.
+    repaired: gets a line for each damaged JPEG that a decoder only repaired;
+      without it, a warning has these.
 
   Returns:
     What is wrong with each frame that cannot be read, in order.
@@ -105,8 +107,16 @@ def for_each_frame(
     for found in executor.map(read_chunk, range(0, count, _CHUNK)):
       unreadable |= found
       progress.update(min(_CHUNK, count - progress.n))
-  if messages.damage and repaired is not None:
-    repaired += _repaired(samples, unreadable)
+  if messages.damage:
+    found = _repaired(samples, unreadable)
+    if repaired is None:
+      warnings.warn(
+        f'{len(found)} damaged images are used as far as they could be '
+        f'repaired:{_lines(found)}',
+        stacklevel=2,
+      )
+    else:
+      repaired += found
   return unreadable
 
 

@@ -1,6 +1,7 @@
 """FeatureExtractor: images in, features out, by the network of a run."""
 
 import dataclasses
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -17,6 +18,8 @@ from dbc_jax.run import hub
 from dbc_jax.run import workdir as workdir_lib
 from dbc_jax.run.restore import RestoredRun, restore_run
 from dbc_jax.training import camera_statistics
+
+log = logging.getLogger('dbc_jax')
 
 # That are decoded and held at a time.
 _ITEMS_AT_ONCE = 1024
@@ -121,7 +124,10 @@ class FeatureExtractor:
 
   def _load(self, items: Sequence[Any]) -> Split:
     size = tuple(self.run.parts.config.data.stored_size)
-    return pipeline.load_split(samples_of(items), size=size).split
+    loaded = pipeline.load_split(samples_of(items), size=size)
+    for line in loaded.looks.repaired:
+      log.warning('damaged, and used as far as it could be repaired: %s', line)
+    return loaded.split
 
   def _checked(self, cameras: Sequence[int], count: int) -> np.ndarray:
     camids = np.asarray(cameras)

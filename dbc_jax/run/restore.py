@@ -220,6 +220,8 @@ def load_data(
       f'{data.name}: these are not the training images of the run; name their '
       'folder by --root, or another data set by --config'
     )
+  for note in loaded.notes:
+    log.warning('%s', note)
   return loaded
 
 

@@ -172,6 +172,8 @@ def test_a_distance_matrix_is_no_features():
   given = squareform(pdist(_groups()[0])).astype(np.float32)
   with pytest.raises(ValueError, match=r'^features: .*distances='):
     merge_clusters(given, np.arange(40), 3, AVERAGE)
+  with pytest.raises(ValueError, match=r'^features: got a symmetric matrix'):
+    jaccard_distances(given)
   with pytest.raises(ValueError, match="metric='precomputed'"):
     BottomUpClustering(3).fit(given)
 

@@ -5,9 +5,16 @@ import sys
 
 import cv2
 import numpy as np
+import pytest
 import runs
 
-from dbc_jax.data import decoder_messages, inspection, load_dataset, pipeline
+from dbc_jax.data import (
+  decoder_messages,
+  inspection,
+  load_dataset,
+  load_images,
+  pipeline,
+)
 
 
 def _broken_jpeg(image):
@@ -39,6 +46,12 @@ def test_a_jpeg_that_a_decoder_repairs_is_named(tmp_path, capfd):
   assert '4.jpg: Corrupt JPEG' in loaded.notes[0]
   # Said once, with the name, and not by the library.
   assert not capfd.readouterr().err
+
+
+def test_a_caller_that_asks_for_pixels_alone_is_warned(tmp_path):
+  dataset, _ = _damaged_folder(tmp_path)
+  with pytest.warns(UserWarning, match=r'1 damaged images.*\n  4\.jpg'):
+    load_images(dataset.train)
 
 
 def test_other_words_still_reach_the_terminal(capfd):

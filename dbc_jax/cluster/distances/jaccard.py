@@ -140,7 +140,11 @@ def jaccard_distances(
   Source: Zhong et al., Re-ranking person re-identification with k-reciprocal
     encoding, CVPR 2017, Eq. 2-10, with all samples as probes and gallery.
   """
-  features, _ = plain_features(checks.check_features(features))
+  features = checks.check_features(features)
+  checks.check_no_distances(
+    features, 'pass the features that they are of, or merge by them themselves.'
+  )
+  features, _ = plain_features(features)
   k1 = _check_count('k1', k1, np.inf, '>= 1')
   k2 = _check_count('k2', k2, k1 + 1, f'in 1..{k1 + 1}, k1 + 1 at most')
   n = len(features)
