@@ -7,7 +7,7 @@ A trial by kind:
   which has a checkpoint within stages every second; then it is left to its end.
 - removed, cut, one bit: a file of a run that was ended at a random moment is
   removed, loses its second half, or has one bit turned over; then the same
-  command. Each file in turn.
+  command. Each file in turn has one of the three, in the next run another.
 
 Counted are trials that end otherwise than the undisturbed run, in a result
 (silent) or with an error (losses); and those that print a traceback.
@@ -97,6 +97,7 @@ class _Counts:
     self.losses += status != 0
     if status == 0:
       self.silent += outcome(workdir) != expected
+    print(vars(self), file=sys.stderr)
     if status or 'Traceback' in ''.join(outputs):
       print(outputs[-1][-2000:], file=sys.stderr)
 
@@ -173,15 +174,16 @@ def main() -> None:
       broken = folder / f'broken-{trial}'
       while not (broken / 'checkpoints').is_dir():
         _run(_command(broken), rng.uniform(0.4, 1) * seconds, signal.SIGTERM)
-      for path in _files(broken):
-        for kind in ('removed', 'cut', 'one bit'):
-          counts = table.setdefault(kind, _Counts())
-          workdir = folder / 'damaged'
-          shutil.rmtree(workdir, ignore_errors=True)
-          shutil.copytree(broken, workdir)
-          _damage(workdir / path.relative_to(broken), kind, rng)
-          status, output = _run(_command(workdir))
-          counts.add(status, ['', output], workdir, expected)
+      for place, path in enumerate(_files(broken)):
+        # Three such runs have each kind of damage at each file.
+        kind = ('removed', 'cut', 'one bit')[(place + trial) % 3]
+        counts = table.setdefault(kind, _Counts())
+        workdir = folder / 'damaged'
+        shutil.rmtree(workdir, ignore_errors=True)
+        shutil.copytree(broken, workdir)
+        _damage(workdir / path.relative_to(broken), kind, rng)
+        status, output = _run(_command(workdir))
+        counts.add(status, ['', output], workdir, expected)
   heads = ('trials', 'faults', 'losses', 'silent', 'tracebacks')
   print(f'| kind | {" | ".join(heads)} |')
   print('|---' * (len(heads) + 1) + '|')
