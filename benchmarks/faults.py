@@ -139,7 +139,9 @@ def _files(workdir: pathlib.Path) -> list[pathlib.Path]:
 
 def main() -> None:
   """Does the trials and prints a table."""
-  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser = argparse.ArgumentParser(
+    description='Kills a run, damages its checkpoints, counts what is lost.'
+  )
   parser.add_argument('--trials', type=int, default=20, help='of each signal')
   parser.add_argument(
     '--damages', type=int, default=3, help='runs whose files are damaged'
