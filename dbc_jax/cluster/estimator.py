@@ -144,7 +144,7 @@ class BottomUpClustering(ClusterMixin, BaseEstimator):
       return None, X.astype(np.float32)
     if self.metric == 'jaccard':
       k1 = min(self.jaccard_k1, len(X) - 1)
-      k2 = min(self.jaccard_k2, k1 + 1)
+      k2 = min(self.jaccard_k2, k1 + 1, len(X) - 1)
       return X, np.asarray(jaccard_distances(X, k1=k1, k2=k2))
     return X, None
 

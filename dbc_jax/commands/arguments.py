@@ -91,6 +91,19 @@ def warn_of_cameras(option: str) -> None:
   )
 
 
+def warn_of_stage(extractor: Any, workdir: Path) -> None:
+  """Says that another stage's clusters have numbers of their own."""
+  from dbc_jax.run import restore, selection
+
+  kept = selection.select(restore.read_history(workdir)).chosen
+  if extractor.run.stage != kept:
+    print(
+      f'--stage: {extractor.run.stage} is not the kept stage, {kept}: the '
+      'numbers of its clusters are its own, and not those of clusters.csv',
+      file=sys.stderr,
+    )
+
+
 def write(path: Path, text: str) -> None:
   """Writes a file as a whole and says so."""
   write_atomically(path, text)

@@ -87,6 +87,7 @@ def _assign(args: argparse.Namespace) -> None:
   )
   workdir = find_workdir(args.workdir)
   own = verbs.of_run(extractor, workdir, root=args.root)
+  arguments.warn_of_stage(extractor, workdir)
   assert own.clusters is not None
   assigner = learn_assignment(own.features, own.clusters)
   assigner.threshold(args.false_match_rate)  # Now, before any work.

@@ -238,6 +238,12 @@ def _from_file(args: argparse.Namespace) -> tuple[str, dict[str, np.ndarray]]:
       f'{path}: lacks {", ".join(missing)}; it has '
       f'{", ".join(files) or "nothing"}{hint}'
     )
+  asked = arrays.get('query_names')
+  if asked is not None and len(asked) != len(arrays['query_features']):
+    raise ValueError(
+      f'{path}: {len(asked)} query_names for '
+      f'{len(arrays["query_features"])} query_features'
+    )
   return str(path), arrays
 
 

@@ -146,16 +146,28 @@ def _export(args: argparse.Namespace) -> None:
 def _check_out(args: argparse.Namespace) -> None:
   """Raises ValueError unless --out can be written."""
   from dbc_jax.reporting import check_new
+  from dbc_jax.run import hub
 
   suffix = _SUFFIXES[args.format]
   if suffix is None:
-    arguments.folder(str(args.out))
-    if args.out.exists() and any(args.out.iterdir()) and not args.overwrite:
-      raise ValueError(f'--out: {args.out} exists; --overwrite replaces it')
+    if args.out.exists() and not args.out.is_dir():
+      raise ValueError(f'--out: {args.out} is a file; name a folder')
+    if not args.out.absolute().parent.is_dir():
+      raise ValueError(f'--out: there is no folder {args.out.parent}')
+    if args.out.exists() and any(args.out.iterdir()):
+      if not hub.is_folder(args.out):
+        raise ValueError(
+          f'--out: {args.out} holds other files; name a new folder'
+        )
+      if not args.overwrite:
+        raise ValueError(f'--out: {args.out} exists; --overwrite replaces it')
   else:
     if args.out.suffix != suffix:
       raise ValueError(f'--out: {args.out} does not end in {suffix}; rename it')
     check_new('--out', args.out, overwrite=args.overwrite)
+  if args.format == 'stablehlo':
+    facts = args.out.with_name(f'{args.out.name}.json')
+    check_new('--out', facts, overwrite=args.overwrite)
 
 
 def _write_hub(
@@ -201,7 +213,8 @@ def _thresholds(
   variables = export.variables_of_run(extractor.run, args.camera)
   whose = why = ''
   # The features that the run kept are by the statistics of each camera.
-  if use is not None or args.camera is not None:
+  mixed = args.format == 'safetensors' and verbs.uses_cameras(extractor)
+  if use is not None or args.camera is not None or mixed:
     try:
       features, labels = thresholds.embed_resized(
         extractor.run,
@@ -212,16 +225,26 @@ def _thresholds(
       )
       found = thresholds.thresholds_of(features, labels)
       return found, f"{len(labels):,} of the run's images {_RESIZED[use]}"
+    except thresholds.TrackletsError as error:
+      why = _instead(use, args.camera, error)
     except ValueError as error:
       if args.root is not None:
         raise
-      why = f', not {_RESIZED[use]}, because {error}'
-      if args.camera is not None:
-        whose = ' of all cameras'
+      why = _instead(use, args.camera, error)
+    if args.camera is not None:
+      whose = ' of all cameras'
   own = verbs.of_run(extractor, find_workdir(args.workdir), root=args.root)
   assert own.clusters is not None
   found = thresholds.thresholds_of(own.features, own.clusters)
   return found, f'{len(own.clusters):,} images{whose} {_RESIZED[None]}{why}'
+
+
+def _instead(use: str | None, camera: int | None, error: ValueError) -> str:
+  """Why thresholds are of what the run kept."""
+  wanted = [] if use is None else [_RESIZED[use]]
+  if camera is not None:
+    wanted.append(f'of camera {camera} alone')
+  return f', not {" and ".join(wanted)}, because {error}' if wanted else ''
 
 
 def _print_thresholds(

@@ -70,7 +70,7 @@ def _report(args: argparse.Namespace) -> None:
       args.sort_into,
       Path(config.data.root),
       data.names['train'],
-      identities.numbers(args.workdir, run.labels),
+      identities.numbers(args.workdir, data.names['train'], run.labels),
       copy=args.copy,
     )
     print(f'{args.sort_into}: {count} folders')

@@ -5,6 +5,7 @@ import csv
 import io
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
 from dbc_jax.commands import arguments
@@ -70,6 +71,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
 def _search(args: argparse.Namespace) -> None:
   from dbc_jax import verbs
   from dbc_jax.reporting import check_new
+  from dbc_jax.run import identities
   from dbc_jax.run.extractor import FeatureExtractor
   from dbc_jax.run.workdir import find_workdir
   from dbc_jax.verbs.searching import calibration_of
@@ -81,22 +83,27 @@ def _search(args: argparse.Namespace) -> None:
   folders = [x for x in (args.query, args.gallery) if x and x.is_dir()]
   if args.tracklets and not folders:
     raise ValueError('--tracklets: neither --query nor --gallery is a folder')
+  lists = [x for x in (args.query, args.gallery) if _is_list(x)]
+  if args.pattern and lists and args.gallery in (None, *lists):
+    raise ValueError(
+      f'--pattern: {lists[0]}: a .csv tells cameras by its camid'
+    )
   extractor = FeatureExtractor.from_workdir(args.workdir, args.stage)
 
   def find(option: str) -> verbs.Sources:
     # What is no folder of the two has no sub-folders, and a list no pattern.
     where = getattr(args, option)
-    is_list = where.suffix.lower() == '.csv'
     return arguments.sources(
       f'--{option}',
       where,
       extractor,
       tracklets=args.tracklets and where.is_dir(),
-      pattern='' if is_list else args.pattern,
+      pattern='' if _is_list(where) else args.pattern,
     )
 
   queries = find('query')
   own = verbs.of_run(extractor, find_workdir(args.workdir), root=args.root)
+  arguments.warn_of_stage(extractor, find_workdir(args.workdir))
   if args.gallery is None:
     gallery = own
   elif args.gallery.suffix in ('.npz', '.parquet'):
@@ -130,7 +137,10 @@ def _search(args: argparse.Namespace) -> None:
     for i, matches in enumerate(found)
     for rank, match in enumerate(matches, start=1)
   ]
-  _print(rows, args.top, len(found), written=bool(args.json or args.csv))
+  listed = identities.read(find_workdir(args.workdir)) or []
+  names = {each.id: each.name for each in listed}
+  is_written = bool(args.json or args.csv)
+  _print(rows, args.top, len(found), names, written=is_written)
   if args.json:
     arguments.write(args.json, json.dumps(rows, indent=2) + '\n')
   if args.csv:
@@ -144,16 +154,36 @@ def _search(args: argparse.Namespace) -> None:
     print(f'{args.html}: the pictures')
 
 
+def _is_list(path: Path | None) -> bool:
+  return path is not None and path.suffix.lower() == '.csv'
+
+
 def _cluster(gallery: Any, index: int) -> dict[str, Any]:
   if gallery.clusters is None:
     return {}
   return {'cluster': int(gallery.clusters[index])}
 
 
+def _title(row: dict[str, Any], names: dict[int, str]) -> str:
+  """What people call the cluster of a row."""
+  if 'cluster' not in row:
+    return ''
+  number = row['cluster']
+  if number < 0:
+    return 'in no cluster'
+  name = names.get(number)
+  return f'cluster {number}' + (f', {printable(name)}' if name else '')
+
+
 def _print(
-  rows: list[dict[str, Any]], top: int, count: int, *, written: bool
+  rows: list[dict[str, Any]],
+  top: int,
+  count: int,
+  names: dict[int, str],
+  *,
+  written: bool,
 ) -> None:
-  """A table of the first queries."""
+  """A table of the first queries; `names` of clusters by their numbers."""
   from dbc_jax.reporting.summary import aligned
 
   shown = rows if not written else rows[:top]
@@ -170,7 +200,7 @@ def _print(
         f'{row["rank"]:>4}  {printable(row["path"])}',
         f'{row["distance"]:.3f}',
         '' if probability is None else f'{100 * probability:.0f} %',
-        f'cluster {row["cluster"]}' if 'cluster' in row else '',
+        _title(row, names),
       ]
     )
   heads = ['rank  path', 'distance', 'same person', '']

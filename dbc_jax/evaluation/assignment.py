@@ -89,12 +89,14 @@ class Assigner:
         f'false_match_rate: expected between 0 and 1, got {false_match_rate:g}.'
       )
     count = len(self.strangers)
-    rank = math.floor(false_match_rate * (count + 1))
+    # Rounded first: 1 / 49 of 49 is 1.
+    rank = math.floor(round(false_match_rate * (count + 1), 6))
     if rank < 1:
+      least = math.ceil(1e4 / (count + 1)) / 1e4
       raise ValueError(
         f'false_match_rate: got {false_match_rate:g}, expected at least '
-        f'{1 / (count + 1):.2g}: {count} images in clusters tell of no rarer '
-        'mistake; ask for a higher rate.'
+        f'{least:g}: {count} images in clusters tell of no rarer mistake; ask '
+        'for a higher rate.'
       )
     return float(self.strangers[rank - 1])
 
@@ -195,6 +197,11 @@ def learn_assignment(features: ArrayLike, labels: ArrayLike) -> Assigner:
   numbers, own, sizes = np.unique(
     labels[rows], return_inverse=True, return_counts=True
   )
+  if len(numbers) < 2:
+    raise ValueError(
+      f'labels: got {len(numbers)} clusters, expected two or more: strangers '
+      'are learnt from the others.'
+    )
   unit = checked.unit[rows]
   strangers = np.empty(len(unit))
   for some, distances in _to_clusters(unit, unit, sizes):

@@ -33,7 +33,8 @@ class RunClock:
     # The share of the current part that is done, and that was when it began.
     self._share, self._begun, self._epoch = 0.0, 0.0, 0
     self._start = self._last = time.monotonic()
-    # When the first step was there, and the share of the part by then.
+    # When the first step was there, the share of the part by then, its epoch.
+    self._first_epoch = 0
     self._first: tuple[float, float] | None = None
 
   def begin(self, part: Stage) -> None:
@@ -52,8 +53,8 @@ class RunClock:
   def count(self, share: float, epoch: int) -> None:
     """A step is there: so much of the part is done, in this epoch of it."""
     if self._first is None:
-      self._first = time.monotonic(), share
-    elif epoch and not self._epoch and not self._is_measured():
+      self._first, self._first_epoch = (time.monotonic(), share), epoch
+    elif epoch > self._epoch == self._first_epoch and not self._is_measured():
       # A device that computes whole epochs hands out all steps at once.
       self._first = self._last, self._share
     self._last, self._share, self._epoch = time.monotonic(), share, epoch

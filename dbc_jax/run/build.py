@@ -49,25 +49,24 @@ def with_network(config: Config, workdir: Path) -> Config:
   """
   if config.model.name:
     return config
-  if config.train.continue_from:
-    named = config.copy_and_resolve_references()
-    other = Path(config.train.continue_from).expanduser()
+  named, train = config.copy_and_resolve_references(), config.train
+  if workdir_lib.has_run(workdir):
+    with contextlib.suppress(ValueError):  # It is told later.
+      saved = workdir_lib.read_config(workdir)
+      fields = ('init', 'continue_from')
+      if all(saved.train.get(x) == train[x] for x in fields):
+        named.model.name = saved.model.name
+        return named
+  if train.continue_from:
+    other = Path(train.continue_from).expanduser()
     named.model.name = workdir_lib.read_config(other).model.name
     return named
-  init = config.train.init
+  init = train.init
   if init in config_lib.INITS:
     raise ValueError(
       "model.name: got '', which stands for the network of a file of weights, "
       f'and train.init={init!r} names none; give one of them'
     )
-  named = config.copy_and_resolve_references()
-  if workdir_lib.has_run(workdir):
-    saved: Any = {}
-    with contextlib.suppress(ValueError):  # It is told later.
-      saved = workdir_lib.read_config(workdir)
-    if saved.get('train', {}).get('init') == init:
-      named.model.name = saved.model.name
-      return named
   try:
     named.model.name = models.network_of(init)
   except ValueError as error:

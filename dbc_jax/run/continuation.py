@@ -54,11 +54,22 @@ class Continuation:
     given = config.train.continue_from
     self._folder = Path(given).expanduser()
     self._config = config
+    if workdir_lib.find_workdir(self._folder) == workdir_lib.DEMO:
+      raise ValueError(
+        'train.continue_from: demo comes with the package and has no images; '
+        'name the workdir of a run of your own'
+      )
     if not config.cluster.anew or config.train.stage0_epochs:
       raise ValueError(
         f'train.continue_from: got {given}, which needs clusters anew at each '
         'stage (cluster.anew=True, train.stage0_epochs=0), as '
         'best:folder,small has; merges alone cannot take new images in'
+      )
+    if config.cluster.num_clusters and config.train.num_stages == 1:
+      raise ValueError(
+        f'train.continue_from: got {given} with train.num_stages=1, whose '
+        'clusters are the old ones, and cluster.num_clusters='
+        f'{config.cluster.num_clusters}; raise train.num_stages'
       )
     try:
       old = restore_run(self._folder)
@@ -81,7 +92,7 @@ class Continuation:
     features = features.astype(np.float32)
     features /= np.linalg.norm(features, axis=1, keepdims=True)
     self._features = dict(zip(names, features, strict=True))
-    numbers = identities.numbers(self._folder, old.labels)
+    numbers = identities.numbers(self._folder, names, old.labels)
     self._numbers = dict(zip(names, numbers.tolist(), strict=True))
     self.variables = network_of(old.variables)
 
@@ -107,10 +118,19 @@ class Continuation:
 
     Returns:
       [N] int32, contiguous; -1 for an image that waits.
+
+    Raises:
+      ValueError: too few of the old images are there as they were.
     """
-    labels = np.empty(len(features), np.int32)
+    labels, refusal = np.empty(len(features), np.int32), ''
     if processes.is_first():
-      labels = self._place(features, data.names['train'], workdir)
+      try:
+        labels = self._place(features, data.names['train'], workdir)
+      except ValueError as error:
+        refusal = f'train.continue_from: {error}'
+    refusal = processes.text_of_first(refusal)
+    if refusal:
+      raise ValueError(refusal)
     return processes.from_first(labels)
 
   def _place(
@@ -133,6 +153,13 @@ class Continuation:
       )
     numbers[~same] = NOT_PLACED
     known = numbers >= 0
+    _, sizes = np.unique(numbers[known], return_counts=True)
+    if len(sizes) < 2 or sizes.max() < 2:
+      raise ValueError(
+        f'too few images of {self._folder} are here and look as they did '
+        f'({known.sum()} of {len(self._numbers)}); bring its images back, or '
+        'begin anew without it'
+      )
     found, labels = np.unique(numbers, return_inverse=True)
     labels = labels - np.count_nonzero(found < 0)
     asked = np.flatnonzero(~known)

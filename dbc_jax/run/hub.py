@@ -66,6 +66,11 @@ def write(
   write_atomically(folder / CONFIG, json.dumps(settings, indent=2) + '\n')
 
 
+def is_folder(folder: Path) -> bool:
+  """Whether `write` wrote a folder, and no run did."""
+  return (folder / WEIGHTS).is_file() and not workdir_lib.has_run(folder)
+
+
 def read(
   folder: Path,
 ) -> tuple[build.Parts, selection.Stage, dict[str, Any]]:

@@ -150,18 +150,23 @@ def after(
   ]
 
 
-def numbers(workdir: Path, labels: np.ndarray) -> np.ndarray:
+def numbers(
+  workdir: Path, names: Sequence[str], labels: np.ndarray
+) -> np.ndarray:
   """The numbers [N] of the kept stage's clusters, as people know them.
+
+  Where the files are of other clusters, because the run has gone on since, they
+  are those that its end would give.
 
   Args:
     workdir: of the run.
+    names: N, of the images.
     labels: [N] int32, of that stage; -1 for an image in none.
 
   Raises:
-    ValueError: as `read`.
+    ValueError: as `after`.
   """
-  found = read(workdir)
-  return labels if found is None else ids_of(found, labels)
+  return ids_of(after(workdir, names, labels)[0], labels)
 
 
 def titles(identities: Sequence[Identity]) -> list[str]:

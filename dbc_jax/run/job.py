@@ -76,6 +76,9 @@ def _run(
   parts = build.Parts(config)
   # Made now, so that a bad field ends the run before any work.
   _ = parts.merger, parts.trainer
+  old = None
+  if continuation.starts_from_another(config, workdir):
+    old = continuation.Continuation(config)
   dataset, truth = load_configured(config.data)
   config_lib.check_num_samples(config, len(dataset.train))
   config = build.with_cameras(config, truth)
@@ -83,9 +86,6 @@ def _run(
   workdir_lib.check_workdir(workdir, config)
   start_checks.check_matches(truth, config.camera_rule)
   parts.log_engine(len(dataset.train))
-  old = None
-  if continuation.starts_from_another(config, workdir):
-    old = continuation.Continuation(config)
   weights = parts.given_weights(workdir)
   data = build.load_data(config, dataset, truth)
   processes.check_same('data', data.fingerprint())
@@ -105,7 +105,10 @@ def _run(
   start_checks.tell_of_cameras(config, data.truth)
   profile_dir = workdir / 'profile' if config.profile else None
   within = WithinStore(
-    workdir / workdir_lib.WITHIN, config.checkpoint_minutes, _facts(parts, data)
+    workdir / workdir_lib.WITHIN,
+    config.checkpoint_minutes,
+    _facts(parts, data),
+    lock.check,
   )
   runner = StageRunner(parts, len(data.train), profile_dir, within)
   job = _Job(runner, workdir, data, weights, old, on_stage, lock, within)
@@ -175,6 +178,7 @@ class _Job:
     if done is None:
       # Of another network, if there is one.
       (self._workdir / features_file.NAME).unlink(missing_ok=True)
+      self._load_start()
       first, state = 0, self._first_state()
     else:
       log.info(
@@ -197,15 +201,31 @@ class _Job:
     self._outputs.close()
     self._write_result(state.history, state.features)
 
+  def _load_start(self) -> None:
+    """What a first stage begins from, if it was not loaded.
+
+    It was not where there were stages, none of which turned out to be whole.
+    """
+    config = self._parts.config
+    other = continuation.starts_from_another(config, self._workdir)
+    if self._old is None and other:
+      self._old = continuation.Continuation(config)
+      self._old.check(self._data)
+    if self._weights is None:
+      self._weights = self._parts.given_weights(self._workdir)
+
   def _last_whole(self) -> int | None:
     """The stage to go on after; all that is not needed for it is tidied up."""
     records, damaged = self._store.whole()
+    lost: set[int] = set()
     for done, record in sorted(records.items(), reverse=True):
       missing = _stages_to_keep(record['history']) - records.keys()
       is_last = done == self._runner.num_stages - 1
-      # One that is damaged is trained again. Others that are missing may not be
-      # chosen in the end.
-      if not missing & damaged and not (is_last and missing):
+      # One that is damaged is trained again, and one that the end needs. Others
+      # that are missing may not be chosen in the end.
+      if is_last:
+        lost = missing
+      if not missing & (damaged | lost):
         self._tidy(record['history'])
         return done
     if damaged:
@@ -237,7 +257,8 @@ class _Job:
       place = functools.partial(
         self._old.place, data=data, workdir=self._workdir
       )
-      return runner.start(data, self._old.variables, place=place)
+      start = functools.partial(runner.start, data, place=place)
+      return self._begun(0) or start(self._old.variables)
     if store is None:
       return self._begun(0) or runner.start(data, self._weights)
     network, clustered = workdir_lib.NETWORK, workdir_lib.CLUSTERED

@@ -158,7 +158,7 @@ class StageRunner(Fitter):
     num_clusters = int(state.labels.max()) + 1
     record: dict[str, Any] = {'stage': stage, 'num_clusters': num_clusters}
     asked = self._config.cluster.num_clusters
-    if asked and stage == self.num_stages - 1:
+    if asked == num_clusters and stage == self.num_stages - 1:
       record['asked_clusters'] = asked
     # Scores of earlier stages are no business of training.
     blind = state._replace(history=[])

@@ -3,6 +3,7 @@
 import logging
 import pathlib
 import time
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -52,7 +53,11 @@ class WithinStore:
   """The latest moment of the stage that is being trained."""
 
   def __init__(
-    self, folder: pathlib.Path, minutes: float, facts: dict[str, Any]
+    self,
+    folder: pathlib.Path,
+    minutes: float,
+    facts: dict[str, Any],
+    check: Callable[[], None] = lambda: None,
   ):
     """Opens nothing yet.
 
@@ -60,7 +65,10 @@ class WithinStore:
       folder: of the checkpoints.
       minutes: between two of them.
       facts: what says of which run they are.
+      check: raises where the folder is another run's by now; called before
+        anything is written.
     """
+    self._check = check
     self._folder = folder
     self._minutes = minutes
     self._facts = facts
@@ -129,6 +137,7 @@ class WithinStore:
     """Deletes what there is: its stage is done."""
     self._last, self._known = time.monotonic(), None
     if self._folder.is_dir():
+      self._check()
       self._opened().keep_only(set())
 
   def _opened(self) -> CheckpointStore:
@@ -142,6 +151,7 @@ class WithinStore:
     labels: np.ndarray,
     history: list[dict[str, Any]],
   ) -> None:
+    self._check()
     store = self._opened()
     number = max(store.stages(), default=-1) + 1
     state, sums = moment.state, moment.sums

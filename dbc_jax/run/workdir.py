@@ -244,6 +244,8 @@ class Outputs:
     )
     reporting.write_metrics(self._workdir, history)
     firsts = self._data.first_frames
+    # First, so that a kill in between loses no merge.
+    identities.write(self._workdir, found)
     reporting.write_clusters(
       self._workdir / identities.CLUSTERS,
       [firsts[name] for name in names] if firsts else names,
@@ -253,7 +255,6 @@ class Outputs:
       camids=truth.train_camids,
       silhouettes=silhouettes,
     )
-    identities.write(self._workdir, found)
     kept = history, stages.chosen, stages.reason, stages.headed()
     reporting.write_report(
       self._workdir / 'report.html',

@@ -143,9 +143,6 @@ def of_run(
   saved = features_file.read(workdir, run.stage, run.digest)
   config = restore.data_config(run, None, {'root': root})
   chosen = selection.select(restore.read_history(workdir)).chosen
-  clusters = run.labels
-  if chosen == run.stage:
-    clusters = identities.numbers(workdir, clusters)
   if saved is None:
     data = restore.load_data(
       config, run.digest, identities=False, cameras=False
@@ -158,6 +155,9 @@ def of_run(
       with contextlib.suppress(OSError):  # Next time it is embedded again.
         features_file.write(workdir, *saved, run.stage, run.digest)
   features, names = saved
+  clusters = run.labels
+  if chosen == run.stage:
+    clusters = identities.numbers(workdir, names, clusters)
   features = features.astype(np.float32)
   features /= np.linalg.norm(features, axis=1, keepdims=True)
   picture = None

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps
 
+from dbc_jax.cluster.checks import check_no_distances
 from dbc_jax.reporting import busy, check_new
 from dbc_jax.verbs.embedding import Embedded
 
@@ -76,14 +77,20 @@ def read_features(path: Path) -> Embedded:
     columns = _read_parquet(path)
   else:
     columns = _read_npz(path)
-  try:
-    features = np.asarray(columns['features'], np.float32)
-  except (TypeError, ValueError) as error:
-    raise ValueError(f'{path}: features are no numbers') from error
+  features = np.asarray(columns['features'])
+  if features.dtype.kind not in 'fiu':
+    raise ValueError(
+      f'{path}: features are {features.dtype}, expected real numbers'
+    )
+  features = features.astype(np.float32)
   if features.ndim != 2 or 0 in features.shape:
     raise ValueError(
       f'{path}: features have the shape {features.shape}, expected [N, D]'
     )
+  try:
+    check_no_distances(features, 'write features there')
+  except ValueError as error:
+    raise ValueError(f'{path}: {error}') from error
   lengths = np.linalg.norm(features, axis=1, keepdims=True)
   names = columns.get('paths')
   if names is None:
@@ -144,18 +151,18 @@ def _write_parquet(path: Path, embedded: Embedded, full: bool) -> None:
   arrow = _pyarrow()
   count = len(embedded.features)
   rows = [row.tolist() for row in embedded.features]
+  # A name may not be UTF-8, which is all that the format takes.
+  names = [
+    name.encode(errors='backslashreplace').decode() for name in embedded.names
+  ]
   columns: dict[str, Any] = {
-    # A name that is not UTF-8, which is all that the format takes.
-    'path': [
-      name.encode(errors='backslashreplace').decode() for name in embedded.names
-    ],
+    'path': names,
     'features': arrow.array(rows, arrow.list_(arrow.float32())),
   }
   if embedded.clusters is not None:
     columns['cluster'] = arrow.array(embedded.clusters, arrow.int32())
   if full:
     if embedded.picture is not None:
-      names = embedded.names
       columns['image'] = [
         {'bytes': _jpeg(embedded.picture(i)), 'path': names[i]}
         for i in range(count)

@@ -1,6 +1,7 @@
 """The images that a command is given: a file, a folder, or a list in a CSV."""
 
 import contextlib
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -63,7 +64,7 @@ def find_sources(
     )
   if where.suffix.lower() == '.csv':
     if pattern:
-      raise ValueError(f'pattern: {where} has a column camid in its place')
+      raise ValueError(f'pattern: {where}: a .csv tells cameras by its camid')
     root = where.absolute().parent
     dataset, truth = load_dataset('folder', root, csv=where.name)
     return _sources(
@@ -76,7 +77,10 @@ def find_sources(
       'images, or a .csv that lists them'
     )
   if pattern:
-    root = where.absolute().parents[pattern.count('/')]
+    above = where.absolute().parents
+    if len(above) <= pattern.count('/'):
+      raise ValueError(f'pattern: {pattern!r} has more folders than {where}')
+    root = above[pattern.count('/')]
     name = where.absolute().relative_to(root).as_posix()
     dataset, truth = load_pattern(root, [name], pattern)
     return _sources(root, [(dataset.train, truth.train_camids)])
@@ -90,16 +94,19 @@ def find_sources_like(
   tracklets: bool = False,
   pattern: str = '',
 ) -> Sources:
-  """As `find_sources`; without a pattern that of a run, where it matches all.
+  """As `find_sources`; cameras by the pattern of a run, where it matches all.
 
   Args:
-    pattern_of_run: `data.pattern` of the run; '' for none.
+    pattern_of_run: `data.pattern` of the run, or ''; of no effect where a
+      pattern is given.
     where, tracklets, pattern: as there.
   """
   is_list = where.suffix.lower() == '.csv'
-  if pattern_of_run and not (pattern or tracklets or is_list):
+  if '{camid}' in pattern_of_run and not (pattern or tracklets or is_list):
+    # Images stay images, and keep their paths.
+    cameras = re.sub(r'\{(tracklet|frame)\}', '*', pattern_of_run)
     with contextlib.suppress(ValueError):  # Told below, if it is another fault.
-      return find_sources(where, pattern=pattern_of_run)
+      return find_sources(where, pattern=cameras)
   return find_sources(where, tracklets=tracklets, pattern=pattern)
 
 

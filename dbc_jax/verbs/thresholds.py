@@ -80,6 +80,10 @@ def thresholds_of(features: np.ndarray, labels: np.ndarray) -> dict[str, float]:
   return thresholds
 
 
+class TrackletsError(ValueError):
+  """A run's samples are no single images."""
+
+
 def embed_resized(
   run: RestoredRun,
   variables: Mapping[str, Any],
@@ -103,12 +107,15 @@ def embed_resized(
     [n, D] float32 and [n] int32.
 
   Raises:
-    ValueError: the images are not there, are others, or are tracklets.
+    TrackletsError: they are tracklets.
+    ValueError: the images are not there, or are others.
   """
   config = restore.data_config(run, None, {'root': root})
   samples = load_configured(config.data)[0].train
   if samples.starts is not None:
-    raise ValueError('the run is of tracklets, and consumers see single images')
+    raise TrackletsError(
+      'the run is of tracklets, and consumers see single images'
+    )
   data = restore.load_data(config, run.digest, identities=False, cameras=False)
   chosen = np.arange(len(run.labels))
   if camera is not None:

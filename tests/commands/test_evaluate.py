@@ -109,6 +109,12 @@ def test_scores_for_a_program(path, tmp_path, capsys):
   assert scores['camera_rule'] is True
 
 
+def test_names_of_other_queries(path, arrays):
+  np.savez(path, **arrays, query_names=np.array(['a', 'b']))
+  with pytest.raises(SystemExit, match='2 query_names for'):
+    evaluate.main([f'--features={path}'])
+
+
 def test_cameras_may_be_missing_without_their_rule(path, arrays, capsys):
   np.savez(path, **{name: arrays[name] for name in NAMES[:4]})
   with pytest.raises(

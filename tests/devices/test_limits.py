@@ -53,6 +53,21 @@ def test_a_control_group_bounds_it(tmp_path, group, files, expected):
   assert _host(tmp_path, proc__self__cgroup=group, **files) == expected
 
 
+def test_what_a_group_has_taken_is_not_free(tmp_path):
+  files = {
+    'proc/self/cgroup': '0::/job\n',
+    'proc/meminfo': 'MemTotal: 9 kB\nMemAvailable:   8 kB\n',
+    'sys/fs/cgroup/job/memory.max': '5000\n',
+    'sys/fs/cgroup/job/memory.current': '3000\n',
+    # Files that are read and not needed any more can go.
+    'sys/fs/cgroup/job/memory.stat': 'anon 2000\ninactive_file 800\n',
+  }
+  assert _host(tmp_path, **{k.replace('/', '__'): x for k, x in files.items()})
+  assert limits.free_memory(tmp_path) == 5000 - 3000 + 800
+  (tmp_path / 'sys/fs/cgroup/job/memory.max').write_text('max\n')
+  assert limits.free_memory(tmp_path) == 8 * 1024
+
+
 def test_the_choices_are_made_by_it(monkeypatch):
   monkeypatch.setattr(limits, 'host_memory', lambda: 12345)
   assert mesh.device_memory() == 12345

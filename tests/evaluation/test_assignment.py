@@ -111,6 +111,24 @@ def test_groups_are_the_merges_that_stand():
   assert 1 < len(pairs) < len(asked)
 
 
+@pytest.mark.parametrize('count', [48, 97, 160])
+def test_the_rate_that_is_asked_for_is_taken(count):
+  x, labels = _people(2, (count + 1) // 2, 0.5, seed=0)
+  assigner = assignment.learn_assignment(x[:count], labels[:count])
+  assert assigner.threshold(1 / (count + 1)) == assigner.strangers[0]
+  with pytest.raises(ValueError, match='expected at least') as error:
+    assigner.threshold(0.5 / (count + 1))
+  asked = str(error.value).split('at least ')[1].split(':')[0]
+  assert assigner.threshold(float(asked)) >= assigner.strangers[0]
+
+
+def test_one_cluster_tells_nothing_of_strangers():
+  x, _ = _people(1, 10, 0.5, seed=0)
+  labels = np.array([0] * 6 + [-1] * 4)
+  with pytest.raises(ValueError, match='labels: got 1 clusters, expected two'):
+    assignment.learn_assignment(x, labels)
+
+
 @pytest.mark.parametrize(
   ('rate', 'message'),
   [

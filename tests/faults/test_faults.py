@@ -81,7 +81,13 @@ def _finish(start, workdir, straight):
   return output
 
 
-@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
+# Of nohup and background jobs, and then of what they start.
+IGNORED = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+
+
+@pytest.mark.parametrize(
+  'number', [signal.SIGTERM, signal.SIGHUP if IGNORED else signal.SIGINT]
+)
 def test_a_signal_saves_and_says_where(number, start, straight, tmp_path):
   process = start(tmp_path)
   _wait_for(process, 'stage 0 epoch 3/')
@@ -115,7 +121,7 @@ def test_a_second_signal_ends_at_once(start, tmp_path):
   # It cannot come to its next step.
   process.send_signal(signal.SIGSTOP)
   process.send_signal(signal.SIGTERM)
-  process.send_signal(signal.SIGINT)
+  process.send_signal(signal.SIGHUP if IGNORED else signal.SIGINT)
   process.send_signal(signal.SIGCONT)
   output, _ = process.communicate(timeout=60)
   assert process.returncode > 128, output

@@ -45,6 +45,21 @@ def test_the_first_part_goes_by_its_own_steps_and_says_what_is_left_out(now):
   assert clock.describe() == 'about 2 min of training to go'
 
 
+def test_a_part_that_is_taken_up_goes_by_the_steps_from_there(now):
+  """Of a device that computes whole epochs, from the fourth of ten on."""
+  clock = RunClock({0: 10.0})
+  clock.begin(0)
+  clock.resume(0.3)
+  for epoch in range(3, 6):
+    now[0] += 15.0
+    for step in (0.5, 1.0):
+      clock.count((epoch + step) / 10, epoch)
+  # 15 s an epoch, four of which are left.
+  assert clock.describe() == 'about 60 s to go' or (
+    clock.describe() == 'about 60 s of training to go'
+  )
+
+
 def test_what_follows_a_training_counts_once_it_was_measured(now):
   clock = RunClock({0: 10.0, 1: 5.0, 2: 5.0})
   train(clock, now, 0, 10, 1.0)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import runs
 
-from dbc_jax.run import continuation, identities, job, restore
+from dbc_jax.run import continuation, identities, job, restore, within
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures('one_device')]
 
@@ -168,9 +168,61 @@ def test_a_kill_in_between_changes_nothing(begun, tmp_path):
     assert a == b
 
 
+def test_it_resumes_within_stage_0_and_after_damage(
+  begun, tmp_path, monkeypatch
+):
+  old, _, more = begun
+  config = _config(more, **{'train.continue_from': str(old)})
+  job.run(config, tmp_path / 'straight')
+  # Killed after it was saved within stage 0.
+  save, steps = within.WithinStore._save, []
+
+  def save_and_die(self, stage, moment, *rest):
+    save(self, stage, moment, *rest)
+    raise runs.KilledError
+
+  soon = _config(more, **{'train.continue_from': str(old)})
+  soon.checkpoint_minutes = 1e-9
+  with monkeypatch.context() as patch:
+    patch.setattr(within.WithinStore, '_save', save_and_die)
+    with pytest.raises(runs.KilledError):
+      job.run(soon, tmp_path / 'killed')
+  start = continuation.Continuation.place
+  with monkeypatch.context() as patch:
+    patch.setattr(
+      continuation.Continuation, 'place', lambda *a, **k: steps.append(1)
+    )
+    job.run(config, tmp_path / 'killed')
+  assert not steps  # It did not begin anew.
+  assert start is continuation.Continuation.place
+  # A damaged stage 0, after which it does.
+  runs.run_until(1, config, tmp_path / 'damaged')
+  path = tmp_path / 'damaged/checkpoints/0/arrays/manifest.ocdbt'
+  path.write_bytes(path.read_bytes()[:-3])
+  job.run(config, tmp_path / 'damaged')
+  for name in ('clusters.csv', 'identities.csv'):
+    expected = (tmp_path / 'straight' / name).read_bytes()
+    for run in ('killed', 'damaged'):
+      assert (tmp_path / run / name).read_bytes() == expected
+
+
+def test_pictures_that_all_look_otherwise(begun, tmp_path):
+  old, folder, _ = begun
+  names = [path.name for path in sorted(folder.iterdir())]
+  images = runs.make_images(len(names), 3, seed=70)
+  others = runs.write_images(tmp_path / 'others', names, 255 - images)
+  config = _config(others, **{'train.continue_from': str(old)})
+  with pytest.raises(ValueError, match='continue_from: too few images of'):
+    job.run(config, tmp_path / 'new')
+
+
 @pytest.mark.parametrize(
   ('fields', 'message'),
   [
+    (
+      {'cluster.num_clusters': 5, 'train.num_stages': 1},
+      r'num_clusters=5; raise train\.num_stages',
+    ),
     ({'cluster.anew': False}, 'which needs clusters anew'),
     ({'train.continue_from': '/no/run'}, 'continue_from: workdir: /no/run'),
     ({'model.embedding_dim': 24}, "embedding_dim': .* can only go on as"),

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from dbc_jax.reporting import write_clusters
 from dbc_jax.run import identities
 from dbc_jax.run.identities import Identity
 
@@ -73,6 +74,28 @@ def test_what_only_one_of_two_files_has_keeps_its_id():
     [Identity(0, 0, 'a')], np.array([0, 0, 4, 4]), np.array([1, 1, 0, 0])
   )
   assert after == [Identity(0, 4), Identity(1, 0, 'a')]
+
+
+def test_numbers_follow_the_images_and_not_the_labels(tmp_path):
+  """As within a run whose files are of the clusters before."""
+  names = [f'{i}.png' for i in range(6)]
+  identities.write(tmp_path, [Identity(0, 4), Identity(1, 7), Identity(2, 2)])
+  write_clusters(tmp_path / 'clusters.csv', names, np.array([7, 7, 2, 2, 4, 4]))
+  labels = np.array([0, 0, 1, 1, 2, 2])
+  assert identities.numbers(tmp_path, names, labels).tolist() == (
+    [7, 7, 2, 2, 4, 4]
+  )
+
+
+def test_a_kill_between_the_two_files_loses_no_merge(tmp_path):
+  names = [f'{i}.png' for i in range(4)]
+  identities.write(tmp_path, [Identity(0, 0, 'Ann'), Identity(1, 1, 'Bob')])
+  write_clusters(tmp_path / 'clusters.csv', names, np.array([0, 0, 1, 1]))
+  labels = np.array([0, 0, 0, 0])
+  found, moved = identities.after(tmp_path, names, labels)
+  identities.write(tmp_path, found)  # And not clusters.csv.
+  assert identities.after(tmp_path, names, labels) == (found, moved)
+  assert found == [Identity(0, 0, 'Ann'), Identity(0, 1, 'Bob', 0)]
 
 
 def test_the_file_comes_back(tmp_path):

@@ -158,7 +158,7 @@ def test_the_engine_is_told_with_the_reason(caplog):
   assert len(told) == 3, told
   assert told[0].startswith('merging 300 clusters with the dense engine: the ')
   assert 'with the matrix-free engine: the dense engine needs' in told[1]
-  assert 'more than the budget of 0.00395' in told[1]
+  assert 'more than a budget of 0.00395' in told[1]
   assert told[2].startswith('merging 100 clusters with the dense engine')
 
 

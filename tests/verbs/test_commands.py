@@ -17,6 +17,9 @@ from dbc_jax.run import identities, job, restore
 
 pytestmark = pytest.mark.slow
 
+# More folders than a path has.
+_DEEP = f'--pattern={30 * "a/"}{{{{camid}}}}'
+
 
 @pytest.fixture(scope='module')
 def crops(tmp_path_factory):
@@ -183,7 +186,7 @@ def test_assign_finds_known_clusters_and_groups_the_new(
   )
   shutil.copytree(crops / 'a', folder / 'old')
   arguments = [f'--workdir={workdir}', f'--images={folder}', f'--out={out}']
-  with pytest.raises(SystemExit, match=r'expected at least 0\.032: 30 images'):
+  with pytest.raises(SystemExit, match=r'expected at least 0\.0323: 30 images'):
     assign.main(arguments)
   arguments.append('--false_match_rate=0.2')
   assign.main(arguments)
@@ -243,7 +246,8 @@ def test_numbers_and_names_of_clusters_stay(workdir, crops, tmp_path, capsys):
       }
     search.main([f'--workdir={workdir}', f'--query={crops / "a" / "04.png"}'])
     number = labels[names.index('a/04.png')] + 40
-    assert f'cluster {number}' in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert f'cluster {number}, <{number - 40}>' in told
     (workdir / 'clusters.csv').unlink()
     with pytest.raises(SystemExit, match='bring that file back, or move this'):
       report.main([f'--workdir={workdir}'])
@@ -268,12 +272,36 @@ def test_numbers_and_names_of_clusters_stay(workdir, crops, tmp_path, capsys):
     ),
     (['--query={crops}', '--pattern=x{{camid}}'], '^Error: --pattern: .* does'),
     (['--query={crops}/a/04.png', '--stage=9'], 'has checkpoints of'),
+    (['--query={table}', '--pattern={{camid}}'], 'a .csv tells cameras by its'),
+    (
+      ['--query={shallow}', '--pattern=' + 30 * 'a/' + '{{camid}}'],
+      'more folde',
+    ),
+    (
+      ['--query={crops}', '--gallery={square}'],
+      'square.npz: features: got a s',
+    ),
+    (['--query={crops}', '--gallery={texts}'], 'texts.npz: features are <U1'),
   ],
 )
 def test_bad_input_is_one_line(arguments, message, workdir, crops, tmp_path):
   wide = tmp_path / 'wide.npz'
   np.savez(wide, features=np.ones((3, 2)))
-  arguments = [each.format(crops=crops, wide=wide) for each in arguments]
+  square, texts = tmp_path / 'square.npz', tmp_path / 'texts.npz'
+  x = np.random.default_rng(0).normal(size=(9, 4))
+  np.savez(square, features=np.linalg.norm(x[:, None] - x, axis=2))
+  np.savez(texts, features=np.array([['1', '2']]))
+  table = tmp_path / 'list.csv'
+  table.write_text('path\nno.png\n')
+  paths = {
+    'crops': crops,
+    'wide': wide,
+    'square': square,
+    'texts': texts,
+    'table': table,
+    'shallow': crops / 'a' / '04.png',
+  }
+  arguments = [each.format(**paths) for each in arguments]
   with pytest.raises(SystemExit, match=message) as error:
     search.main([f'--workdir={workdir}', *arguments])
   assert str(error.value).startswith('Error: ')

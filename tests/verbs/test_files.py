@@ -126,6 +126,10 @@ def test_sources_are_images_folders_and_lists(crops):
   assert find_sources_like('{camid}/*', crops / 'b' / 'd.png').camids == (
     by_name.camids
   )
+  # Of a run of tracklets only the cameras: images stay images.
+  own = find_sources_like('{camid}/{tracklet}', crops / 'b' / 'd.png')
+  assert own.names == ['b/d.png']
+  assert own.camids == by_name.camids
   # The run's own pattern is used where it matches all, and only there.
   assert find_sources_like('**{camid}', crops).camids.tolist() == (
     with_cameras.camids.tolist()
