@@ -202,18 +202,26 @@ def score_matrix(
   return out
 
 
+def holds(link: set[int], a: list, b: list) -> bool:
+  """Whether a link is between one member of a and one of b."""
+  return not link.isdisjoint(a) and not link.isdisjoint(b)
+
+
 def brute_force_merge(
   criterion: Criterion,
   dist: np.ndarray,
   x: np.ndarray,
   labels: np.ndarray,
   num_merges: int,
+  cannot_link: np.ndarray | None = None,
 ) -> tuple[np.ndarray, list, list, float]:
   """Labels, pairs, scores, and the smallest lead of a best pair.
 
   Every score of every pair is computed afresh, from the samples, each time its
-  clusters are new.
+  clusters are new. Pairs that hold a cannot-link [P, 2] are none; it ends where
+  no other is left.
   """
+  links = [] if cannot_link is None else [{*link} for link in cannot_link]
   clusters = dict(enumerate(clusters_of(labels)))
   k = len(clusters)
   names = dict(enumerate(range(k)))
@@ -226,7 +234,13 @@ def brute_force_merge(
         known[a, b] = score(
           criterion, dist, x, clusters[a], clusters[b], d[a], d[b]
         )
-    ranking = sorted((value, *pair) for pair, value in known.items())
+    ranking = sorted(
+      (value, a, b)
+      for (a, b), value in known.items()
+      if not any(holds(link, clusters[a], clusters[b]) for link in links)
+    )
+    if not ranking:
+      break
     best, a, b = ranking[0]
     if len(ranking) > 1:
       lead = min(lead, ranking[1][0] - best)

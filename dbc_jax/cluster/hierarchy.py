@@ -14,7 +14,8 @@ def labels_after(
 
   Args:
     pairs: [m, 2] int, as `MergeResult.pairs`.
-    labels: [N] int, contiguous 0..K-1: the starting clusters.
+    labels: [N] int, contiguous 0..K-1: the starting clusters; where must-links
+      united some, those after it, as `MergeResult.united` says.
     num_merges: of the m, in 0..m.
 
   Returns:
@@ -45,9 +46,10 @@ def to_scipy_linkage(
 ) -> np.ndarray:
   """The merges as a linkage matrix for `scipy.cluster.hierarchy`.
 
-  Its leaves are the starting clusters. SciPy knows complete trees only, so
-  the clusters that remained are joined, two by two, by rows on top of all
-  others, so that `dendrogram` can draw them. With heights 'order',
+  Its leaves are the starting clusters; where must-links united some, those
+  after it. SciPy knows complete trees only, so the clusters that remained are
+  joined, two by two, by rows on top of all others, which heed no cannot-link,
+  so that `dendrogram` can draw them. With heights 'order',
   `fcluster(Z, num_clusters, 'maxclust')` cuts the tree where the merging ended,
   and so does `fcluster(Z, t, 'distance')` at the height t of the last merge.
   For a chain of more than a thousand merges `dendrogram` needs a higher
@@ -93,8 +95,12 @@ def to_scipy_linkage(
     values = np.arange(1.0, num_clusters)
   else:
     known = np.maximum(result.scores.astype(np.float64), 0)
-    values = np.full(num_clusters - 1, 1.25 * known.max() or 1.0)
+    values = np.full(num_clusters - 1, 1.25 * known.max(initial=0) or 1.0)
     values[:num_merges] = known
   return np.column_stack(
-    [np.array(pairs, np.float64), values, leaves[num_clusters:]]
+    [
+      np.array(pairs, np.float64).reshape(-1, 2),
+      values,
+      leaves[num_clusters:],
+    ]
   )

@@ -5,9 +5,10 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
+import numpy.typing as npt
 from jax.typing import ArrayLike
 
-from dbc_jax.cluster import checks, scores
+from dbc_jax.cluster import checks, constraints, scores
 from dbc_jax.cluster.criteria.criterion import Criterion
 from dbc_jax.cluster.engines import choice, dense, matrix_free
 from dbc_jax.labels import apart
@@ -20,15 +21,21 @@ class MergeResult(NamedTuple):
     labels: [N] int32, contiguous 0..K-m-1. A cluster keeps the place, among
       the others, of the lowest starting cluster it contains.
     pairs: [m, 2] int32, each ascending, in SciPy's numbering: the starting
-      clusters are 0..K-1, and merge t makes cluster K + t.
+      clusters are 0..K-1, and merge t makes cluster K + t. m is num_merges, or
+      less where cannot-links leave no pair.
     scores: [m] float32. What each pair was chosen by.
     engine: how it was computed: 'dense', on a matrix, or 'matrix_free'.
+    united: [u, 2] int32, what must-links united before. It is a tree of its
+      own, numbered as `pairs`, from the clusters that were passed; it leaves K
+      of them, the starting clusters of `pairs`. Their labels, which a cut of
+      `pairs` needs, are `labels_after(united, labels, u)`.
   """
 
   labels: np.ndarray
   pairs: np.ndarray
   scores: np.ndarray
   engine: str
+  united: np.ndarray
 
 
 def _scipy_pairs(slots: np.ndarray, num_clusters: int) -> np.ndarray:
@@ -60,6 +67,8 @@ def merge_clusters(
   criterion: Criterion,
   *,
   distances: ArrayLike | None = None,
+  must_link: npt.ArrayLike | None = None,
+  cannot_link: npt.ArrayLike | None = None,
   memory_budget_gb: float | None = None,
 ) -> MergeResult:
   """Merges the best pair of clusters, num_merges times.
@@ -76,6 +85,10 @@ def merge_clusters(
   by the scores of the starting clusters. A pair that names an absorbed cluster
   is then skipped; buc unites the clusters in which the two now live.
 
+  Must-links unite clusters first, which counts in no number of merges. Two
+  clusters with a cannot-link between any of their members never merge. Where
+  no other pair is left, or one cluster, merging ends early: `pairs` are fewer.
+
   Args:
     features: [N, D] floating point, taken as they are (callers pass
       L2-normalised rows). SSD is always of these. None with `distances` and a
@@ -87,6 +100,9 @@ def merge_clusters(
     criterion: what to merge by.
     distances: [N, N] float32, symmetric, zero diagonal. The base distance, if
       not the Euclidean distance of the features.
+    must_link: [P, 2] integer, rows of features: two samples of one cluster.
+    cannot_link: [P, 2] integer, rows of features: two samples of different
+      clusters.
     memory_budget_gb: memory that the merging may take, in 1e9 bytes; None for
       80 % of what the device has. Where a [K, K] matrix takes more, linkages
       are recomputed from the features: the result is the same, it takes longer.
@@ -98,7 +114,8 @@ def merge_clusters(
     ValueError: features are missing or not finite; labels are of another
       length or not contiguous; num_merges is not in 1..K-1; distances are no
       distance matrix, or given with `squared`; features that are a distance
-      matrix; memory_budget_gb is too small; a score that float32 does not hold.
+      matrix; memory_budget_gb is too small; a score that float32 does not hold;
+      links that are no rows of features, or contradict labels or each other.
 
   Source: Ding et al., DBC, Algorithm 1 and Eq. 6; Zeng et al., E-cluster,
     Algorithm 1; Lin et al., BUC (AAAI 2019).
@@ -123,11 +140,17 @@ def merge_clusters(
   labels = apart(checks.check_shape(labels, len(features)))
   labels, num_clusters = checks.check_labels(labels, len(features))
   num_merges = checks.check_num_merges(num_merges, num_clusters)
+  linked = constraints.resolve(labels, must_link, cannot_link)
+  united = _scipy_pairs(linked.slots, num_clusters)
+  labels, forbidden = linked.labels, linked.forbidden
+  num_clusters -= len(united)
+  num_merges = min(num_merges, num_clusters - 1)
   engine = choice.choose_engine(
     criterion,
     features.shape,
     num_clusters,
     given_distances=distances is not None,
+    num_forbidden=0 if forbidden is None else len(forbidden),
     memory_budget_gb=memory_budget_gb,
   )
   merge = functools.partial(dense.merge, capacity=engine.capacity)
@@ -136,12 +159,23 @@ def merge_clusters(
   with jax.enable_x64(True):
     source = scores.base_source(criterion, features, distances)
     slots, merge_scores = merge(
-      criterion, source, features, labels, num_clusters, num_merges
+      criterion,
+      source,
+      features,
+      labels,
+      num_clusters,
+      num_merges,
+      forbidden=forbidden,
     )
+  if forbidden is not None and len(slots) < num_merges:
+    homes = _relabel(np.arange(num_clusters), slots, num_clusters)
+    if not constraints.all_forbidden(forbidden, homes):
+      merge_scores = np.append(merge_scores, np.float32(np.inf))
   checks.check_scores(merge_scores)
   return MergeResult(
     labels=_relabel(labels, slots, num_clusters),
     pairs=_scipy_pairs(slots, num_clusters),
     scores=merge_scores,
     engine=engine.name,
+    united=united,
   )

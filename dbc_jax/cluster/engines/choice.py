@@ -48,6 +48,7 @@ def choose_engine(
   num_clusters: int,
   *,
   given_distances: bool = False,
+  num_forbidden: int = 0,
   memory_budget_gb: float | None = None,
 ) -> Engine:
   """The engine that `merge_clusters` uses.
@@ -59,6 +60,7 @@ def choose_engine(
     shape: (N, D) of the features.
     num_clusters: K.
     given_distances: whether a distance matrix is given.
+    num_forbidden: pairs of clusters that never merge; any engine takes them.
 
   Without a budget it is 80 % of the memory that the device has.
 
@@ -66,7 +68,8 @@ def choose_engine(
     ValueError: the budget is too small for any engine that could do it.
   """
   num_samples = shape[0]
-  free = _shared_bytes(criterion, shape)
+  # Pairs are padded, moved and turned.
+  free = _shared_bytes(criterion, shape) + 64 * num_forbidden
   given = 4 * num_samples**2 if given_distances else 0
   if criterion.merge == 'ranked':
     # Scores, and masks over them, beside the matrix.

@@ -17,6 +17,7 @@ from dbc_jax.cluster.engines.frontier import (
   Frontier,
   best_row,
   merge_best,
+  padded_pairs,
   search,
   start_frontier,
 )
@@ -41,6 +42,7 @@ def search_all(
   inter: Array,
   terms: Terms,
   num_clusters: ArrayLike,
+  forbidden: Array | None = None,
 ) -> Frontier:
   """Every row of `inter` [C, C] searched; without the terms and the means."""
   capacity = len(inter)
@@ -57,7 +59,8 @@ def search_all(
     frontier = search(form, weight, frontier._replace(terms=terms), rows, links)
     return frontier._replace(terms=None)
 
-  frontier = start_frontier(terms, None, num_clusters)._replace(terms=None)
+  frontier = start_frontier(terms, None, num_clusters, forbidden)
+  frontier = frontier._replace(terms=None)
   return lax.fori_loop(0, len(starts), search_block, frontier)
 
 
@@ -78,7 +81,8 @@ def merge_loop(
   Each costs O(C) for itself and for each row searched. Uses up `inter` [C, C]
   and `frontier`, which comes without terms and features, and returns them, else
   XLA would work on copies. Of the pairs and the scores that the
-  frontier records, the first num_merges are filled.
+  frontier records, the first num_merges are filled; with forbidden pairs those
+  up to a first score of +inf, which is no merge: no pair was left.
   """
 
   def merge(step: Array, state: tuple) -> tuple:
@@ -116,7 +120,16 @@ def merge_loop(
     return frontier._replace(means=means)
 
   frontier = with_features(frontier, features)._replace(terms=terms)
-  inter, frontier = lax.fori_loop(0, num_merges, merge, (inter, frontier))
+  if frontier.forbidden is None:
+    inter, frontier = lax.fori_loop(0, num_merges, merge, (inter, frontier))
+  else:
+    _, inter, frontier = lax.while_loop(
+      lambda state: (
+        (state[0] < num_merges) & (state[2].scores[state[0] - 1] < jnp.inf)
+      ),
+      lambda state: (state[0] + 1, *merge(state[0], state[1:])),
+      (jnp.int32(0), inter, frontier),
+    )
   return inter, with_features(frontier, None)
 
 
@@ -141,6 +154,9 @@ def _halve(
     lambda x: jnp.take(x, kept), (frontier.terms, of_slots)
   )
   half = start_frontier(terms, None, count)
+  forbidden = frontier.forbidden
+  if forbidden is not None:
+    forbidden = places.at[forbidden].get(mode='fill', fill_value=count)
   return inter[kept[:, None], kept], half._replace(
     means=of_slots._replace(
       rows=frontier.means.rows, num_rows=frontier.means.num_rows
@@ -149,6 +165,7 @@ def _halve(
     best_partners=places[frontier.best_partners[kept]],
     others=frontier.others[kept],
     stale=frontier.stale[kept],
+    forbidden=forbidden,
   )
 
 
@@ -165,7 +182,8 @@ def _merge_all(
   """The merges as (kept, absorbed) slots [m, 2], and their scores [m].
 
   A merge costs as much as the matrix is wide. So where many are left to do, it
-  is halved as soon as half its slots are empty; the results are the same.
+  is halved as soon as half its slots are empty; the results are the same. They
+  are fewer where no pair is left that may merge.
   """
   slots, pairs, scores = np.arange(len(inter)), [], []
   while True:
@@ -177,9 +195,12 @@ def _merge_all(
     inter, frontier = merge_loop(
       form, weight, inter, frontier, terms, features, count
     )
-    pairs.append(slots[np.asarray(frontier.pairs)[:count]])
-    scores.append(np.asarray(frontier.scores)[:count])
-    if not halves:
+    new = np.asarray(frontier.scores)[:count]
+    ends = frontier.forbidden is not None and np.isposinf(new).any()
+    done = int(np.argmax(np.isposinf(new))) if ends else count
+    pairs.append(slots[np.asarray(frontier.pairs)[:done]])
+    scores.append(new[:done])
+    if ends or not halves:
       return np.concatenate(pairs), np.concatenate(scores)
     num_clusters, num_merges = num_clusters - count, num_merges - count
     kept = np.flatnonzero(frontier.alive).astype(np.int32)
@@ -196,6 +217,7 @@ def merge(
   num_clusters: int,
   num_merges: int,
   capacity: int,
+  forbidden: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
   """As `matrix_free.merge`, on a matrix; from any source, or ranked."""
   inter = panels.linkage_matrix(
@@ -207,8 +229,10 @@ def merge(
   form, weight = criterion.form, criterion.reg_weight
   if criterion.merge == 'ranked':
     matrix = np.asarray(score_matrix(form, weight, inter, terms))
-    return rank_merges(matrix, num_merges, follow=criterion.rule.follows)
-  frontier = search_all(form, weight, inter, terms, num_clusters)
+    follow = criterion.rule.follows
+    return rank_merges(matrix, num_merges, follow, forbidden)
+  pairs = padded_pairs(forbidden, capacity)
+  frontier = search_all(form, weight, inter, terms, num_clusters, pairs)
   frontier = frontier._replace(means=means._replace(features=None))
   inter, frontier, terms, rows = mesh.for_small_steps(
     (inter, frontier, terms, means.features)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
@@ -15,6 +16,9 @@ from dbc_jax.cluster.criteria.criterion import Criterion
 from dbc_jax.cluster.criteria.means import Means
 from dbc_jax.cluster.criteria.rule import Rule, Terms
 from dbc_jax.cluster.scores import pair_scores
+
+# Pairs that may not merge are padded to so many at least.
+_FEWEST_PAIRS = 64
 
 
 class Frontier(NamedTuple):
@@ -27,6 +31,10 @@ class Frontier(NamedTuple):
   searched again only once its bound is the smallest of all. So a hub that
   everyone is nearest to does not cost a search of all its neighbours, or of
   the whole matrix, each time it grows.
+
+  A pair that may not merge scores +inf. `forbidden` lists these pairs, in place
+  of a [C, C] mask: renamed with every merge it holds exactly the pairs of live
+  clusters that any two of their members forbid, in every engine's memory.
   """
 
   terms: Any  # `Terms` and `Means`, or None where a loop does not carry them
@@ -38,10 +46,25 @@ class Frontier(NamedTuple):
   stale: Array  # [C] bool
   pairs: Array  # [C-1, 2] int32, slots (kept, absorbed)
   scores: Array  # [C-1] float32
+  forbidden: Any = None  # [P, 2] int32, slots; or None, which compiles nothing
+
+
+def padded_pairs(pairs: np.ndarray | None, capacity: int) -> Array | None:
+  """Pairs of slots [P, 2], padded so that programs are compiled for few P."""
+  if pairs is None:
+    return None
+  size = max(_FEWEST_PAIRS, 2 ** (len(pairs) - 1).bit_length())
+  missing = size - len(pairs)
+  return jnp.asarray(
+    np.pad(pairs, ((0, missing), (0, 0)), constant_values=capacity), jnp.int32
+  )
 
 
 def start_frontier(
-  terms: Terms, means: Means | None, num_clusters: ArrayLike
+  terms: Terms,
+  means: Means | None,
+  num_clusters: ArrayLike,
+  forbidden: Array | None = None,
 ) -> Frontier:
   """Before the first merge; rows have to be searched."""
   capacity = len(terms.sizes)
@@ -55,7 +78,20 @@ def start_frontier(
     stale=jnp.zeros(capacity, bool),
     pairs=jnp.zeros((capacity - 1, 2), jnp.int32),
     scores=jnp.zeros(capacity - 1, jnp.float32),
+    forbidden=forbidden,
   )
+
+
+def _allowed(scores: Array, forbidden: Array | None, rows: Array) -> Array:
+  """Scores [R, C] of `rows` [R] with all, +inf where a pair may not merge."""
+  if forbidden is None:
+    return scores
+  count, capacity = scores.shape
+  index = jnp.arange(count, dtype=jnp.int32)
+  places = jnp.full(capacity, count, jnp.int32).at[rows].set(index, mode='drop')
+  pairs = jnp.concatenate([forbidden, forbidden[:, ::-1]])
+  own = places.at[pairs[:, 0]].get(mode='fill', fill_value=count)
+  return scores.at[own, pairs[:, 1]].set(jnp.inf, mode='drop')
 
 
 def _smallest(scores: Array) -> tuple[Array, Array]:
@@ -90,6 +126,7 @@ def search(
   terms, alive = frontier.terms, frontier.alive
   own = jax.tree.map(lambda x: x.at[rows].get(mode='clip')[:, None], terms)
   scores = pair_scores(form, weight, links, own, terms)
+  scores = _allowed(scores, frontier.forbidden, rows)
   pairs = alive & (jnp.arange(len(alive)) > rows[:, None])
   pairs &= alive.at[rows].get(mode='clip')[:, None]
   score, partner, second = _two_best(jnp.where(pairs, scores, jnp.inf))
@@ -159,6 +196,10 @@ def merge_best(
   index = jnp.arange(len(alive))
   merged = jax.tree.map(lambda x: x[a], terms)
   new = pair_scores(form, weight, row, merged, terms)
+  forbidden = frontier.forbidden
+  if forbidden is not None:
+    forbidden = jnp.where(forbidden == b, a, forbidden)
+    new = _allowed(new[None], forbidden, a[None])[0]
   bests, partners = frontier.best_scores, frontier.best_partners
   left = alive & (index < a)
   hit = alive & ~frontier.stale & ((partners == a) | (partners == b))
@@ -187,4 +228,5 @@ def merge_best(
     stale=stale.at[a].set(False).at[b].set(False),
     pairs=frontier.pairs.at[step].set(jnp.stack([a, b])),
     scores=frontier.scores.at[step].set(frontier.best_scores[a]),
+    forbidden=forbidden,
   ), row

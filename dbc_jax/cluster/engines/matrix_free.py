@@ -199,11 +199,13 @@ def merge(
   labels: np.ndarray,
   num_clusters: int,
   num_merges: int,
+  forbidden: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
   """Slot pairs (kept, absorbed) [m, 2] and scores [m] of the best merges.
 
-  The criterion is sequential, features [N, D] and labels [N] are checked. To be
-  called in float64 mode.
+  They are fewer than num_merges where no pair is left but `forbidden` ones
+  [P, 2], which never merge. The criterion is sequential, features [N, D] and
+  labels [N] are checked. To be called in float64 mode.
   """
   form, weight = criterion.form, criterion.reg_weight
   layout = panels.make_layout(labels, num_clusters, num_clusters)
@@ -212,7 +214,8 @@ def merge(
   if form.rule.uses_within:
     within = _within(source, layout, labels, linkage)
   terms, means = cluster_terms(criterion, source, features, labels, within)
-  frontier = frontier_lib.start_frontier(terms, means, num_clusters)
+  pairs = frontier_lib.padded_pairs(forbidden, num_clusters)
+  frontier = frontier_lib.start_frontier(terms, means, num_clusters, pairs)
   block = panels.block_size(len(labels))
   carry = (
     frontier._replace(terms=None, means=None),
@@ -227,6 +230,7 @@ def merge(
   frontier = frontier._replace(terms=terms, means=means)
 
   clusters = _Clusters(source, layout, labels, linkage)
+  done = num_merges
   for step in range(num_merges):
     while True:
       best = _best_row(frontier)
@@ -237,8 +241,10 @@ def merge(
       links = clusters.linkage(a, sizes)[None]
       rows = np.array([a], np.int32)
       frontier = _search(form, weight, frontier, rows, links)
+    if forbidden is not None and np.isposinf(frontier.best_scores[a]):
+      done = step
+      break
     links = jnp.stack([clusters.linkage(c, sizes) for c in (a, b)])
     frontier, _ = _merge_best(form, weight, step, frontier, best, links)
     clusters.merge(a, b)
-  pairs = np.asarray(frontier.pairs)[:num_merges]
-  return pairs, np.asarray(frontier.scores)[:num_merges]
+  return np.asarray(frontier.pairs)[:done], np.asarray(frontier.scores)[:done]

@@ -1,5 +1,6 @@
 """Merging by one ranking of all pairs, as the public BUC and DBC codes do."""
 
+import collections
 from collections.abc import Iterator
 
 import numpy as np
@@ -35,7 +36,10 @@ def _ranked_pairs(
 
 
 def rank_merges(
-  scores: np.ndarray, num_merges: int, follow: bool
+  scores: np.ndarray,
+  num_merges: int,
+  follow: bool,
+  forbidden: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
   """Slot pairs (kept, absorbed) [m, 2] and the scores they were ranked with.
 
@@ -50,6 +54,9 @@ def rank_merges(
     samples of two clusters share the regulariser, and once the nearest pair
     has united them, their other pairs do nothing. So their minimum linkage
     ranks them just as well.
+
+  Two clusters that hold a pair of `forbidden` [P, 2] are passed over. What may
+  not merge never may later, so one walk finds all there is.
   """
   home = np.arange(len(scores))
 
@@ -59,6 +66,11 @@ def rank_merges(
       slot = home[slot]
     return int(slot)
 
+  # Of each slot, those that it may not merge with.
+  apart = collections.defaultdict(set)
+  for i, j in [] if forbidden is None else forbidden.tolist():
+    apart[i].add(j)
+    apart[j].add(i)
   pairs, ranks = [], []
   for i, j, score in _ranked_pairs(scores, _PAIRS_PER_MERGE * num_merges):
     if follow:
@@ -67,9 +79,15 @@ def rank_merges(
         continue
     elif home[i] != i or home[j] != j:
       continue
+    if apart and j in apart[i]:
+      continue
+    for other in apart.pop(j, ()):
+      apart[other].remove(j)
+      apart[other].add(i)
+      apart[i].add(other)
     home[j] = i
     pairs.append((i, j))
     ranks.append(score)
     if len(pairs) == num_merges:
       break
-  return np.array(pairs, np.int32), np.array(ranks, np.float32)
+  return np.array(pairs, np.int32).reshape(-1, 2), np.array(ranks, np.float32)

@@ -14,7 +14,7 @@ from dbc_jax.cluster.criteria.means import start_means
 from dbc_jax.cluster.criteria.rule import Terms
 from dbc_jax.cluster.engines import dense
 from dbc_jax.cluster.engines.dense import merge_loop
-from dbc_jax.cluster.engines.frontier import start_frontier
+from dbc_jax.cluster.engines.frontier import padded_pairs, start_frontier
 from dbc_jax.devices import mesh
 
 
@@ -180,8 +180,9 @@ def test_duplicates_merge_first_in_order():
   assert not got.scores.any()
 
 
+@pytest.mark.parametrize('forbidden', [None, np.array([[0, 1]], np.int32)])
 @pytest.mark.parametrize('name', ['ecluster', *oracles.slow('buc')])
-def test_the_loop_never_copies_what_is_large(name):
+def test_the_loop_never_copies_what_is_large(name, forbidden):
   k, dim = 640, 24
   x = oracles.unit_features(k, dim, seed=11)
   labels = np.arange(k, dtype=np.int32)
@@ -190,9 +191,10 @@ def test_the_loop_never_copies_what_is_large(name):
     means, _ = start_means(jnp.asarray(x), labels, k)
     inter = jnp.ones((k, k), jnp.float32)
     form = Criterion(name, 0.1).form
-    frontier = start_frontier(terms, means._replace(features=None), k)
+    means = means._replace(features=None)
+    frontier = start_frontier(terms, means, k, padded_pairs(forbidden, k))
     frontier = frontier._replace(terms=None)
-    args = (inter, frontier, terms, means.features, 30)
+    args = (inter, frontier, terms, jnp.asarray(x), 30)
     compiled = merge_loop.lower(form, 0.1, *args).compile()
   text = compiled.as_text()
   assert f'f32[{k},{k}]' in text
