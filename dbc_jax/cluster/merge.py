@@ -168,6 +168,7 @@ def merge_clusters(
       forbidden=forbidden,
     )
   if forbidden is not None and len(slots) < num_merges:
+    # All other pairs are forbidden, or scores are beyond float32.
     homes = _relabel(np.arange(num_clusters), slots, num_clusters)
     if not constraints.all_forbidden(forbidden, homes):
       merge_scores = np.append(merge_scores, np.float32(np.inf))
