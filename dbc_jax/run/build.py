@@ -54,7 +54,7 @@ def with_network(config: Config, workdir: Path) -> Config:
     with contextlib.suppress(ValueError):  # It is told later.
       saved = workdir_lib.read_config(workdir)
       fields = ('init', 'continue_from')
-      if all(saved.train.get(x) == train[x] for x in fields):
+      if all(saved.get('train', {}).get(x) == train[x] for x in fields):
         named.model.name = saved.model.name
         return named
   if train.continue_from:
