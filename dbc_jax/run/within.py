@@ -35,6 +35,10 @@ class Moment(NamedTuple):
   images_per_second: float = 0.0
 
 
+# All of it that is no array.
+_FACTS = Moment._fields[1:]
+
+
 class Saved(NamedTuple):
   """What is known of a stage that was interrupted.
 
@@ -97,13 +101,9 @@ class WithinStore:
         store.keep_only({number})
         arrays = store.restore_as_saved(number)
         self._known = stage, record['steps']
-        moment = Moment(
-          arrays['state'],
-          record['steps'],
-          (*record['sums'],),
-          record['seconds'],
-          record['images_per_second'],
-        )
+        facts = {name: record[name] for name in _FACTS}
+        facts['sums'] = (*record['sums'],)  # JSON has lists.
+        moment = Moment(arrays['state'], **facts)
         return Saved(moment, arrays['labels'], record['history'])
     self.clear()
     return None
@@ -154,13 +154,11 @@ class WithinStore:
     self._check()
     store = self._opened()
     number = max(store.stages(), default=-1) + 1
-    state, sums = moment.state, moment.sums
-    record = {'stage': stage, 'steps': moment.steps, 'sums': sums}
-    record |= {'seconds': moment.seconds, 'history': history}
-    record |= {'images_per_second': moment.images_per_second}
+    record = {name: getattr(moment, name) for name in _FACTS}
+    record |= {'stage': stage, 'history': history}
     store.save(
       number,
-      {'state': arrays_of(state), 'labels': labels},
+      {'state': arrays_of(moment.state), 'labels': labels},
       self._facts | record,
     )
     store.check(number)  # Before the one before it goes.
