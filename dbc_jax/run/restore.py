@@ -47,6 +47,7 @@ class RestoredRun(NamedTuple):
     labels: [N] int32, the clusters that it trained on, in the hashed order of
       the training images.
     digest: of those images.
+    kept: the chosen stage of the run, as far as it has got; None of no run.
   """
 
   parts: build.Parts
@@ -54,6 +55,7 @@ class RestoredRun(NamedTuple):
   variables: dict[str, Any]
   labels: np.ndarray
   digest: str
+  kept: selection.Stage | None = None
 
 
 def restore_run(workdir: Path, stage: str = 'chosen') -> RestoredRun:
@@ -100,8 +102,9 @@ def restore_run(workdir: Path, stage: str = 'chosen') -> RestoredRun:
   except DamagedError as error:
     raise ValueError(f'workdir: {error}; {_MENDED}') from error
   variables = workdir_lib.variables_of(arrays)
+  kept = selection.select(history).chosen
   return RestoredRun(
-    parts, wanted, variables, arrays['labels'], record['digest']
+    parts, wanted, variables, arrays['labels'], record['digest'], kept
   )
 
 

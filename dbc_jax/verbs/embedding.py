@@ -10,7 +10,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from dbc_jax.run import features_file, identities, restore, selection
+from dbc_jax.run import features_file, identities, restore
 from dbc_jax.run.extractor import FeatureExtractor
 from dbc_jax.training import camera_statistics
 from dbc_jax.verbs.sources import Sources
@@ -142,7 +142,6 @@ def of_run(
   run = extractor.run
   saved = features_file.read(workdir, run.stage, run.digest)
   config = restore.data_config(run, None, {'root': root})
-  chosen = selection.select(restore.read_history(workdir)).chosen
   if saved is None:
     data = restore.load_data(
       config, run.digest, identities=False, cameras=False
@@ -151,12 +150,12 @@ def of_run(
     features, _ = run.parts.embed(run.variables, data.train, camids)
     saved = features.astype(np.float16), data.names['train']
     # The file is of the chosen stage.
-    if chosen == run.stage:
+    if run.stage == run.kept:
       with contextlib.suppress(OSError):  # Next time it is embedded again.
         features_file.write(workdir, *saved, run.stage, run.digest)
   features, names = saved
   clusters = run.labels
-  if chosen == run.stage:
+  if run.stage == run.kept:
     clusters = identities.numbers(workdir, names, clusters)
   features = features.astype(np.float32)
   features /= np.linalg.norm(features, axis=1, keepdims=True)
