@@ -88,13 +88,14 @@ def measure(seed: int) -> dict[float, list[float]]:
   criterion: cluster.Criterion = make_criterion(config.cluster)
   found = {}
   for rate in RATES:
-    said = assigner(features[asked], false_match_rate=rate)
     labels = np.full(count, NOT_PLACED)
     labels[taken] = own
-    labels[asked] = np.where(said.answers == KNOWN, said.nearest, NOT_PLACED)
-    new = asked[said.answers == NEW]
-    if len(new):
-      labels[new] = max(own) + 1 + assigner.group(features[new], criterion)
+    said, labels[asked] = assigner.place(
+      features[asked],
+      criterion,
+      false_match_rate=rate,
+      first_new=max(own) + 1,
+    )
     right = np.array(most)[said.nearest] == pids[asked]
     strangers = assigner(others, false_match_rate=rate).answers
     ari = adjusted_rand_score(pids, apart(labels))

@@ -1,11 +1,13 @@
 """Command lines: what commands share, and values that a text stands for."""
 
 import argparse
+import contextlib
 import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
-from dbc_jax.reporting import write_atomically
+from dbc_jax import reporting
 from dbc_jax.reporting.plain_warnings import use_plain_warnings
 
 
@@ -40,6 +42,17 @@ def parser(
   )
 
 
+@contextlib.contextmanager
+def one_line(interrupted: str) -> Iterator[None]:
+  """A fault ends the command with one line, and Ctrl-C with the given one."""
+  try:
+    yield
+  except (ValueError, OSError) as error:
+    sys.exit(f'Error: {error}')
+  except KeyboardInterrupt:
+    sys.exit(f'\nInterrupted. {interrupted}'.rstrip())
+
+
 def add_network(to: argparse.ArgumentParser, *, root: bool = True) -> None:
   """--workdir, --stage and --root: which network, and of which images."""
   to.add_argument(
@@ -69,6 +82,39 @@ def add_pattern(to: argparse.ArgumentParser, of: str) -> None:
   )
 
 
+def add_images(to: argparse.ArgumentParser) -> None:
+  """--images, --tracklets and --pattern; `images` reads them."""
+  to.add_argument(
+    '--images',
+    type=path,
+    required=True,
+    help='a folder, an image, or a .csv with a column path, perhaps camid and '
+    'tracklet',
+  )
+  to.add_argument(
+    '--tracklets',
+    action='store_true',
+    help='each sub-folder of --images is one tracklet',
+  )
+  add_pattern(to, '--images')
+
+
+def images(args: argparse.Namespace, extractor: Any) -> Any:
+  """The `verbs.Sources` of `add_images`; says where cameras are missing."""
+  from dbc_jax.verbs import uses_cameras
+
+  found = sources(
+    '--images',
+    args.images,
+    extractor,
+    tracklets=args.tracklets,
+    pattern=args.pattern,
+  )
+  if uses_cameras(extractor) and found.camids is None:
+    warn_of_cameras('--images')
+  return found
+
+
 def sources(option: str, where: Path, extractor: Any, **options: Any) -> Any:
   """`verbs.find_sources_like`, whose errors begin with the option."""
   from dbc_jax.verbs import find_sources_like
@@ -91,22 +137,26 @@ def warn_of_cameras(option: str) -> None:
   )
 
 
-def warn_of_stage(extractor: Any, workdir: Path) -> None:
+def warn_of_stage(extractor: Any) -> None:
   """Says that another stage's clusters have numbers of their own."""
-  from dbc_jax.run import restore, selection
-
-  kept = selection.select(restore.read_history(workdir)).chosen
-  if extractor.run.stage != kept:
+  run = extractor.run
+  if run.stage != run.kept:
     print(
-      f'--stage: {extractor.run.stage} is not the kept stage, {kept}: the '
-      'numbers of its clusters are its own, and not those of clusters.csv',
+      f'--stage: {run.stage} is not the kept stage, {run.kept}: the numbers of '
+      'its clusters are its own, and not those of clusters.csv',
       file=sys.stderr,
     )
 
 
 def write(path: Path, text: str) -> None:
   """Writes a file as a whole and says so."""
-  write_atomically(path, text)
+  reporting.write_atomically(path, text)
+  print(f'{path}: written')
+
+
+def write_table(path: Path, rows: Iterable[Iterable[Any]]) -> None:
+  """Writes rows as CSV and says so."""
+  reporting.write_table(path, rows)
   print(f'{path}: written')
 
 

@@ -2,9 +2,6 @@
 
 import argparse
 import collections
-import csv
-import io
-import sys
 
 from dbc_jax.commands import arguments
 
@@ -21,23 +18,14 @@ it is; dbc train ... --continue_from=WORKDIR trains on with more images.
 def main(argv: list[str] | None = None) -> None:
   """Assigns images and writes a table."""
   args = _parse(argv)
-  try:
+  with arguments.one_line('Nothing is written.'):
     _assign(args)
-  except (ValueError, OSError) as error:
-    sys.exit(f'Error: {error}')
-  except KeyboardInterrupt:
-    sys.exit('\nInterrupted. Nothing is written.')
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:
   parser = arguments.parser('assign', __doc__, _EXAMPLE)
   arguments.add_network(parser)
-  parser.add_argument(
-    '--images',
-    type=arguments.path,
-    required=True,
-    help='an image, a folder or a .csv',
-  )
+  arguments.add_images(parser)
   parser.add_argument(
     '--out',
     type=arguments.path,
@@ -53,12 +41,6 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     help='share of the images of unknown persons that may be called known; '
     'default: 0.01',
   )
-  parser.add_argument(
-    '--tracklets',
-    action='store_true',
-    help='each sub-folder of --images is one tracklet',
-  )
-  arguments.add_pattern(parser, '--images')
   parser.add_argument('--overwrite', action='store_true')
   args = parser.parse_args(argv)
   if not 0 < args.false_match_rate < 1:
@@ -78,21 +60,13 @@ def _assign(args: argparse.Namespace) -> None:
 
   check_new('--out', args.out, overwrite=args.overwrite)
   extractor = FeatureExtractor.from_workdir(args.workdir, args.stage)
-  sources = arguments.sources(
-    '--images',
-    args.images,
-    extractor,
-    tracklets=args.tracklets,
-    pattern=args.pattern,
-  )
+  sources = arguments.images(args, extractor)
   workdir = find_workdir(args.workdir)
   own = verbs.of_run(extractor, workdir, root=args.root)
-  arguments.warn_of_stage(extractor, workdir)
+  arguments.warn_of_stage(extractor)
   assert own.clusters is not None
   assigner = learn_assignment(own.features, own.clusters)
   assigner.threshold(args.false_match_rate)  # Now, before any work.
-  if verbs.uses_cameras(extractor) and sources.camids is None:
-    arguments.warn_of_cameras('--images')
   asked = verbs.embed_cached(extractor, sources)
   answers = verbs.assign(
     assigner,
@@ -103,13 +77,11 @@ def _assign(args: argparse.Namespace) -> None:
     first_new=verbs.first_free(workdir, own.clusters),
   )
 
-  text = io.StringIO()
-  writer = csv.writer(text, lineterminator='\n')
-  writer.writerow(verbs.Answer._fields)
-  for each in answers:
-    *facts, probability, second = each
-    writer.writerow([*facts, f'{probability:.3f}', second])
-  arguments.write(args.out, text.getvalue())
+  rows = [
+    [*facts, f'{probability:.3f}', second]
+    for *facts, probability, second in answers
+  ]
+  arguments.write_table(args.out, [verbs.Answer._fields, *rows])
   counts = collections.Counter(each.answer for each in answers)
   fresh = {each.cluster for each in answers if each.answer == 'new'}
   print(

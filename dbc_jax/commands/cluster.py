@@ -1,7 +1,6 @@
 """Command line: clusters any features, of whatever network."""
 
 import argparse
-import sys
 
 from dbc_jax.commands import arguments
 
@@ -17,12 +16,8 @@ _EXAMPLE = """examples:
 def main(argv: list[str] | None = None) -> None:
   """Clusters the features of a file."""
   args = _parse(argv)
-  try:
+  with arguments.one_line('Nothing was written.'):
     _cluster(args)
-  except (ValueError, OSError) as error:
-    sys.exit(f'Error: {error}')
-  except KeyboardInterrupt:
-    sys.exit('\nInterrupted. Nothing was written.')
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:

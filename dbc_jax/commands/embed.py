@@ -1,7 +1,6 @@
 """Command line: features of images by the network of a run."""
 
 import argparse
-import sys
 
 from dbc_jax.commands import arguments
 
@@ -15,30 +14,14 @@ The file has `features` [N, D] float32, rows of unit length, and `paths` [N].
 def main(argv: list[str] | None = None) -> None:
   """Embeds images and writes their features."""
   args = _parse(argv)
-  try:
+  with arguments.one_line('Nothing was written.'):
     _embed(args)
-  except (ValueError, OSError) as error:
-    sys.exit(f'Error: {error}')
-  except KeyboardInterrupt:
-    sys.exit('\nInterrupted. Nothing was written.')
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:
   parser = arguments.parser('embed', __doc__, _EXAMPLE)
   arguments.add_network(parser, root=False)
-  parser.add_argument(
-    '--images',
-    type=arguments.path,
-    required=True,
-    help='a folder, an image, or a .csv with a column path, perhaps camid and '
-    'tracklet',
-  )
-  parser.add_argument(
-    '--tracklets',
-    action='store_true',
-    help='each sub-folder of the folder is one tracklet',
-  )
-  arguments.add_pattern(parser, '--images')
+  arguments.add_images(parser)
   parser.add_argument(
     '--out', type=arguments.path, required=True, help='F.npz or F.parquet'
   )
@@ -72,15 +55,7 @@ def _embed(args: argparse.Namespace) -> None:
   if args.full and args.out.suffix != '.parquet':
     raise ValueError(f'--full goes with a .parquet; --out is {args.out}')
   extractor = FeatureExtractor.from_workdir(args.workdir, args.stage)
-  sources = arguments.sources(
-    '--images',
-    args.images,
-    extractor,
-    tracklets=args.tracklets,
-    pattern=args.pattern,
-  )
-  if verbs.uses_cameras(extractor) and sources.camids is None:
-    arguments.warn_of_cameras('--images')
+  sources = arguments.images(args, extractor)
   embedded = verbs.embed(extractor, sources)
   verbs.write_features(args.out, embedded, full=args.full)
   count, width = embedded.features.shape

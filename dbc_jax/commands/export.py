@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import sys
 from typing import Any
 
 from dbc_jax.commands import arguments
@@ -39,12 +38,8 @@ _CHOSEN = {
 def main(argv: list[str] | None = None) -> None:
   """Writes the network, and prints how to load it."""
   args = _parse(argv)
-  try:
+  with arguments.one_line('Nothing was written.'):
     _export(args)
-  except (ValueError, OSError) as error:
-    sys.exit(f'Error: {error}')
-  except KeyboardInterrupt:
-    sys.exit('\nInterrupted. Nothing was written.')
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:

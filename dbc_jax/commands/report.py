@@ -1,7 +1,6 @@
 """Command line: writes the report of a run anew; lays its images out."""
 
 import argparse
-import sys
 from pathlib import Path
 
 from dbc_jax.commands import arguments
@@ -17,12 +16,8 @@ The second makes a folder for each cluster, with links to its images.
 def main(argv: list[str] | None = None) -> None:
   """Writes report.html, clusters.csv and features.npz of the chosen stage."""
   args = _parse(argv)
-  try:
+  with arguments.one_line('The same command begins anew.'):
     _report(args)
-  except (ValueError, OSError) as error:
-    sys.exit(f'Error: {error}')
-  except KeyboardInterrupt:
-    sys.exit('\nInterrupted. The same command begins anew.')
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:

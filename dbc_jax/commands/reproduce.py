@@ -28,12 +28,8 @@ def main(argv: list[str] | None = None) -> None:
   args, given = _parse(argv)
   # The runs need the memory of a GPU; this process only asks about networks.
   os.environ.setdefault(grid.PREALLOCATE, 'false')
-  try:
+  with arguments.one_line('The same command goes on with what is left.'):
     failed = _reproduce(args, given, argv)
-  except (ValueError, OSError) as error:
-    sys.exit(f'Error: {error}')
-  except KeyboardInterrupt:
-    sys.exit('\nInterrupted. The same command goes on with what is left.')
   if failed:
     sys.exit(
       f'Error: {len(failed)} runs failed; the same command tries them again. '

@@ -1,10 +1,7 @@
 """Command line: finds the images of a gallery that are nearest to a query."""
 
 import argparse
-import csv
-import io
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +22,8 @@ _QUERIES_SHOWN = 5
 def main(argv: list[str] | None = None) -> None:
   """Searches, and prints or writes what it found."""
   args = _parse(argv)
-  try:
+  with arguments.one_line(''):
     _search(args)
-  except (ValueError, OSError) as error:
-    sys.exit(f'Error: {error}')
-  except KeyboardInterrupt:
-    sys.exit('\nInterrupted.')
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:
@@ -103,7 +96,7 @@ def _search(args: argparse.Namespace) -> None:
 
   queries = find('query')
   own = verbs.of_run(extractor, find_workdir(args.workdir), root=args.root)
-  arguments.warn_of_stage(extractor, find_workdir(args.workdir))
+  arguments.warn_of_stage(extractor)
   if args.gallery is None:
     gallery = own
   elif args.gallery.suffix in ('.npz', '.parquet'):
@@ -144,11 +137,8 @@ def _search(args: argparse.Namespace) -> None:
   if args.json:
     arguments.write(args.json, json.dumps(rows, indent=2) + '\n')
   if args.csv:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator='\n')
-    writer.writeheader()
-    writer.writerows(rows)
-    arguments.write(args.csv, text.getvalue())
+    lines = [[*rows[0]], *([*row.values()] for row in rows)]
+    arguments.write_table(args.csv, lines)
   if args.html:
     write_sheet(args.html, f'Search for {args.query}', asked, gallery, found)
     print(f'{args.html}: the pictures')

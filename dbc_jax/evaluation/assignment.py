@@ -11,6 +11,7 @@ from scipy.cluster.hierarchy import linkage
 from dbc_jax import cluster
 from dbc_jax.evaluation import similarity
 from dbc_jax.evaluation.calibration import PairCalibration, checked_labels, fit
+from dbc_jax.labels import NOT_PLACED
 
 KNOWN, NEW, UNSURE = 'known', 'new', 'unsure'
 
@@ -137,6 +138,35 @@ class Assigner:
     nearest, second = self.numbers[two]
     told = self.calibration.probability(near)
     return Assigned(answers, nearest, second, near, told)
+
+  def place(
+    self,
+    features: ArrayLike,
+    criterion: cluster.Criterion,
+    *,
+    false_match_rate: float = 0.01,
+    first_new: int = 0,
+  ) -> tuple[Assigned, np.ndarray]:
+    """Assigns images, and clusters those that are new among themselves.
+
+    Args:
+      features, false_match_rate: as of `__call__`.
+      criterion: as of `group`.
+      first_new: the number of the first new cluster.
+
+    Returns:
+      What is said of each, and its cluster [M] int64; -1 for UNSURE.
+
+    Raises:
+      ValueError: as `__call__`.
+    """
+    said = self(features, false_match_rate=false_match_rate)
+    clusters = np.where(said.answers == KNOWN, said.nearest, NOT_PLACED)
+    new = np.flatnonzero(said.answers == NEW)
+    if len(new):
+      groups = self.group(np.asarray(features)[new], criterion)
+      clusters[new] = first_new + groups
+    return said, clusters
 
   def group(
     self, features: ArrayLike, criterion: cluster.Criterion

@@ -6,6 +6,7 @@ from dbc_jax.reporting.metrics import (
   check_new,
   write_atomically,
   write_metrics,
+  write_table,
 )
 from dbc_jax.reporting.progress import StageProgress, busy
 from dbc_jax.reporting.record import format_record
@@ -25,4 +26,5 @@ __all__ = [
   'write_clusters',
   'write_metrics',
   'write_report',
+  'write_table',
 ]

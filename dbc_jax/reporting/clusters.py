@@ -1,7 +1,6 @@
 """The clusters of a run, as a CSV file and as sheets of their images."""
 
 import base64
-import csv
 import html
 import io
 import pathlib
@@ -63,12 +62,10 @@ def write_clusters(
     range(len(names)),
     key=lambda i: (labels[i] < 0, int(labels[i]), names[i]),
   )
-  text = io.StringIO()
-  writer = csv.writer(text, lineterminator='\n')
-  writer.writerow(columns)
-  for i in order:
-    writer.writerow(_cell(key, column[i]) for key, column in columns.items())
-  metrics.write_atomically(path, text.getvalue())
+  rows = (
+    [_cell(key, column[i]) for key, column in columns.items()] for i in order
+  )
+  metrics.write_table(path, [[*columns], *rows])
 
 
 def _cell(key: str, value: Any) -> Any:

@@ -1,10 +1,12 @@
 """The record of each stage as JSON lines and TensorBoard events."""
 
+import csv
 import functools
+import io
 import json
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from dbc_jax.reporting.record import Record, tag
@@ -18,6 +20,13 @@ def check_new(option: str, path: pathlib.Path, *, overwrite: bool) -> None:
     raise ValueError(f'{option}: {path} exists; --overwrite replaces it')
   if not path.absolute().parent.is_dir():
     raise ValueError(f'{option}: there is no folder {path.absolute().parent}')
+
+
+def write_table(path: pathlib.Path, rows: Iterable[Iterable[Any]]) -> None:
+  """Replaces a CSV file as a whole."""
+  text = io.StringIO()
+  csv.writer(text, lineterminator='\n').writerows(rows)
+  write_atomically(path, text.getvalue())
 
 
 def write_atomically(path: pathlib.Path, text: str) -> None:

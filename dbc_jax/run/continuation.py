@@ -14,7 +14,7 @@ from dbc_jax.cluster import cuts
 from dbc_jax.data.pipeline import LoadedDataset
 from dbc_jax.devices import processes
 from dbc_jax.evaluation import learn_assignment
-from dbc_jax.evaluation.assignment import KNOWN, NEW
+from dbc_jax.evaluation.assignment import KNOWN
 from dbc_jax.labels import NOT_PLACED
 from dbc_jax.reporting import write_clusters
 from dbc_jax.run import config as config_lib
@@ -141,9 +141,12 @@ class Continuation:
     there = np.array([name in self._numbers for name in names])
     # Another picture of the same name is a new image. What belongs to one
     # picture differs by the statistics of its camera alone.
+    mean = unit.mean(axis=0)
+    # Halfway between two images and one with itself.
+    least = (1 + float(mean @ mean)) / 2
     same = np.zeros(len(names), bool)
     for i in np.flatnonzero(there).tolist():
-      same[i] = self._features[names[i]] @ unit[i] > _halfway(unit)
+      same[i] = self._features[names[i]] @ unit[i] > least
     if other := int((there & ~same).sum()):
       log.warning(
         '%d images have the name of one of %s and look otherwise: they count '
@@ -163,21 +166,20 @@ class Continuation:
     found, labels = np.unique(numbers, return_inverse=True)
     labels = labels - np.count_nonzero(found < 0)
     asked = np.flatnonzero(~known)
-    counts = {KNOWN: 0, NEW: 0}
+    joined, first = 0, labels.max() + 1
     if len(asked):
       assigner = learn_assignment(unit[known], labels[known])
-      rate = max(_FALSE_MATCHES, 1 / known.sum())
-      said = assigner(unit[asked], false_match_rate=rate)
-      labels[asked] = np.where(said.answers == KNOWN, said.nearest, NOT_PLACED)
-      new = asked[said.answers == NEW]
-      if len(new):
-        criterion = make_criterion(self._config.cluster)
-        groups = assigner.group(unit[new], criterion)
-        groups = cuts.drop_small(groups, self._config.cluster.min_size)
-        labels[new] = np.where(
-          groups >= 0, groups + labels[known].max() + 1, NOT_PLACED
-        )
-      counts = {answer: (said.answers == answer).sum() for answer in counts}
+      said, placed = assigner.place(
+        unit[asked],
+        make_criterion(self._config.cluster),
+        false_match_rate=max(_FALSE_MATCHES, 1 / known.sum()),
+        first_new=first,
+      )
+      groups = np.where(placed >= first, placed - first, NOT_PLACED)
+      groups = cuts.drop_small(groups, self._config.cluster.min_size)
+      placed[placed >= first] = NOT_PLACED
+      labels[asked] = np.where(groups >= 0, groups + first, placed)
+      joined = np.count_nonzero(said.answers == KNOWN)
     log.info(
       'going on from %s: %d of its %d images are here, and %d are new. Of '
       'those in no cluster %d join one, %d are in new ones, %d wait',
@@ -185,8 +187,8 @@ class Continuation:
       same.sum(),
       len(self._numbers),
       len(names) - same.sum(),
-      counts[KNOWN],
-      (labels[asked] > labels[known].max()).sum(),
+      joined,
+      (labels >= first).sum(),
       (labels < 0).sum(),
     )
     # By these the first result of the run takes numbers and names over.
@@ -195,12 +197,6 @@ class Continuation:
     identities.write(workdir, before)
     write_clusters(workdir / identities.CLUSTERS, names, numbers)
     return labels.astype(np.int32)
-
-
-def _halfway(unit: np.ndarray) -> float:
-  """A cosine halfway between that of two images and that of one with itself."""
-  mean = unit.mean(axis=0)
-  return (1 + float(mean @ mean)) / 2
 
 
 def _field(config: Config, name: str) -> object:

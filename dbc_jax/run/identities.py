@@ -9,12 +9,12 @@ import csv
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from dbc_jax.labels import NOT_PLACED
-from dbc_jax.reporting import write_atomically
+from dbc_jax.reporting import write_table
 
 NAME, CLUSTERS, MOVED = 'identities.csv', 'clusters.csv', 'moved.csv'
 
@@ -185,18 +185,12 @@ def ids_of(identities: Sequence[Identity], labels: np.ndarray) -> np.ndarray:
 
 def write(workdir: Path, identities: Sequence[Identity]) -> None:
   """Replaces the file as a whole."""
-  _write(workdir / NAME, [Identity._fields, *identities])
+  write_table(workdir / NAME, [Identity._fields, *identities])
 
 
 def write_moved(workdir: Path, moved: Sequence[tuple[str, int, int]]) -> None:
   """Writes moved.csv: what `after` tells of images."""
-  _write(workdir / MOVED, [('path', 'before', 'now'), *moved])
-
-
-def _write(path: Path, rows: Sequence[Sequence[Any]]) -> None:
-  text = io.StringIO()
-  csv.writer(text, lineterminator='\n').writerows(rows)
-  write_atomically(path, text.getvalue())
+  write_table(workdir / MOVED, [('path', 'before', 'now'), *moved])
 
 
 def read(workdir: Path) -> list[Identity] | None:

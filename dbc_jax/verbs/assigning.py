@@ -7,8 +7,6 @@ import numpy as np
 
 from dbc_jax.cluster import Criterion
 from dbc_jax.evaluation import Assigner
-from dbc_jax.evaluation.assignment import KNOWN, NEW
-from dbc_jax.labels import NOT_PLACED
 from dbc_jax.run import identities
 
 
@@ -56,11 +54,12 @@ def assign(
     ValueError: a rate so low that the clusters tell nothing of it, or features
       of another width.
   """
-  said = assigner(features, false_match_rate=false_match_rate)
-  clusters = np.where(said.answers == KNOWN, said.nearest, NOT_PLACED)
-  new = np.flatnonzero(said.answers == NEW)
-  if len(new):
-    clusters[new] = first_new + assigner.group(features[new], criterion)
+  said, clusters = assigner.place(
+    features,
+    criterion,
+    false_match_rate=false_match_rate,
+    first_new=first_new,
+  )
   columns = (clusters, said.answers, said.nearest, said.probabilities)
   return [
     Answer(name, *(column[i].item() for column in (*columns, said.second)))
