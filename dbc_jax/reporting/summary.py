@@ -1,6 +1,7 @@
 """What a finished run prints: its stages, the kept one, and its files."""
 
 import pathlib
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 
 from dbc_jax.reporting import record
@@ -54,11 +55,14 @@ def format_summary(
   files = [(f'{workdir}/{name}', what) for name, what in _OUTPUTS.items()]
   lines += ['', *aligned(files, num_left=2)]
   page, where = f'{workdir}/report.html', f'--workdir={workdir}'
+  # As it was called: `dbc` comes with an installed package alone.
+  is_installed = pathlib.Path(sys.argv[0]).stem == 'dbc'
+  dbc = 'dbc' if is_installed else 'python -m dbc_jax'
   lines += [
     '',
     f'Next: look at {page} in a browser, then',
-    f'  dbc search {where} --query=IMAGE --html=found.html',
-    f'  dbc assign {where} --images=DIR --out=who.csv',
+    f'  {dbc} search {where} --query=IMAGE --html=found.html',
+    f'  {dbc} assign {where} --images=DIR --out=who.csv',
   ]
   return '\n'.join(lines)
 

@@ -43,6 +43,21 @@ def test_summary_has_an_aligned_table_that_marks_the_kept_stage():
   assert 'not evaluated' not in text
 
 
+@pytest.mark.parametrize(
+  ('called', 'command'),
+  [('/usr/bin/dbc', 'dbc'), ('dbc_jax/main.py', 'python -m dbc_jax')],
+)
+def test_the_next_step_is_one_that_is_there(called, command, monkeypatch):
+  monkeypatch.setattr('sys.argv', [called])
+  text = summary.format_summary(
+    make_history(3), 2, 'why', {'last': 2}, pathlib.Path('runs/demo')
+  )
+  steps = text.split('Next: ')[1].splitlines()
+  assert 'runs/demo/report.html' in steps[0]
+  for step, verb in zip(steps[1:], ('search', 'assign'), strict=True):
+    assert step.startswith(f'  {command} {verb} --workdir=runs/demo ')
+
+
 def test_summary_drops_columns_that_no_stage_has():
   history = without_identities(make_history(2))
   text = summary.format_summary(
