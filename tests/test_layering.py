@@ -25,7 +25,7 @@ FLOORS = (
 LAYERS = (
   ('job', 'extractor'),
   ('continuation',),
-  ('stage', 'restore'),
+  ('stage', 'restore', 'cost'),
   ('hub', 'fitting'),
   ('build',),
   ('workdir', 'record', 'start_checks'),

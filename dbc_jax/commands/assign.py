@@ -2,6 +2,7 @@
 
 import argparse
 import collections
+import json
 
 from dbc_jax.commands import arguments
 
@@ -41,6 +42,9 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     help='share of the images of unknown persons that may be called known; '
     'default: 0.01',
   )
+  parser.add_argument(
+    '--json', type=arguments.path, metavar='F', help='the same rows, too'
+  )
   parser.add_argument('--overwrite', action='store_true')
   args = parser.parse_args(argv)
   if not 0 < args.false_match_rate < 1:
@@ -59,6 +63,8 @@ def _assign(args: argparse.Namespace) -> None:
   from dbc_jax.run.workdir import find_workdir
 
   check_new('--out', args.out, overwrite=args.overwrite)
+  if args.json:
+    check_new('--json', args.json, overwrite=args.overwrite)
   extractor = FeatureExtractor.from_workdir(args.workdir, args.stage)
   sources = arguments.images(args, extractor)
   workdir = find_workdir(args.workdir)
@@ -78,10 +84,12 @@ def _assign(args: argparse.Namespace) -> None:
   )
 
   rows = [
-    [*facts, f'{probability:.3f}', second]
-    for *facts, probability, second in answers
+    each._replace(probability=round(each.probability, 3)) for each in answers
   ]
   arguments.write_table(args.out, [verbs.Answer._fields, *rows])
+  if args.json:
+    listed = [row._asdict() for row in rows]
+    arguments.write(args.json, json.dumps(listed, indent=2) + '\n')
   counts = collections.Counter(each.answer for each in answers)
   fresh = {each.cluster for each in answers if each.answer == 'new'}
   print(

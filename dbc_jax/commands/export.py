@@ -259,10 +259,14 @@ def _print_thresholds(
     elif use == 'boxmot':
       row.append(f'{cosine:.3f}')
     rows.append(row)
-  if use in ('boxmot', 'ultralytics'):
+  if use == 'ultralytics':
     heads.append('appearance_thresh')
+  elif use == 'boxmot':
+    heads.append('appearance_thresh, max_cos_dist')
   print('\n'.join(['', *aligned([heads, *rows])]))
   print(f'by the clusters of the run, of {calibrated_on}')
+  if use == 'boxmot':
+    print("boxmot's DeepOcSort has no threshold of appearance")
 
 
 if __name__ == '__main__':

@@ -19,6 +19,7 @@ from dbc_jax.devices import interrupts, mesh, processes
 from dbc_jax.run import (
   build,
   continuation,
+  cost,
   features_file,
   selection,
   start_checks,
@@ -178,6 +179,8 @@ class _Job:
     if done is None:
       # Of another network, if there is one.
       (self._workdir / features_file.NAME).unlink(missing_ok=True)
+      if told := cost.describe(self._parts, self._data):
+        log.info(told)
       self._load_start()
       first, state = 0, self._first_state()
     else:

@@ -15,6 +15,7 @@ from dbc_jax.devices import limits
 from dbc_jax.reproduce import cost, grid
 from dbc_jax.reproduce.experiments import parse_changes, rows_of
 from dbc_jax.reproduce.jobs import make_job
+from dbc_jax.run import cost as run_cost
 
 pytestmark = pytest.mark.slow
 
@@ -230,7 +231,7 @@ def test_fewer_cores_or_memory_mean_fewer_workers(monkeypatch):
 def test_estimates_follow_passes_until_a_run_tells_more(
   finished, market, tmp_path, monkeypatch
 ):
-  monkeypatch.setattr(cost, '_flops_of_a_product', lambda: 1e9)
+  monkeypatch.setattr(run_cost, '_flops_of_a_product', lambda: 1e9)
   (row,) = (x for x in rows_of('stages', {}) if x.name == 'ecluster-0.9')
 
   def estimate(epochs, folder=tmp_path):

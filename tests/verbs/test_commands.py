@@ -188,7 +188,8 @@ def test_assign_finds_known_clusters_and_groups_the_new(
   arguments = [f'--workdir={workdir}', f'--images={folder}', f'--out={out}']
   with pytest.raises(SystemExit, match=r'expected at least 0\.0323: 30 images'):
     assign.main(arguments)
-  arguments.append('--false_match_rate=0.2')
+  as_json = tmp_path / 'who.json'
+  arguments += ['--false_match_rate=0.2', f'--json={as_json}']
   assign.main(arguments)
   told = capsys.readouterr().out
   with out.open() as file:
@@ -198,6 +199,8 @@ def test_assign_finds_known_clusters_and_groups_the_new(
     *(f'old/{i:02d}.png' for i in range(0, 30, 2)),
   ]
   assert [*rows[0]] == [*verbs.Answer._fields]
+  listed = json.loads(as_json.read_text())
+  assert [{k: str(v) for k, v in row.items()} for row in listed] == rows
   with (workdir / 'clusters.csv').open() as file:
     clusters = {r['path']: r['cluster'] for r in csv.DictReader(file)}
   free = 1 + max(map(int, clusters.values()))
