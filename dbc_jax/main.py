@@ -5,13 +5,14 @@ import pathlib
 import re
 import signal
 import sys
+import traceback
 
 import jax
 from absl import app, flags
 from absl import logging as absl_logging
 from ml_collections import config_flags
 
-from dbc_jax.devices import interrupts, mesh, processes
+from dbc_jax.devices import interrupts, mesh, peers, processes
 from dbc_jax.devices.compilation_cache import use_compilation_cache
 from dbc_jax.devices.host_memory import keep_freed_memory
 from dbc_jax.reporting.plain_warnings import use_plain_warnings
@@ -84,6 +85,25 @@ def main(argv: list[str]) -> None:
       _PROCESS_ID.value,
       detect=_DISTRIBUTED.value,
     )
+  except ValueError as error:
+    sys.exit(f'Error: {error}')
+  watch = peers.Watch(_COORDINATOR.value)
+  try:
+    status = _run(config, workdir, watch)
+  except BaseException:
+    watch.leave(traceback.format_exc())
+    raise
+  watch.leave(status)
+  if status:
+    sys.exit(status)
+
+
+def _run(
+  config: config_lib.Config, workdir: str, watch: peers.Watch
+) -> int | str:
+  """The job; returns what `sys.exit` takes: 0, a status, or what is wrong."""
+  log = logging.getLogger('dbc_jax')
+  try:
     interrupts.install()
     if mesh.host_is_device():
       keep_freed_memory()
@@ -91,26 +111,26 @@ def main(argv: list[str]) -> None:
       log.setLevel(logging.WARNING)
     if processes.count() > 1:
       log.info(
-        '%d processes: should one die, the others end within a minute; the '
-        'same commands go on from the last checkpoint',
+        '%d processes: should one end, the others end within seconds, and '
+        'within a minute if its machine is gone; the same commands go on from '
+        'the last checkpoint',
         processes.count(),
       )
     job.run(config, _as_folder(workdir))
   except (ValueError, FloatingPointError, OSError) as error:
-    sys.exit(f'Error: {error}')
-  except jax.errors.JaxRuntimeError as error:
-    if processes.count() > 1:
-      error.add_note(
-        'Perhaps another process has ended. The same commands go on from the '
-        'last checkpoint.'
-      )
-    raise
+    return f'Error: {error}'
+  except jax.errors.JaxRuntimeError:
+    lost = watch.lost()
+    if lost is None:
+      raise
+    return f'Error: {lost}'
   except KeyboardInterrupt as error:
     told = interrupts.Interrupted(signal.SIGINT)
     if isinstance(error, interrupts.Interrupted):
       told = error
     sys.stderr.write(f'\n{told}\n')
-    sys.exit(128 + told.number)
+    return 128 + told.number
+  return 0
 
 
 def _as_folder(workdir: str) -> pathlib.Path:

@@ -4,16 +4,33 @@ Started by main; called wherever one process acts for all, or all must agree.
 The only use of `jax.distributed`. A single process needs none of it.
 """
 
+import contextlib
 import hashlib
+import logging
+import os
 import re
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
 from typing import Any
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-# When a process dies, the others have ended after about this time.
-TIMEOUT_SECONDS = 30
+from dbc_jax.devices import relay
+
+log = logging.getLogger('dbc_jax')
+
+# A process that gives no sign of life for so long is taken for dead by JAX,
+# which aborts the others. `peers` is faster, and has better words.
+TIMEOUT_SECONDS = 60
+# For all of them to come.
+MEET_SECONDS = 180.0
+# Between two lines that tell of the waiting.
+_TELL_SECONDS = 15.0
 
 
 def start(
@@ -33,7 +50,8 @@ def start(
       Without it and them, this is the only process.
 
   Raises:
-    ValueError: arguments that do not go together, or no connection.
+    ValueError: arguments that do not go together, or no connection. Where the
+      others do not come, the process ends after `MEET_SECONDS`, with a line.
   """
   given = {
     '--coordinator': coordinator,
@@ -66,15 +84,21 @@ def start(
       )
   # It would hold SIGTERM back, for a checkpoint in the middle of a stage.
   jax.config.update('jax_enable_preemption_service', False)
+  address = coordinator
+  if coordinator is not None and process_id:
+    address = relay.start(coordinator)
   try:
-    jax.distributed.initialize(
-      coordinator,
-      num_processes,
-      process_id,
-      cluster_detection_method=None if detect else 'deactivate',
-      heartbeat_timeout_seconds=TIMEOUT_SECONDS,
-      shutdown_timeout_seconds=TIMEOUT_SECONDS,
-    )
+    with _told_while_waiting(coordinator, process_id):
+      jax.distributed.initialize(
+        address,
+        num_processes,
+        process_id,
+        cluster_detection_method=None if detect else 'deactivate',
+        # Beyond the time after which the process is ended here.
+        initialization_timeout=2 * int(MEET_SECONDS),
+        heartbeat_timeout_seconds=TIMEOUT_SECONDS,
+        shutdown_timeout_seconds=TIMEOUT_SECONDS,
+      )
   except ValueError as error:
     raise ValueError(
       f'--distributed: JAX found no SLURM, TPU pod or Open MPI ({error}); '
@@ -88,9 +112,66 @@ def start(
     ) from error
 
 
+@contextlib.contextmanager
+def _told_while_waiting(
+  coordinator: str | None, process_id: int | None
+) -> Iterator[None]:
+  """Tells of processes that do not come, and ends this one in the end.
+
+  JAX would wait without a word, and then abort with a dump of the stack. It
+  waits in compiled code: no exception can end it, nor Ctrl-C.
+  """
+  met = threading.Event()
+
+  def tell() -> None:
+    start = time.monotonic()
+    while not met.wait(min(_TELL_SECONDS, MEET_SECONDS / 2)):
+      passed = time.monotonic() - start
+      missing = _missing(coordinator, process_id)
+      if passed >= MEET_SECONDS:
+        line = (
+          f'Error: --coordinator: {missing} within {MEET_SECONDS:.0f} s; start '
+          'all processes, with the same --coordinator and --num_processes, and '
+          'check that its port is reached from all machines'
+        )
+        os.write(2, f'{line}\n'.encode())
+        os._exit(1)
+      log.warning('%s yet (%.0f of %.0f s)', missing, passed, MEET_SECONDS)
+
+  threading.Thread(target=tell, daemon=True).start()
+  before = signal.getsignal(signal.SIGINT)
+  is_main = threading.current_thread() is threading.main_thread()
+  if is_main and before is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+  try:
+    yield
+  finally:
+    met.set()
+    if is_main and before is signal.default_int_handler:
+      signal.signal(signal.SIGINT, before)
+
+
+def _missing(coordinator: str | None, process_id: int | None) -> str:
+  """Who has not come, as far as it can be known from here."""
+  others = 'other processes have not come'
+  if coordinator is None or not process_id:
+    return others
+  host, _, port = coordinator.rpartition(':')
+  try:
+    socket.create_connection((host.strip('[]'), int(port)), 5).close()
+  except (OSError, OverflowError):
+    return f'process 0 has not answered at {coordinator}'
+  return f'process 0 is at {coordinator}, but {others}'
+
+
 def count() -> int:
   """How many there are."""
   return jax.process_count()
+
+
+def own_number() -> int:
+  """Which one this is, from 0."""
+  return jax.process_index()
 
 
 def is_first() -> bool:

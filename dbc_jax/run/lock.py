@@ -7,6 +7,7 @@ the process, however that ends.
 
 import contextlib
 import datetime
+import hashlib
 import json
 import logging
 import os
@@ -17,6 +18,8 @@ import time
 import uuid
 from collections.abc import Iterator
 from typing import Any
+
+import numpy as np
 
 from dbc_jax.devices import processes
 
@@ -32,6 +35,8 @@ NAME = 'run.lock'
 # life for so long, a run is over.
 TIMEOUT_SECONDS = 60.0
 BEAT_SECONDS = 10.0
+# For what one machine wrote to be seen by another.
+_LAG_SECONDS = 10.0
 
 
 @contextlib.contextmanager
@@ -56,9 +61,46 @@ def hold(workdir: pathlib.Path) -> Iterator['Lock']:
   if refusal:
     raise ValueError(refusal)
   try:
+    _check_all_see_it(workdir)
     yield lock
   finally:
     lock.release()
+
+
+def _check_all_see_it(workdir: pathlib.Path) -> None:
+  """Raises ValueError in all processes unless all see the same folder.
+
+  Each decides by what is there whether a run goes on. What the first one sees
+  decides: the others wait for it a little, as shared folders may lag.
+  """
+  if processes.count() == 1:
+    return
+  first = processes.text_of_first(_look(workdir))
+  deadline = time.monotonic() + _LAG_SECONDS
+  while _look(workdir) != first and time.monotonic() < deadline:
+    time.sleep(0.5)
+  sees = processes.gather(np.array([_look(workdir) == first]))
+  if not sees.all():
+    raise ValueError(
+      f'workdir: process {np.flatnonzero(~sees)[0]} does not see in its '
+      '--workdir what process 0 sees in its own; give all processes one folder '
+      f'that they share (here it is {workdir})'
+    )
+
+
+def _look(workdir: pathlib.Path) -> str:
+  """Whose a folder is, and a digest of what is in it."""
+  found = []
+  for pattern in ('*', 'checkpoints/*', 'checkpoints/*/*'):
+    found += [str(path.relative_to(workdir)) for path in workdir.glob(pattern)]
+  listing = hashlib.blake2b(
+    '\0'.join(sorted(found)).encode(errors='surrogateescape'), digest_size=16
+  ).hexdigest()
+  try:
+    owner = json.loads((workdir / NAME).read_text())
+  except (OSError, ValueError):
+    return f'? {listing}'
+  return f'{owner.get("token")} {listing}'
 
 
 class Lock:
