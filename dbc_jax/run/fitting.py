@@ -33,6 +33,8 @@ log = logging.getLogger('dbc_jax')
 # Tells the warm-up's random numbers from the stages', in which no step and no
 # epoch has this number.
 _STREAM = 2**32 - 1
+# What the configs have, to tell which field is far from it.
+_USUAL_RATE, _USUAL_TEMPERATURE, _USUAL_DECAY = 0.1, 0.1, 5e-4
 
 
 class RunState(NamedTuple):
@@ -135,7 +137,7 @@ class Fitter:
       rates=self.parts.warmup_rates(),
       seeds=[(seed, epoch, _STREAM) for epoch in range(epochs)],
       steps=len(split) // train.batch_size,
-      advice='Nothing is saved yet. Lower train.learning_rate',
+      advice=self.advice(WARMUP),
     ):
       if self.within:
         self.within.offer(WARMUP, moment, blank, [])
@@ -210,6 +212,44 @@ class Fitter:
       except FloatingPointError as error:
         message = f'{progress.name}, {error}. {advice}'
         raise FloatingPointError(message) from error
+
+  def advice(self, part: Stage) -> str:
+    """What to change where training diverges, by what the config has."""
+    train, memory = self._config.train, self._config.memory
+    of_single = part == WARMUP or (part == 0 and train.stage0_epochs > 0)
+    rate = 'learning_rate' if of_single else 'later_learning_rate'
+    scale = train.batch_size / train.reference_batch_size
+    # Of each field its value, and how many times it is beyond the usual one.
+    found = {
+      f'lower train.{rate}': (train[rate], train[rate] * scale / _USUAL_RATE),
+      'lower train.weight_decay': (
+        train.weight_decay,
+        train.weight_decay / _USUAL_DECAY,
+      ),
+    }
+    if part != WARMUP:
+      ratio = _USUAL_TEMPERATURE / memory.temperature
+      found['raise memory.temperature'] = memory.temperature, ratio
+    dropped = train.dropped_learning_rate
+    ratio = dropped * scale / _USUAL_RATE
+    if part == 0 and of_single and ratio > 1:
+      found['lower train.dropped_learning_rate'] = dropped, ratio
+    found = dict(sorted(found.items(), key=lambda x: -x[1][1]))
+    far = [name for name, (_, ratio) in found.items() if ratio > 10]
+    # The rate is the first to try where nothing stands out.
+    names = far or [f'lower train.{rate}']
+    words = [f'{name} (it is {found[name][0]:g})' for name in names]
+    others = [name for name in found if name not in names]
+    if not far:
+      words += [f'if that does not help, {" and ".join(others)}']
+    text = ', '.join(words)
+    text = text[0].upper() + text[1:]
+    if part in (WARMUP, 0):
+      return f'Nothing is saved yet. {text}'
+    return (
+      f'The checkpoint of stage {int(part) - 1} is kept. {text}, in another '
+      '--workdir'
+    )
 
   @property
   def _stop(self) -> Stop | None:
@@ -299,12 +339,6 @@ class Fitter:
     begun = state.begun
     if begun is None:
       begun = Moment(self._start(stage, state, proxies, len(split)), steps=0)
-    advice = 'Nothing is saved yet. Lower train.learning_rate'
-    if stage:
-      advice = (
-        f'The checkpoint of stage {stage - 1} is kept. Lower '
-        'train.later_learning_rate, in another --workdir'
-      )
     yield from self._fit(
       self.parts.trainer,
       stage,
@@ -315,7 +349,7 @@ class Fitter:
       seeds=[(seed, before + epoch) for epoch in range(len(rates))],
       targets=None if proxies is None else proxies.rows,
       steps=steps,
-      advice=advice,
+      advice=self.advice(stage),
       images_per_cluster=train.images_per_cluster,
       profiler=self._profiler,
     )

@@ -1,7 +1,9 @@
-"""A training tells how far its run is."""
+"""A training tells how far its run is, and what to do about a bad loss."""
 
 import logging
+import re
 
+import pytest
 import runs
 
 from dbc_jax.reporting import time_to_go
@@ -48,3 +50,72 @@ def test_lines_of_a_run_tell_the_time_to_go(tmp_path, monkeypatch, caplog):
   stages = [line for line in lines if 'rank-1' in line and 'stage' in line]
   assert '; about ' in stages[0]
   assert 'to go' not in stages[-1]
+
+
+def _small(tmp_path, **fields):
+  root = tmp_path / 'data'
+  runs.write_images(
+    root, [f'{i}.png' for i in range(10)], runs.make_images(10, 5)
+  )
+  config = runs.small_config('folder', root)
+  config.cluster.merge_percent = 0.4
+  config.update_from_flattened_dict(fields)
+  return config
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+  ('field', 'value', 'advice'),
+  [
+    ('train.learning_rate', 1e30, 'Lower train.learning_rate (it is 1e+30)'),
+    ('memory.temperature', 1e-39, 'Raise memory.temperature (it is 1e-39)'),
+    ('train.weight_decay', 1e30, 'Lower train.weight_decay (it is 1e+30)'),
+    (
+      'train.later_learning_rate',
+      1e30,
+      'The checkpoint of stage 0 is kept. Lower train.later_learning_rate (it '
+      'is 1e+30), in another --workdir',
+    ),
+  ],
+)
+def test_a_loss_that_is_nan_names_what_can_cause_it(
+  tmp_path, monkeypatch, field, value, advice
+):
+  runs.one_device(monkeypatch)
+  with pytest.raises(FloatingPointError, match=re.escape(advice) + '$'):
+    runs.job.run(_small(tmp_path, **{field: value}), tmp_path / 'run')
+  # What the advice leads to.
+  runs.job.run(_small(tmp_path), tmp_path / 'other')
+
+
+@pytest.mark.parametrize(
+  ('part', 'fields', 'advice'),
+  [
+    (
+      0,
+      {},
+      'Lower train.learning_rate (it is 0.1), if that does not help, lower '
+      'train.weight_decay and raise memory.temperature',
+    ),
+    # The first stage of clusters.
+    (
+      0,
+      {'train.stage0_epochs': 0, 'train.later_learning_rate': 3.0},
+      'Lower train.later_learning_rate (it is 3)',
+    ),
+    (
+      1,
+      {'train.weight_decay': 1.0, 'memory.temperature': 1e-3},
+      'Lower train.weight_decay (it is 1), raise memory.temperature (it is '
+      '0.001)',
+    ),
+    # It has no memory.
+    ('warmup', {'memory.temperature': 1e-9}, 'Lower train.learning_rate (it'),
+  ],
+)
+def test_the_advice_is_by_what_is_unusual(tmp_path, part, fields, advice):
+  config = runs.small_config('folder', tmp_path)
+  config.update_from_flattened_dict(fields)
+  text = fitting.Fitter(build.Parts(config), 20).advice(part)
+  assert advice in text
+  assert 'memory' in advice or 'memory' not in text
