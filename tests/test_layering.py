@@ -27,7 +27,7 @@ LAYERS = (
   ('continuation',),
   ('stage', 'restore', 'cost'),
   ('hub', 'fitting'),
-  ('build',),
+  ('build', 'same_data'),
   ('workdir', 'record', 'start_checks'),
   ('features_file', 'config_files', 'identities', 'within'),
   ('config', 'merger', 'selection', 'checkpoint', 'lock'),

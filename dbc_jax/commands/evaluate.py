@@ -67,6 +67,12 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     'False needs no camids; default: True, or as the run was scored',
   )
   parser.add_argument(
+    '--leave_one_out',
+    type=arguments.boolean,
+    help="leaves out the gallery's images of the same pixels as a query; "
+    'default: False, or as the run was scored',
+  )
+  parser.add_argument(
     '--ranks',
     type=_ranks,
     help='such as 1,5,10; none beyond the gallery; default: '
@@ -180,13 +186,18 @@ def _from_workdir(
   )
   if args.camera_rule is None:
     args.camera_rule = trained.camera_rule
+  if args.leave_one_out is None:
+    args.leave_one_out = trained.leave_one_out
   changes = {field: getattr(args, field) for field in ('root', *_DATA_FIELDS)}
   config: Any = restore.data_config(run, args.config, changes)
+  config.camera_rule = args.camera_rule
+  config.leave_one_out = args.leave_one_out
   data = restore.load_data(
     config,
     None if args.config else run.digest,
     identities=not args.save,
     cameras=args.camera_rule or args.multi_query,
+    decoders=run.decoders,
   )
   sizes = ', '.join(f'{len(x):,} {name}' for name, x in data.names.items())
   print(f'{config.data.name}: {sizes}', flush=True)
@@ -220,7 +231,7 @@ def _from_file(args: argparse.Namespace) -> tuple[str, dict[str, np.ndarray]]:
       if not isinstance(loaded, np.lib.npyio.NpzFile):
         raise ValueError('a single array')
       files = loaded.files
-      wanted = [*names, 'query_names']
+      wanted = [*names, 'query_names', 'copies']
       arrays = {name: loaded[name] for name in wanted if name in files}
   except (ValueError, EOFError, zipfile.BadZipFile) as error:
     raise ValueError(
@@ -247,10 +258,33 @@ def _from_file(args: argparse.Namespace) -> tuple[str, dict[str, np.ndarray]]:
   return str(path), arrays
 
 
+def _left_out(
+  args: argparse.Namespace, arrays: dict[str, np.ndarray]
+) -> np.ndarray | None:
+  """Queries and their equals in the gallery [P, 2], where they are left out."""
+  if not args.leave_one_out:
+    return None
+  for option in ('multi_query', 'query_expansion', 'rerank'):
+    if getattr(args, option) not in (None, False):
+      raise ValueError(
+        f'--leave_one_out: got True with --{option}, which looks at the whole '
+        'gallery before any query is ranked; set it to False, or take '
+        f'--{option} away'
+      )
+  if 'copies' not in arrays:
+    raise ValueError(
+      f'--leave_one_out: {args.features} has no array copies, [P, 2], a query '
+      'and its equal in the gallery; dbc evaluate --workdir=DIR --save=F.npz '
+      'writes it'
+    )
+  return arrays['copies']
+
+
 def _evaluate(
   args: argparse.Namespace, title: str, arrays: dict[str, np.ndarray]
 ) -> None:
   """Features in, table out."""
+  left_out = _left_out(args, arrays)
   queries, gallery = (arrays[f'{side}_features'] for side in _SIDES)
   query_pids, query_camids = arrays['query_pids'], arrays.get('query_camids')
   if args.multi_query:
@@ -269,6 +303,7 @@ def _evaluate(
     'protocol': args.protocol,
     'seed': args.seed,
     'per_query': True,
+    'left_out': left_out,
   }
   if args.rerank:
     distances = evaluation.rerank_distances(queries, gallery)
@@ -281,6 +316,11 @@ def _evaluate(
     f'protocol {args.protocol}, camera rule '
     f'{"on" if args.camera_rule else "off"}\n'
   )
+  if left_out is not None:
+    print(
+      f'{len(np.unique(left_out[:, 0])):,} queries are ranked without their '
+      'equals in the gallery (leave_one_out)\n'
+    )
   for key, value in scores.items():
     if key in _NAMES or key.startswith('rank'):
       name = _NAMES[key] if key in _NAMES else f'rank-{key[4:]}'
@@ -288,6 +328,7 @@ def _evaluate(
   if args.json:
     told = {key: x for key, x in scores.items() if np.ndim(x) == 0}
     told |= {'protocol': args.protocol, 'camera_rule': args.camera_rule}
+    told['leave_one_out'] = left_out is not None
     arguments.write(args.json, json.dumps(told, indent=2) + '\n')
   if args.per_query:
     index = np.asarray(scores['query_index'])

@@ -52,7 +52,13 @@ def _report(args: argparse.Namespace) -> None:
     check_layout(args.sort_into)
   run = restore.restore_run(args.workdir)
   config = restore.data_config(run, None, {'root': args.root})
-  data = restore.load_data(config, run.digest, identities=False, cameras=False)
+  data = restore.load_data(
+    config,
+    run.digest,
+    identities=False,
+    cameras=False,
+    decoders=run.decoders,
+  )
   if args.sort_into:
     if not config.data.root:
       raise ValueError(

@@ -41,6 +41,8 @@ def base(dataset: str) -> Any:
   config: Any = ml_collections.ConfigDict()
   config.seed = 0
   config.camera_rule = True  # scores leave out a query's own camera
+  # Scores leave out the gallery's images of the same pixels as a query.
+  config.leave_one_out = False
   config.profile = False  # a trace of some steps, in WORKDIR/profile
   config.checkpoint_minutes = 10.0  # between two within a stage
   config.extract_batch_size = 64  # rows of a forward pass without gradient

@@ -4,6 +4,7 @@ import functools
 import io
 import itertools
 import os
+import re
 import stat
 import struct
 from collections.abc import Callable, Iterable, Sequence
@@ -12,7 +13,8 @@ from typing import Any, TypeVar, cast
 
 import cv2
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+import PIL
+from PIL import Image, ImageOps, UnidentifiedImageError, features
 
 from dbc_jax.data.samples import Samples, printable
 
@@ -151,6 +153,21 @@ def decode_image(data: bytes) -> np.ndarray:
     raise ValueError('not an image') from error
   except _PILLOW_ERRORS as error:
     raise ValueError(f'damaged: {error}') from error
+
+
+def decoders() -> dict[str, str]:
+  """The releases of what decodes images here, and draws those of the demos.
+
+  The pixels of a JPEG differ by a level or two from one to another.
+  """
+  found = re.search(r'^ *JPEG: +(.*)$', cv2.getBuildInformation(), re.MULTILINE)
+  version = found and re.search(r'ver ([\w.-]+)', found[1])
+  jpeg = version[1] if version else 'unknown'
+  other = features.version('libjpeg_turbo') or features.version('jpg')
+  return {
+    'OpenCV': f'{cv2.__version__} (libjpeg {jpeg})',
+    'Pillow': f'{PIL.__version__} (libjpeg {other or "unknown"})',
+  }
 
 
 def read_file(root: Path, name: str, decode: Callable[[bytes], T]) -> T:

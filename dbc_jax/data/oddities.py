@@ -34,6 +34,7 @@ def is_blank(image: np.ndarray) -> bool:
 def describe(
   looks: Mapping[str, Looks],
   truth: Mapping[str, np.ndarray | None],
+  copies: np.ndarray,
   camera_rule: bool,
 ) -> list[str]:
   """A line for each oddity.
@@ -41,6 +42,7 @@ def describe(
   Args:
     looks: of each split, 'train' among them or not.
     truth: 'query_pids', 'query_camids' and so on, as far as they are known.
+    copies: [P, 2], of `copies`, as far as they are ranked.
     camera_rule: whether matches from a query's own camera are left out.
   """
   notes = []
@@ -58,8 +60,21 @@ def describe(
       )
     notes += _mostly_equal(split, seen)
   if 'query' in looks and 'gallery' in looks:
-    notes += _copies(looks['query'], looks['gallery'], truth, camera_rule)
+    notes += _copies(
+      looks['query'], looks['gallery'], truth, copies, camera_rule
+    )
   return notes
+
+
+def copies(query: Looks, gallery: Looks) -> np.ndarray:
+  """[P, 2] int64: each query and each entry of the gallery of equal pixels."""
+  places = _places(gallery)
+  found = [
+    (q, g)
+    for q, digest in enumerate(query.digests)
+    for g in places.get(digest, ())
+  ]
+  return np.array(found, np.int64).reshape(-1, 2)
 
 
 def _places(seen: Looks) -> dict[bytes, list[int]]:
@@ -86,10 +101,10 @@ def _copies(
   query: Looks,
   gallery: Looks,
   truth: Mapping[str, np.ndarray | None],
+  pairs: np.ndarray,
   camera_rule: bool,
 ) -> list[str]:
   """Queries that the gallery holds again, where that counts as a match."""
-  places = _places(gallery)
   pids, camids = (
     (truth.get(f'query_{what}'), truth.get(f'gallery_{what}'))
     for what in ('pids', 'camids')
@@ -104,12 +119,8 @@ def _copies(
       return True
     return first[q] != second[g]
 
-  found = [
-    (q, g)
-    for q, digest in enumerate(query.digests)
-    for g in places.get(digest, ())
-    if counts(q, g)
-  ]
+  found: list[tuple[int, int]]
+  found = [(q, g) for q, g in pairs.tolist() if counts(q, g)]
   if not found:
     return []
   q, g = found[0]
@@ -118,5 +129,6 @@ def _copies(
     f'query: {number:,} of {len(query.digests):,} queries have an image of '
     f'equal pixels in the gallery, which counts as a match: '
     f'{printable(query.names[q])} = {printable(gallery.names[g])}. Scores are '
-    'too good; take the copies out'
+    'too good; take the copies out, or rank each query without them by '
+    '--config.leave_one_out=True'
   ]

@@ -9,6 +9,7 @@ from typing import cast
 import numpy as np
 
 from dbc_jax.data import loading, oddities
+from dbc_jax.data import marks as marks_lib
 from dbc_jax.data.frames import Frames, ResidentFrames, StreamedFrames
 from dbc_jax.data.oddities import Looks
 from dbc_jax.data.samples import SPLITS, Dataset, GroundTruth, Samples
@@ -53,13 +54,16 @@ class LoadedDataset:
   notes: Sequence[str] = ()
   # (height, width) of training images in their files: of each the median.
   shape: tuple[int, int] | None = None
+  # [N] of each split; by these a later reading is compared with this one.
+  marks: marks_lib.Marks = dataclasses.field(default_factory=dict)
+  # [P, 2] int64: a query, and an entry of the gallery of equal pixels.
+  copies: np.ndarray = dataclasses.field(
+    default_factory=lambda: np.zeros((0, 2), np.int64)
+  )
 
   def fingerprint(self) -> str:
     """What processes have to agree on to go through it together."""
-    sizes = [
-      split and len(split) for split in (self.train, self.query, self.gallery)
-    ]
-    return f'{self.digest} {sizes}'
+    return f'{self.digest} {marks_lib.digest(self.marks)}'
 
 
 def load_splits(
@@ -72,6 +76,7 @@ def load_splits(
   skip_unreadable: bool = False,
   splits: Sequence[str] | None = None,
   camera_rule: bool = True,
+  leave_one_out: bool = False,
 ) -> LoadedDataset:
   """Decodes every image once, and keeps all of them if there is room.
 
@@ -89,6 +94,7 @@ def load_splits(
     splits: those of `SPLITS` that are loaded; no image of another is decoded.
       None means 'train', and the others where retrieval can be evaluated.
     camera_rule: whether matches from a query's own camera are left out.
+    leave_one_out: whether a query's equals in the gallery are left out.
 
   Raises:
     ValueError: images that cannot be read, nothing left of a split, or a split
@@ -116,6 +122,10 @@ def load_splits(
   if train_pids is not None and (train_pids < 0).all():
     fields['train_pids'] = None
   ready = {name: each.split for name, each in loaded.items()}
+  looks = {name: each.looks for name, each in loaded.items()}
+  copies = np.zeros((0, 2), np.int64)
+  if 'query' in looks and 'gallery' in looks:
+    copies = oddities.copies(looks['query'], looks['gallery'])
   return LoadedDataset(
     train=cast(Split, ready.get('train')),
     query=ready.get('query'),
@@ -127,9 +137,16 @@ def load_splits(
     left_out=unreadable,
     first_frames=_first_frames(given.get('train')),
     notes=oddities.describe(
-      {name: each.looks for name, each in loaded.items()}, fields, camera_rule
+      looks, fields, copies[: 0 if leave_one_out else None], camera_rule
     ),
     shape=loaded['train'].looks.shape if 'train' in loaded else None,
+    marks={
+      name: marks_lib.marks_of(
+        seen.digests, fields[f'{name}_pids'], fields[f'{name}_camids']
+      )
+      for name, seen in looks.items()
+    },
+    copies=copies,
   )
 
 

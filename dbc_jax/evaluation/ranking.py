@@ -38,6 +38,7 @@ def evaluate_ranking(
   protocol: str = 'market1501',
   seed: int = 0,
   per_query: bool = False,
+  left_out: ArrayLike | None = None,
 ) -> Scores:
   """CMC, mAP and mINP of a distance matrix.
 
@@ -82,6 +83,9 @@ def evaluate_ranking(
     protocol: 'market1501', 'cuhk03' or 'allshots'.
     seed: of the galleries of 'cuhk03'; the others draw nothing.
     per_query: whether to return the measures of each query as well.
+    left_out: [P, 2] integers, a query and an entry of the gallery by their
+      places. For that query the gallery is without that entry, whoever it
+      shows: leave-one-out, where queries are in the gallery themselves.
 
   Returns:
     'rank1' and so on for each of `ranks`, 'map', 'map_trapz' and 'minp', as
@@ -107,6 +111,7 @@ def evaluate_ranking(
     distances.shape,
     (query_pids, gallery_pids),
     (query_camids, gallery_camids) if camera_rule else None,
+    left_out,
   )
   ranks = checked_ranks(ranks, protocol, truth)
 
@@ -137,6 +142,7 @@ def rank_features(
   protocol: str = 'market1501',
   seed: int = 0,
   per_query: bool = False,
+  left_out: ArrayLike | None = None,
 ) -> Scores:
   """`evaluate_ranking` of features, without ever holding Q x G distances.
 
@@ -155,7 +161,8 @@ def rank_features(
     query_pids, gallery_pids, query_camids, gallery_camids: as in
       `evaluate_ranking`.
     chunk_size: queries per product; None takes what fits into 32 MiB.
-    ranks, camera_rule, protocol, seed, per_query: as in `evaluate_ranking`.
+    ranks, camera_rule, protocol, seed, per_query, left_out: as in
+      `evaluate_ranking`.
 
   Returns:
     As `evaluate_ranking`.
@@ -170,6 +177,7 @@ def rank_features(
     (len(queries), len(gallery)),
     (query_pids, gallery_pids),
     (query_camids, gallery_camids) if camera_rule else None,
+    left_out,
   )
   if len(gallery) > 1 and _all_equal(queries, gallery):
     raise ValueError(
@@ -200,6 +208,16 @@ def _all_equal(queries: Features, gallery: Features) -> bool:
   return bool((queries.given == first).all() and (gallery.given == first).all())
 
 
+def _without(row: np.ndarray, truth: Truth, query: int) -> np.ndarray:
+  """Distances in which what is not ranked lies behind all that is."""
+  out = truth.not_ranked(query)
+  if not len(out):
+    return row
+  row = row.astype(np.result_type(row, np.float32))
+  row[out] = np.inf
+  return row
+
+
 def _collect_rows(
   collector: Collector,
   rows: Iterable[np.ndarray],
@@ -213,6 +231,7 @@ def _collect_rows(
     own, removed = truth.own(query)
     if removed.all():
       continue
+    row = _without(row, truth, query)
     hits = draws.hits(query, row, own[~removed]) if draws else None
     collector.add(query, places_without(places(row, own), removed), hits)
 
@@ -235,6 +254,7 @@ def _collect_products(
       own, removed = truth.own(start + i)
       if removed.all():
         continue
+      row = _without(row, truth, start + i)
       order, values = np.argsort(row), row[own]
       ordered = row[order]
       first = np.searchsorted(ordered, values - margin)
@@ -243,7 +263,7 @@ def _collect_products(
       if similarity.many((end - first)[unsure].sum(), len(row)):
         if exact is None:
           exact = -similarity.exact_block(queries, block, gallery)
-        first = places(exact[i], own)
+        first = places(_without(exact[i], truth, start + i), own)
       elif len(unsure):
         # Between the exact ones the others stay where they are.
         close = np.concatenate([order[first[j] : end[j]] for j in unsure])

@@ -25,6 +25,8 @@ class Truth:
   by_pid: np.ndarray  # The gallery sorted by pid, ties by index,
   starts: np.ndarray  # and where in it the pid of each query begins
   ends: np.ndarray  # and ends.
+  # (query, entry), by query, that are not ranked; None: all are.
+  left_out: np.ndarray | None = None
 
   def own(self, query: int) -> tuple[np.ndarray, np.ndarray]:
     """Entries of the query's identity, and which of them its camera rules out.
@@ -32,10 +34,21 @@ class Truth:
     Returns [M] indices, ascending, and [M] bool.
     """
     entries = self.by_pid[self.starts[query] : self.ends[query]]
+    out = self.not_ranked(query)
+    if len(out):
+      entries = entries[~np.isin(entries, out)]
     if self.camids is None:
       return entries, np.zeros(len(entries), bool)
     of_queries, of_gallery = self.camids
     return entries, of_gallery[entries] == of_queries[query]
+
+  def not_ranked(self, query: int) -> np.ndarray:
+    """Entries that are as if the gallery did not hold them, for one query."""
+    if self.left_out is None:
+      return np.zeros(0, np.int64)
+    queries, entries = self.left_out.T
+    first, end = np.searchsorted(queries, [query, query + 1])
+    return entries[first:end]
 
 
 def checked_ranks(
@@ -70,12 +83,13 @@ def checked_truth(
   shape: tuple[int, int],
   pids: tuple[ArrayLike, ArrayLike],
   camids: tuple[ArrayLike | None, ArrayLike | None] | None,
+  left_out: ArrayLike | None = None,
 ) -> Truth:
   """Identities, and cameras unless None, of (queries, gallery) as `shape`.
 
   Raises:
-    ValueError: nothing on one side, nothing but junk in the gallery, or ids of
-      another length or no integers.
+    ValueError: nothing on one side, nothing but junk in the gallery, ids of
+      another length or no integers, or pairs that are none of these.
   """
   if 0 in shape:
     raise ValueError(f'There are {shape[0]} queries and {shape[1]} in gallery.')
@@ -94,7 +108,32 @@ def checked_truth(
     np.searchsorted(gallery_pids[by_pid], query_pids, side)
     for side in ('left', 'right')
   )
-  return Truth(query_pids, gallery_pids, camids, kept, by_pid, starts, ends)
+  pairs = None
+  if left_out is not None:
+    pairs = _checked_pairs(left_out, shape)
+    # By their places among what is no junk.
+    pairs = pairs[np.isin(pairs[:, 1], kept)]
+    pairs[:, 1] = np.searchsorted(kept, pairs[:, 1])
+  return Truth(
+    query_pids, gallery_pids, camids, kept, by_pid, starts, ends, pairs
+  )
+
+
+def _checked_pairs(pairs: ArrayLike, shape: tuple[int, int]) -> np.ndarray:
+  """By query; raises a ValueError unless they are [P, 2] places."""
+  pairs = np.asarray(pairs)
+  if pairs.ndim != 2 or pairs.shape[1] != 2:
+    raise ValueError(
+      f'left_out: expected [P, 2], queries and entries, got {pairs.shape}.'
+    )
+  if not np.issubdtype(pairs.dtype, np.integer):
+    raise ValueError(f'left_out: expected integers, got {pairs.dtype}.')
+  if ((pairs < 0) | (pairs >= shape)).any():
+    raise ValueError(
+      f'left_out: expected pairs of {shape[0]} queries and {shape[1]} in the '
+      'gallery, counted from 0.'
+    )
+  return np.unique(pairs.astype(np.int64), axis=0)
 
 
 def checked_ids(ids: ArrayLike | None, size: int, name: str) -> np.ndarray:
@@ -121,6 +160,13 @@ def why_no_match(truth: Truth) -> str:
     return (
       f'None of the identities of the {queries} queries is in the gallery '
       '(junk, pid -1, left out), so nothing can be found; check the pids.'
+    )
+  if truth.left_out is not None and len(truth.left_out):
+    rule = '' if truth.camids is None else ', or by the camera rule'
+    return (
+      f'None of the {queries} queries has a match: what the gallery has of '
+      f'their identities is left out as the same image{rule}; it needs other '
+      'images of them.'
     )
   return (
     f'None of the {queries} queries has a match: {shared.sum()} have their '

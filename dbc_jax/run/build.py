@@ -381,5 +381,6 @@ def load_data(
     memory_budget_gb=config.data.memory_budget_gb,
     skip_unreadable=config.data.skip_unreadable,
     camera_rule=config.camera_rule,
+    leave_one_out=config.leave_one_out,
     **options,
   )

@@ -18,6 +18,7 @@ INITS = ('random', 'self_supervised')
 # lacked the field behaves as it did. A config without the field has that.
 ADDED_FIELDS = {
   'checkpoint_minutes': 10.0,
+  'leave_one_out': False,
   'data.identities_seed': 0,
   'data.pattern': '',
   'train.objective': 'memory',

@@ -11,7 +11,7 @@ from dbc_jax.run import selection
 
 NAME = 'features.npz'
 # What NumPy raises for what is no such file.
-_UNREADABLE = (
+UNREADABLE = (
   *(OSError, KeyError, ValueError, EOFError, IndexError, TypeError),
   *(NotImplementedError, zipfile.BadZipFile),
 )
@@ -61,6 +61,6 @@ def read(
       saved = np.load(file, allow_pickle=False)
       if str(saved['stage']) == str(stage) and str(saved['digest']) == digest:
         return saved['features'], saved['paths'].tolist()
-  except _UNREADABLE:
+  except UNREADABLE:
     pass
   return None

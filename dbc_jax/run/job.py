@@ -21,6 +21,7 @@ from dbc_jax.run import (
   continuation,
   cost,
   features_file,
+  same_data,
   selection,
   start_checks,
 )
@@ -84,12 +85,13 @@ def _run(
   config_lib.check_num_samples(config, len(dataset.train))
   config = build.with_cameras(config, truth)
   parts = build.Parts(config)
-  workdir_lib.check_workdir(workdir, config)
+  records = workdir_lib.check_workdir(workdir, config)
   start_checks.check_matches(truth, config.camera_rule)
   parts.log_engine(len(dataset.train))
   weights = parts.given_weights(workdir)
   data = build.load_data(config, dataset, truth)
   processes.check_same('data', data.fingerprint())
+  same_data.check(workdir, records, config, data)
   if old is not None:
     old.check(data)
   log.info(data.decision)
@@ -101,6 +103,7 @@ def _run(
     )
     config_lib.check_num_samples(config, len(data.train))
     start_checks.check_matches(data.truth, config.camera_rule)
+  start_checks.check_leave_one_out(config, data)
   start_checks.tell_of_images(config, data)
   start_checks.tell_of_network(config)
   start_checks.tell_of_cameras(config, data.truth)
@@ -164,6 +167,7 @@ class _Job:
         'not evaluated'
       )
     self._outputs.write_config()
+    same_data.write(self._workdir, self._parts.config, self._data)
     self._store = CheckpointStore(self._workdir / workdir_lib.CHECKPOINTS)
     self._warmups: CheckpointStore | None = None
     train = self._parts.config.train
@@ -173,7 +177,7 @@ class _Job:
     if done is not None and done == self._runner.num_stages - 1:
       log.info('this run was finished before; its summary:')
       self._within.clear()
-      history = self._read_record(self._store, done)['history']
+      history = self._store.read_record(done)['history']
       self._write_result(history)
       return
     if done is None:
@@ -276,7 +280,6 @@ class _Job:
       log.info('resuming after the warm-up')
     if done == clustered:
       return self._begun(0) or self._restore(store, clustered)
-    self._read_record(store, network)
     variables = store.restore(network, self._parts.variable_shapes)
     state = runner.start(data, variables, is_warm=True)
     self._save(store, clustered, state, state.labels)
@@ -288,17 +291,8 @@ class _Job:
     line, to_go = reporting.format_record(record), self._runner.clock.describe()
     log.info(f'{line}; {to_go}' if to_go else line)
 
-  def _read_record(self, store: CheckpointStore, stage: int) -> dict[str, Any]:
-    record = store.read_record(stage)
-    if record['digest'] != self._data.digest:
-      raise ValueError(
-        f'workdir: {self._workdir} holds a run on other training images; '
-        'choose another --workdir, or bring the images back as they were'
-      )
-    return record
-
   def _restore(self, store: CheckpointStore, number: int) -> RunState:
-    record = self._read_record(store, number)
+    record = store.read_record(number)
     arrays = self._read_arrays(store, number)
     if record.get('rounding', 1) != _ROUNDING:
       log.info(
@@ -309,6 +303,11 @@ class _Job:
       log.info(
         'an earlier build began this run: its checkpoints have no checksums, '
         'and are taken as they are'
+      )
+    elif 'data' not in record:
+      log.info(
+        'an earlier build began this run: its checkpoints do not say which '
+        'queries, cameras and identities it had; those of now are taken'
       )
     variables = workdir_lib.variables_of(arrays)
     features, embeddings = self._embed(variables)
@@ -385,7 +384,7 @@ class _Job:
 def _facts(parts: build.Parts, data: pipeline.LoadedDataset) -> dict[str, Any]:
   """What says of which run a checkpoint is."""
   return {
-    'digest': data.digest,
+    **same_data.facts(parts.config, data),
     'config': config_lib.digest(parts.config),
     'rounding': _ROUNDING,
   }

@@ -21,6 +21,7 @@ def rank(
   gallery: np.ndarray,
   truth: GroundTruth,
   camera_rule: bool,
+  left_out: np.ndarray | None = None,
 ) -> dict[str, Any]:
   """`evaluation.rank_features` by the truth about queries and gallery."""
   assert truth.query_pids is not None
@@ -33,6 +34,7 @@ def rank(
     truth.query_camids,
     truth.gallery_camids,
     camera_rule=camera_rule,
+    left_out=left_out,
   )
 
 
@@ -42,6 +44,7 @@ def evaluate(
   labels: np.ndarray,
   data: LoadedDataset,
   camera_rule: bool,
+  leave_one_out: bool = False,
 ) -> dict[str, Any]:
   """Retrieval and clustering scores, as far as there are identities.
 
@@ -51,6 +54,7 @@ def evaluate(
     labels: [N] clusters that it trained on.
     data: with its truth.
     camera_rule: whether matches from a query's own camera are left out.
+    leave_one_out: whether a query's equals in the gallery are left out.
 
   Returns:
     What `evaluation.rank_features` and `evaluation.clustering_scores` tell.
@@ -65,7 +69,8 @@ def evaluate(
         (data.gallery, truth.gallery_camids),
       )
     )
-    scores |= rank(queries, gallery, truth, camera_rule)
+    left_out = data.copies if leave_one_out else None
+    scores |= rank(queries, gallery, truth, camera_rule, left_out)
   if truth.train_pids is not None:
     scores |= evaluation.clustering_scores(labels, truth.train_pids)
   return scores

@@ -9,7 +9,7 @@ import numpy as np
 
 from dbc_jax.data import load_configured, pipeline
 from dbc_jax.devices.compilation_cache import use_compilation_cache
-from dbc_jax.run import build, config_files, hub, selection
+from dbc_jax.run import build, config_files, hub, same_data, selection
 from dbc_jax.run import config as config_lib
 from dbc_jax.run import workdir as workdir_lib
 from dbc_jax.run.checkpoint import CheckpointStore, DamagedError
@@ -21,7 +21,10 @@ log = logging.getLogger('dbc_jax')
 _MENDED = "start the training's command again, which does anew what is damaged"
 # Fields of a config that are read here; of its `data` those that say which
 # images, and those that say how they reach the network, which are the run's.
-_FIELDS = ('seed', 'camera_rule', 'extract_batch_size', 'data', 'model')
+_FIELDS = (
+  *('seed', 'camera_rule', 'leave_one_out', 'extract_batch_size'),
+  *('data', 'model'),
+)
 _DATASET_FIELDS = (
   'name',
   'root',
@@ -48,6 +51,8 @@ class RestoredRun(NamedTuple):
       the training images.
     digest: of those images.
     kept: the chosen stage of the run, as far as it has got; None of no run.
+    decoders: what decoded those images, with releases; None of an earlier
+      build.
   """
 
   parts: build.Parts
@@ -56,6 +61,7 @@ class RestoredRun(NamedTuple):
   labels: np.ndarray
   digest: str
   kept: selection.Stage | None = None
+  decoders: Mapping[str, str] | None = None
 
 
 def restore_run(workdir: Path, stage: str = 'chosen') -> RestoredRun:
@@ -104,7 +110,13 @@ def restore_run(workdir: Path, stage: str = 'chosen') -> RestoredRun:
   variables = workdir_lib.variables_of(arrays)
   kept = selection.select(history).chosen
   return RestoredRun(
-    parts, wanted, variables, arrays['labels'], record['digest'], kept
+    parts,
+    wanted,
+    variables,
+    arrays['labels'],
+    record['digest'],
+    kept,
+    record.get('decoders'),
   )
 
 
@@ -181,6 +193,7 @@ def load_data(
   *,
   identities: bool,
   cameras: bool,
+  decoders: Mapping[str, str] | None = None,
 ) -> pipeline.LoadedDataset:
   """The data set of a config, as a run of it reads it.
 
@@ -190,6 +203,7 @@ def load_data(
     identities: whether those of query and gallery are needed; of another data
       set, and of a test set alone, these two are then loaded alone.
     cameras: whether their cameras are needed, if there are identities.
+    decoders: of the run, for the error where its images differ.
 
   Raises:
     ValueError: what is needed is missing, other training images, or files
@@ -219,9 +233,12 @@ def load_data(
   if digest is None or not is_test_set:
     loaded = build.load_data(config, dataset, truth, splits=splits)
   if loaded is None or digest not in (None, loaded.digest):
+    # A set that is drawn has no folder.
+    where = 'their folder by --root, or ' if data.root else ''
     raise ValueError(
-      f'{data.name}: these are not the training images of the run; name their '
-      'folder by --root, or another data set by --config'
+      f'{data.name}: these are not the training images of the run'
+      f'{same_data.decoded_otherwise(decoders)}. Name {where}another data set '
+      'by --config'
     )
   for note in loaded.notes:
     log.warning('%s', note)
@@ -240,7 +257,8 @@ def extract_arrays(
 
   Returns:
     Of each split 'SPLIT_features' [N, D] float32 and 'SPLIT_names' [N]; of
-    query and gallery 'SPLIT_pids' [N], and 'SPLIT_camids' [N] if known; of the
+    query and gallery 'SPLIT_pids' [N], and 'SPLIT_camids' [N] if known, and of
+    both 'copies' [P, 2], a query and its equal in the gallery; of the
     training images 'train_labels' [N], if they are those of the run.
   """
   arrays, same = {}, data.digest == run.digest
@@ -265,6 +283,7 @@ def extract_arrays(
       column = getattr(data.truth, field)
       if column is not None:
         arrays[field] = column
+      arrays['copies'] = data.copies
   return arrays
 
 

@@ -99,9 +99,11 @@ class StageRunner(Fitter):
     self, variables: dict[str, Any], labels: np.ndarray, data: LoadedDataset
   ) -> dict[str, Any]:
     """By identities, as far as there are any."""
-    embed, rule = self.parts.embed, self._config.camera_rule
+    embed, config = self.parts.embed, self._config
     with reporting.busy('scores'):
-      return record_lib.evaluate(embed, variables, labels, data, rule)
+      return record_lib.evaluate(
+        embed, variables, labels, data, config.camera_rule, config.leave_one_out
+      )
 
   def _measure(
     self,
@@ -153,7 +155,8 @@ class StageRunner(Fitter):
       The state for the next stage; its history has a new last record.
 
     Raises:
-      FloatingPointError: the loss became NaN or infinite; names the step.
+      FloatingPointError: the loss, or the features, became NaN or infinite;
+        names the step, and what to change.
     """
     num_clusters = int(state.labels.max()) + 1
     record: dict[str, Any] = {'stage': stage, 'num_clusters': num_clusters}
@@ -181,6 +184,10 @@ class StageRunner(Fitter):
     with reporting.busy('embedding'):
       variables = self.parts.with_statistics(variables, data.train, camids)
       features, embeddings = self.parts.embed(variables, data.train, camids)
+    if not np.isfinite(features).all():  # Its last loss was that of a step ago.
+      raise FloatingPointError(
+        f'stage {stage}: the features are not finite. {self.advice(stage)}'
+      )
     seconds['embed'] = time.perf_counter() - clock
     self._offer(stage, moment, state)
 

@@ -15,10 +15,19 @@ _SQUEEZED = 1.5
 log = logging.getLogger('dbc_jax')
 
 
-def check_matches(truth: data_lib.GroundTruth, camera_rule: bool) -> None:
+def check_matches(
+  truth: data_lib.GroundTruth,
+  camera_rule: bool,
+  left_out: np.ndarray | None = None,
+) -> None:
   """Raises now, and not after stage 0, if no query can have a match.
 
   Warns where fewer than half can.
+
+  Args:
+    truth: of the data set.
+    camera_rule: whether matches from a query's own camera are left out.
+    left_out: [P, 2], queries and entries of the gallery that are.
   """
   if truth.query_pids is None or truth.gallery_pids is None:
     return
@@ -31,6 +40,7 @@ def check_matches(truth: data_lib.GroundTruth, camera_rule: bool) -> None:
       truth.query_camids,
       truth.gallery_camids,
       camera_rule=camera_rule,
+      left_out=left_out,
     )
   except ValueError as error:
     how = ' (--config.camera_rule=False)' if 'camera_rule' in str(error) else ''
@@ -70,6 +80,29 @@ def tell_of_images(config: Config, data: LoadedDataset) -> None:
   tall = [high / wide for high, wide in (data.shape, kept, seen)]
   if max(tall) > _SQUEEZED * min(tall):
     log.warning('%s: they are squeezed; set %s to their shape', how, names)
+
+
+def check_leave_one_out(config: Config, data: LoadedDataset) -> None:
+  """As `check_matches`, once it is known which images are equal; says how many.
+
+  Raises:
+    ValueError: as there.
+  """
+  if not config.leave_one_out or not data.truth.can_evaluate:
+    return
+  if not len(data.copies):
+    log.warning(
+      'leave_one_out: no query has an image of equal pixels in the gallery; '
+      'nothing is left out'
+    )
+    return
+  log.info(
+    'leave_one_out: %d of %d queries are ranked without their equals in the '
+    'gallery',
+    len(np.unique(data.copies[:, 0])),
+    len(data.names['query']),
+  )
+  check_matches(data.truth, config.camera_rule, data.copies)
 
 
 def tell_of_network(config: Config) -> None:

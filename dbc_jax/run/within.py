@@ -81,22 +81,13 @@ class WithinStore:
     self._known: tuple[Stage, int] | None = None
 
   def find(self, stage: Stage) -> Saved | None:
-    """What there is of a stage; anything else is deleted.
-
-    Raises:
-      ValueError: it was trained on other images.
-    """
+    """What there is of a stage; anything else is deleted."""
     self._last, self._known = time.monotonic(), None
     if not self._folder.is_dir():
       return None
     store = self._opened()
     records, _ = store.whole()
     for number, record in sorted(records.items(), reverse=True):
-      if record['digest'] != self._facts['digest']:
-        raise ValueError(
-          f'workdir: {self._folder} is of a run on other training images; '
-          'choose another --workdir, or bring the images back as they were'
-        )
       if record['stage'] == stage:
         store.keep_only({number})
         arrays = store.restore_as_saved(number)

@@ -105,11 +105,14 @@ def has_run(workdir: Path) -> bool:
   )
 
 
-def check_workdir(workdir: Path, config: Config) -> None:
+def check_workdir(workdir: Path, config: Config) -> dict[Path, dict[str, Any]]:
   """Checks that the run in a workdir, if there is one, is one of this config.
 
   A workdir without a complete stage may be used by any config. The folder of
   the data may have moved: its images are compared instead.
+
+  Returns:
+    The records of its checkpoints that can be read.
 
   Raises:
     ValueError: it is not; names the fields that differ. Or nothing could be
@@ -117,8 +120,9 @@ def check_workdir(workdir: Path, config: Config) -> None:
   """
   checkpoint.check_path(workdir)
   if not has_run(workdir):
-    return
-  digests, own = _config_digests(workdir), config_lib.digest(config)
+    return {}
+  records, own = _records(workdir), config_lib.digest(config)
+  digests = {k: x['config'] for k, x in records.items() if 'config' in x}
   others = [path for path, digest in digests.items() if digest != own]
   try:
     found = differences(workdir, config)
@@ -141,10 +145,11 @@ def check_workdir(workdir: Path, config: Config) -> None:
       f'workdir: {min(others)} is a checkpoint of another config than '
       f'{workdir / CONFIG}; take it away, or choose another --workdir'
     )
+  return records
 
 
-def _config_digests(workdir: Path) -> dict[Path, str]:
-  """Of each checkpoint that is readable and has one, that of its config."""
+def _records(workdir: Path) -> dict[Path, dict[str, Any]]:
+  """Of each checkpoint that is readable, what it says of itself."""
   found = {}
   for name in (CHECKPOINTS, WARMUP, WITHIN):
     folder = workdir / name
@@ -153,8 +158,7 @@ def _config_digests(workdir: Path) -> dict[Path, str]:
     store = CheckpointStore(folder)
     for number in store.stages():
       with contextlib.suppress(checkpoint.DamagedError):  # It is told later.
-        digest = store.read_record(number).get('config')
-        found |= {folder / str(number): digest} if digest else {}
+        found[folder / str(number)] = store.read_record(number)
   return found
 
 

@@ -144,7 +144,11 @@ def of_run(
   config = restore.data_config(run, None, {'root': root})
   if saved is None:
     data = restore.load_data(
-      config, run.digest, identities=False, cameras=False
+      config,
+      run.digest,
+      identities=False,
+      cameras=False,
+      decoders=run.decoders,
     )
     camids = data.truth.train_camids
     features, _ = run.parts.embed(run.variables, data.train, camids)

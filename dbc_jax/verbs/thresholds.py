@@ -116,7 +116,13 @@ def embed_resized(
     raise TrackletsError(
       'the run is of tracklets, and consumers see single images'
     )
-  data = restore.load_data(config, run.digest, identities=False, cameras=False)
+  data = restore.load_data(
+    config,
+    run.digest,
+    identities=False,
+    cameras=False,
+    decoders=run.decoders,
+  )
   chosen = np.arange(len(run.labels))
   if camera is not None:
     camids = data.truth.train_camids

@@ -203,7 +203,9 @@ def test_other_training_images(finished, tmp_path):
   first, second, *_ = sorted((root / 'bounding_box_train').iterdir())
   first.write_bytes(second.read_bytes())
   _fails(
-    'not the training images of the run; .*--root', finished, f'--root={root}'
+    'not the training images of the run. Name .*--root',
+    finished,
+    f'--root={root}',
   )
 
 

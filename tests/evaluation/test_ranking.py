@@ -12,7 +12,13 @@ RANKS = (1, 5, 10, 20)
 
 
 def protocol_in_loops(
-  distances, query_pids, gallery_pids, query_camids, gallery_camids, rule=True
+  distances,
+  query_pids,
+  gallery_pids,
+  query_camids,
+  gallery_camids,
+  rule=True,
+  left_out=(),
 ):
   """The protocol read aloud, one gallery entry after another."""
   cmc, step, trapezoid, inp = [], [], [], []
@@ -20,7 +26,7 @@ def protocol_in_loops(
     order = sorted(range(len(row)), key=lambda g: (row[g], g))
     hits = []
     for g in order:
-      if gallery_pids[g] == -1:
+      if gallery_pids[g] == -1 or (q, g) in left_out:
         continue
       same = gallery_pids[g] == query_pids[q]
       if rule and same and gallery_camids[g] == query_camids[q]:
@@ -72,6 +78,103 @@ def test_agrees_with_plain_loops(seed, levels, rule):
   expected = protocol_in_loops(*case, rule)
   assert scores == pytest.approx(expected, abs=1e-12)
   assert 0 < scores['num_valid_queries'] < 30
+
+
+def some_pairs(seed, queries, gallery, count):
+  rng = np.random.default_rng(seed)
+  return np.stack(
+    [rng.integers(0, queries, count), rng.integers(0, gallery, count)], axis=1
+  )
+
+
+@pytest.mark.parametrize('rule', [True, False])
+@pytest.mark.parametrize('levels', [None, 10, 1])
+@pytest.mark.parametrize('seed', range(5))
+def test_what_is_left_out_agrees_with_plain_loops(seed, levels, rule):
+  case = random_case(seed, levels=levels)
+  pairs = some_pairs(seed, 30, 60, 300)
+  out = {(q, g) for q, g in pairs.tolist()}
+  scores = evaluate_ranking(*case, camera_rule=rule, left_out=pairs)
+  expected = protocol_in_loops(*case, rule, out)
+  assert scores == pytest.approx(expected, abs=1e-12)
+  assert scores != pytest.approx(protocol_in_loops(*case, rule), abs=1e-6)
+
+
+@pytest.mark.parametrize('chunk_size', [None, 7])
+@pytest.mark.parametrize('alike', [False, True])
+def test_leave_one_out_of_features_agrees_with_plain_loops(chunk_size, alike):
+  """Queries are in the gallery, some twice, under any identity."""
+  (
+    _,
+    gallery,
+    *_,
+  ) = feature_case(3)
+  rng = np.random.default_rng(3)
+  gallery[10] = gallery[0]
+  if alike:  # So near each other that float32 cannot order them.
+    gallery[20:40] = gallery[1] + 1e-9 * gallery[20:40]
+  pids = rng.integers(-1, 6, len(gallery))
+  places = np.arange(0, len(gallery), 2)
+  queries = gallery[places]
+  pairs = np.argwhere((queries[:, None] == gallery[None]).all(axis=-1))
+  assert len(pairs) > len(places)
+  unit = gallery.astype(np.float64)
+  unit /= np.linalg.norm(unit, axis=1)[:, None]
+  distances = -np.round(unit[places] @ unit.T, 12)
+  ids = pids[places], pids, None, None
+  scores = rank_features(
+    queries,
+    gallery,
+    *ids,
+    camera_rule=False,
+    chunk_size=chunk_size,
+    left_out=pairs,
+  )
+  out = {(q, g) for q, g in pairs.tolist()}
+  expected = protocol_in_loops(distances, *ids, False, out)
+  assert scores == pytest.approx(expected, abs=1e-12)
+  allshots = [
+    rank_features(
+      queries,
+      gallery,
+      *ids,
+      camera_rule=False,
+      protocol=protocol,
+      left_out=pairs,
+    )
+    for protocol in ('allshots', 'cuhk03')
+  ]
+  assert all(x['map'] == pytest.approx(expected['map']) for x in allshots)
+
+
+def test_nothing_but_itself_in_the_gallery():
+  features = np.eye(3)
+  pids = np.arange(3)
+  with pytest.raises(ValueError, match=r'is left out as the same image; it '):
+    rank_features(
+      features,
+      features,
+      pids,
+      pids,
+      None,
+      None,
+      camera_rule=False,
+      left_out=np.stack([pids, pids], axis=1),
+    )
+
+
+@pytest.mark.parametrize(
+  ('pairs', 'found'),
+  [
+    ([[0, 3]], 'pairs of 3 queries and 3'),
+    ([0, 1], r'\[P, 2\]'),
+    ([[0.5, 1]], 'integers'),
+  ],
+)
+def test_pairs_that_are_none(pairs, found):
+  ids = [np.arange(3)] * 4
+  with pytest.raises(ValueError, match=f'left_out: expected .*{found}'):
+    evaluate_ranking(np.eye(3), *ids, left_out=pairs)
 
 
 @pytest.mark.parametrize('seed', range(5))

@@ -228,7 +228,7 @@ def test_it_binds_the_workdir_to_its_config(market, tmp_path):
   other = runs.write_market(tmp_path / 'data')
   path = other / 'bounding_box_train' / '0001_c1s1_000000_00.jpg'
   path.write_bytes((other / 'query' / '0101_c1s1_000000_00.jpg').read_bytes())
-  with pytest.raises(ValueError, match='is of a run on other training images'):
+  with pytest.raises(ValueError, match='other data: 1 of 30 training'):
     job.run(_config(other), tmp_path)
 
 

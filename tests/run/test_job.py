@@ -286,7 +286,9 @@ def test_other_images_need_another_workdir(straight, tmp_path, monkeypatch):
   runs.write_images(tmp_path, ['black.png'], [image])
   (root / name).write_bytes((tmp_path / 'black.png').read_bytes())
   config = runs.small_config('market1501', root)
-  with pytest.raises(ValueError, match='other training images'):
+  with pytest.raises(
+    ValueError, match='1 of 30 training images differ: bounding'
+  ):
     job.run(config, straight)
 
 

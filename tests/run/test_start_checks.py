@@ -120,6 +120,57 @@ def test_copies_of_queries_that_count_as_matches(
   assert told == bool(count)
 
 
+def _leave_one_out(tmp_path, count=8):
+  """Queries that are in the gallery as well, and two of each person there."""
+  images = _noise(4 + count, 64, 32)
+  names = [f'{i}.png' for i in range(len(images))]
+  queries = [f'q{i}.png' for i in range(count)]
+  root = runs.write_images(
+    tmp_path / 'crops', [*names, *queries], [*images, *images[4:]]
+  )
+  rows = [f'{name},,train' for name in names[:4]]
+  rows += [f'{name},{i // 2},gallery' for i, name in enumerate(names[4:])]
+  rows += [f'{name},{i // 2},query' for i, name in enumerate(queries)]
+  (root / 'list.csv').write_text('\n'.join(['path,pid,split', *rows]))
+  return {
+    'data.root': str(root),
+    'data.csv': 'list.csv',
+    'camera_rule': False,
+  }
+
+
+def test_queries_without_themselves_are_offered_and_counted(caplog, tmp_path):
+  caplog.set_level('INFO', 'dbc_jax')
+  fields = _leave_one_out(tmp_path)
+  for leave in (False, True):
+    config = _config(**fields, leave_one_out=leave)
+    data = build.load_data(config, *load_configured(config.data))
+    caplog.clear()
+    start_checks.check_leave_one_out(config, data)
+    start_checks.tell_of_images(config, data)
+    offered = 'query without them by --config.leave_one_out=True' in caplog.text
+    told = '8 of 8 queries are ranked without their equals' in caplog.text
+    assert (offered, told) == (not leave, leave)
+  np.testing.assert_array_equal(data.copies[:, 0], data.copies[:, 1])
+
+
+def test_leave_one_out_leaves_no_match_or_nothing_out(caplog, tmp_path):
+  fields = _leave_one_out(tmp_path)
+  path = tmp_path / 'crops' / 'list.csv'
+  lines = path.read_text().splitlines()
+  # Every other one of the gallery: each person has a single image there.
+  path.write_text('\n'.join([*lines[:5], *lines[5:13:2], *lines[13::2]]))
+  config = _config(**fields, leave_one_out=True)
+  data = build.load_data(config, *load_configured(config.data))
+  with pytest.raises(ValueError, match='is left out as the same image'):
+    start_checks.check_leave_one_out(config, data)
+  # The others: none of them is a query.
+  path.write_text('\n'.join([*lines[:5], *lines[6:13:2], *lines[13::2]]))
+  data = build.load_data(config, *load_configured(config.data))
+  start_checks.check_leave_one_out(config, data)
+  assert 'leave_one_out: no query has an image of equal' in caplog.text
+
+
 @pytest.mark.parametrize(
   ('frozen', 'rate', 'init', 'told'),
   [
