@@ -29,7 +29,7 @@ LAYERS = (
   ('hub', 'fitting'),
   ('build', 'same_data'),
   ('workdir', 'record', 'start_checks'),
-  ('features_file', 'config_files', 'identities', 'within'),
+  ('features_file', 'config_files', 'identities', 'within', 'corrections'),
   ('config', 'merger', 'selection', 'checkpoint', 'lock'),
 )
 

@@ -1,4 +1,7 @@
-"""features.npz: the training images by the network of the chosen stage."""
+"""features.npz: the training images by the network of the chosen stage.
+
+labels.npz, where they were clustered again since: their clusters.
+"""
 
 import os
 import zipfile
@@ -10,6 +13,7 @@ import numpy as np
 from dbc_jax.run import selection
 
 NAME = 'features.npz'
+LABELS = 'labels.npz'
 # What NumPy raises for what is no such file.
 UNREADABLE = (
   *(OSError, KeyError, ValueError, EOFError, IndexError, TypeError),
@@ -64,3 +68,43 @@ def read(
   except UNREADABLE:
     pass
   return None
+
+
+def write_labels(
+  workdir: Path,
+  labels: np.ndarray,
+  stage: selection.Stage,
+  digest: str | None,
+) -> None:
+  """Keeps clusters [N] of a later clustering of these features."""
+  partial = workdir / f'{LABELS}.{os.getpid()}.tmp'
+  with partial.open('wb') as file:
+    np.savez(
+      file, labels=labels, stage=np.array(str(stage)), digest=np.array(digest)
+    )
+  os.replace(partial, workdir / LABELS)
+
+
+def labels(
+  workdir: Path,
+  stage: selection.Stage,
+  digest: str | None,
+  trained_on: np.ndarray,
+) -> np.ndarray:
+  """The clusters [N] int32 of a chosen stage, as they are now.
+
+  Args:
+    workdir: of the run.
+    stage: the chosen one.
+    digest: of its training images.
+    trained_on: [N] int32, its clusters, if there are no later ones.
+  """
+  try:
+    with (workdir / LABELS).open('rb') as file:
+      saved = np.load(file, allow_pickle=False)
+      if str(saved['stage']) == str(stage) and str(saved['digest']) == digest:
+        found = saved['labels'].astype(np.int32)
+        return found if found.shape == trained_on.shape else trained_on
+  except _UNREADABLE:
+    pass
+  return trained_on

@@ -377,7 +377,10 @@ class _Job:
       features = None if saved is None else saved[0]
     if features is None:
       features, _ = self._embed(workdir_lib.variables_of(arrays))
-    self._outputs.write_result(history, stages, arrays['labels'], features)
+    labels = features_file.labels(
+      self._workdir, stages.chosen, self._data.digest, arrays['labels']
+    )
+    self._outputs.write_result(history, stages, labels, features)
     processes.wait_for_all()
 
 

@@ -4,6 +4,7 @@ The config's fields choose what is clustered, by which distance, criterion and
 engine; the mathematics is in `dbc_jax.cluster`.
 """
 
+import dataclasses
 import logging
 import warnings
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 
 from dbc_jax import cluster
 from dbc_jax.cluster import cuts
+from dbc_jax.cluster.linked import Links, heed_links, merge_inside
 from dbc_jax.devices import mesh, processes
 from dbc_jax.labels import apart
 
@@ -51,6 +53,53 @@ def make_cut(fields: Any) -> cuts.Cut:
     return cuts.create_cut(fields.cut, **{name: fields[name] for name in names})
   except ValueError as error:
     raise ValueError(f'cluster.{error}') from error
+
+
+@dataclasses.dataclass(frozen=True)
+class _Samples:
+  """What is merged, and what is known of pairs.
+
+  Attributes:
+    features: [N, D].
+    criterion: what to merge by.
+    distances: [N, N], the base distances, if not those of the features.
+    links: rows of one cluster, and of two.
+  """
+
+  features: np.ndarray
+  criterion: cluster.Criterion
+  distances: Any = None
+  links: Links | None = None
+
+  def heed(self, labels: np.ndarray) -> np.ndarray:
+    """Labels [N], -1 or not, changed where the links contradict them."""
+    if not self.links:
+      return labels
+    return heed_links(labels, self.links, self._regroup)
+
+  def alone(self) -> np.ndarray:
+    """Every sample a cluster of its own, but for those of must-links."""
+    return self.heed(np.arange(len(self.features), dtype=np.int32))
+
+  def _regroup(
+    self,
+    rows: np.ndarray,
+    groups: np.ndarray,
+    must: np.ndarray,
+    cannot: np.ndarray,
+  ) -> np.ndarray:
+    distances = None
+    if self.distances is not None:
+      distances = np.asarray(self.distances)[np.ix_(rows, rows)]
+    trees = merge_inside(
+      self.features[rows],
+      groups,
+      self.criterion,
+      distances=distances,
+      must_link=must,
+      cannot_link=cannot,
+    )
+    return trees.labels(len(trees.pairs))
 
 
 class Merger:
@@ -108,6 +157,7 @@ class Merger:
     number: int,
     count: int,
     camids: np.ndarray | None = None,
+    links: Links | None = None,
   ) -> tuple[np.ndarray, np.ndarray]:
     """What the first process computes, in all of them.
 
@@ -122,6 +172,7 @@ class Merger:
       number: of this clustering in the run, from 0.
       count: of clusterings in the run.
       camids: [N], where their centring is on.
+      links: which hold in the labels before and after; the first process's.
 
     Returns:
       Labels [N] after it, and the scores of the first and the last merge [2]
@@ -129,9 +180,9 @@ class Merger:
     """
     ends = np.full(2, np.nan, np.float32)
     if processes.is_first():
-      found, scores = self._place(
-        features, embeddings, labels, number, count, camids
-      )
+      samples = self._samples(self.chosen(features, embeddings), camids, links)
+      labels = samples.heed(labels)
+      found, scores = self._place(samples, labels, number, count)
       if found.max() < 1:
         log.warning(
           'cluster.cut: %s leaves %d clusters of %d images; the clusters stay '
@@ -151,58 +202,137 @@ class Merger:
     by_embedding = self._fields.features == 'embedding'
     return embeddings if by_embedding else features
 
-  def _place(
+  def heed(
+    self, features: np.ndarray, labels: np.ndarray, links: Links | None
+  ) -> np.ndarray:
+    """Labels [N] in which links hold, changed nowhere else; in all processes.
+
+    Args:
+      features: [N, D]; a cluster that links take apart is split by them.
+      labels: [N] int32; -1 for a sample that is not placed.
+      links: the first process's count.
+    """
+    if processes.is_first():
+      labels = _Samples(features, self._criterion, links=links).heed(labels)
+    return processes.from_first(labels)
+
+  def again(
     self,
-    features: np.ndarray,
-    embeddings: np.ndarray,
+    chosen: np.ndarray,
     labels: np.ndarray,
     number: int,
     count: int,
-    camids: np.ndarray | None,
-  ) -> cuts.Placed:
+    camids: np.ndarray | None = None,
+    links: Links | None = None,
+  ) -> np.ndarray:
+    """A clustering of a run once more, from single samples.
+
+    Where the cut places every sample it ends at as many clusters as there were.
+
+    Args:
+      chosen: [N, D], what the config clusters by.
+      labels: [N] int32, that it gave.
+      number, count, camids, links: as of `__call__`.
+
+    Returns:
+      [N] int32, contiguous, or -1.
+    """
+    samples = self._samples(chosen, camids, links)
+    start, wanted = samples.alone(), int(labels.max()) + 1
+    asked = self._fields.num_clusters and number == count - 1
+    if asked or self._fields.cut in ('papers', 'geometric'):
+      return samples.heed(self._merge_to(samples, start, wanted).labels)
+    return self._place(samples, start, number, count).labels
+
+  def _samples(
+    self, chosen: np.ndarray, camids: np.ndarray | None, links: Links | None
+  ) -> _Samples:
     fields = self._fields
-    chosen = self.chosen(features, embeddings)
     if fields.camera_centring:
       assert camids is not None
       with warnings.catch_warnings():
         # Told once, before the run.
         warnings.filterwarnings('ignore', 'camids: .* mean of their camera')
         chosen = cluster.center_cameras(chosen, camids)
-    start = apart(labels).astype(np.int32)
-    if fields.anew:
-      start = np.arange(len(labels), dtype=np.int32)
     given = None
     if fields.distance == 'jaccard':
       given = cluster.jaccard_distances(
         chosen, k1=fields.jaccard_k1, k2=fields.jaccard_k2
       )
+    return _Samples(chosen, self._criterion, given, links)
+
+  def _place(
+    self, samples: _Samples, labels: np.ndarray, number: int, count: int
+  ) -> cuts.Placed:
+    fields = self._fields
+    start = apart(labels).astype(np.int32)
+    if fields.anew:
+      start = samples.alone()
 
     def distances() -> Any:
-      return cluster.pairwise_distances(chosen) if given is None else given
+      given = samples.distances
+      if given is None:
+        return cluster.pairwise_distances(samples.features)
+      return given
 
-    def merge(num_merges: int, distances: Any = given) -> cluster.MergeResult:
-      result = cluster.merge_clusters(
-        chosen,
-        start,
-        num_merges,
-        self._criterion,
-        distances=distances,
-        memory_budget_gb=self._budget(),
-      )
-      if result.engine != self._engine:
-        self.engine(chosen.shape, int(start.max()) + 1)
-      return result
+    def merge(
+      num_merges: int, distances: Any = samples.distances
+    ) -> cluster.MergeResult:
+      return self._merge(samples, start, num_merges, distances)
 
     wanted = fields.num_clusters
     if wanted and number == count - 1:
       if start.max() + 1 < wanted:
-        start = np.arange(len(labels), dtype=np.int32)
-      merges = int(start.max()) + 1 - wanted
-      if not merges:
-        return cuts.Placed(start, np.zeros(0, np.float32))
-      result = merge(merges)
-      return cuts.Placed(result.labels, np.asarray(result.scores))
-    return self._cut(cuts.Task(start, number, count, distances, merge))
+        start = samples.alone()
+      return self._merge_to(samples, start, wanted)
+    placed = self._cut(cuts.Task(start, number, count, distances, merge))
+    return placed._replace(labels=samples.heed(placed.labels))
+
+  def _merge_to(
+    self, samples: _Samples, start: np.ndarray, wanted: int
+  ) -> cuts.Placed:
+    """Labels [N] of so many clusters; of more, where links leave no merge."""
+    merges = int(start.max()) + 1 - wanted
+    if merges < 1:
+      return cuts.Placed(start, np.zeros(0, np.float32))
+    result = self._merge(samples, start, merges, samples.distances)
+    if len(result.pairs) < merges:
+      log.warning(
+        'corrections: %d clusters and not %d, as they let no more merge',
+        result.labels.max() + 1,
+        wanted,
+      )
+    return cuts.Placed(result.labels, np.asarray(result.scores))
+
+  def _merge(
+    self,
+    samples: _Samples,
+    start: np.ndarray,
+    num_merges: int,
+    distances: Any,
+  ) -> cluster.MergeResult:
+    """Merges clusters in which the links hold, and keeps them so."""
+    cannot = None
+    if samples.links:
+      cannot = samples.links.cannot
+      # Must-links are no merges of the schedule, and leave fewer.
+      num_merges = min(num_merges, int(start.max()))
+      if num_merges < 1:
+        none = np.zeros((0, 2), np.int32)
+        scores = np.zeros(0, np.float32)
+        return cluster.MergeResult(start, none, scores, self._engine, none)
+    result = cluster.merge_clusters(
+      samples.features,
+      start,
+      num_merges,
+      self._criterion,
+      distances=distances,
+      cannot_link=cannot,
+      memory_budget_gb=self._budget(),
+    )
+    if result.engine != self._engine:
+      self.engine(samples.features.shape, int(start.max()) + 1)
+    return result
 
   def _reads_distances(self) -> bool:
     return getattr(self._cut, 'reads_distances', True)

@@ -9,7 +9,14 @@ import numpy as np
 
 from dbc_jax.data import load_configured, pipeline
 from dbc_jax.devices.compilation_cache import use_compilation_cache
-from dbc_jax.run import build, config_files, hub, same_data, selection
+from dbc_jax.run import (
+  build,
+  config_files,
+  features_file,
+  hub,
+  same_data,
+  selection,
+)
 from dbc_jax.run import config as config_lib
 from dbc_jax.run import workdir as workdir_lib
 from dbc_jax.run.checkpoint import CheckpointStore, DamagedError
@@ -48,7 +55,8 @@ class RestoredRun(NamedTuple):
     stage: which one; `selection.WARMUP` is the warm-up before all.
     variables: 'params' and 'batch_stats' after it.
     labels: [N] int32, the clusters that it trained on, in the hashed order of
-      the training images.
+      the training images; of the kept stage those of a later clustering with
+      corrections, where there is one.
     digest: of those images.
     kept: the chosen stage of the run, as far as it has got; None of no run.
     decoders: what decoded those images, with releases; None of an earlier
@@ -108,16 +116,12 @@ def restore_run(workdir: Path, stage: str = 'chosen') -> RestoredRun:
   except DamagedError as error:
     raise ValueError(f'workdir: {error}; {_MENDED}') from error
   variables = workdir_lib.variables_of(arrays)
-  kept = selection.select(history).chosen
-  return RestoredRun(
-    parts,
-    wanted,
-    variables,
-    arrays['labels'],
-    record['digest'],
-    kept,
-    record.get('decoders'),
-  )
+  kept, digest = selection.select(history).chosen, record['digest']
+  labels = arrays['labels']
+  if wanted == kept:
+    labels = features_file.labels(workdir, wanted, digest, labels)
+  decoders = record.get('decoders')
+  return RestoredRun(parts, wanted, variables, labels, digest, kept, decoders)
 
 
 def read_history(workdir: Path) -> list[dict[str, Any]]:

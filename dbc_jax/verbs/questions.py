@@ -1,0 +1,205 @@
+"""Questions: the pairs of images whose answers matter most."""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+from scipy.sparse import csgraph, csr_array
+
+from dbc_jax.cluster.linked import Links
+from dbc_jax.labels import apart
+from dbc_jax.verbs.reclustering import own_tree
+from dbc_jax.verbs.searching import calibration_of, nearest
+
+# Clusters beside each that are looked at.
+_BESIDE = 10
+# Larger clusters are looked at by so many of their images.
+_MOST_IMAGES = 1000
+
+
+class Questions(NamedTuple):
+  """Pairs to ask about, the most telling first.
+
+  Attributes:
+    pairs: [Q, 2] int64, rows of images.
+    probabilities: [Q] float64, that both show one person; NaN where the
+      clusters are too few to learn that from.
+  """
+
+  pairs: np.ndarray
+  probabilities: np.ndarray
+
+
+class _Sides(NamedTuple):
+  """Two groups of images each, and how far apart they are.
+
+  Attributes:
+    first, second: C arrays of rows each.
+    distances: [C], root mean square over the pairs.
+    inside: [C] bool, whether both are of one cluster.
+  """
+
+  first: list[np.ndarray]
+  second: list[np.ndarray]
+  distances: np.ndarray
+  inside: np.ndarray
+
+
+def least_certain_pairs(
+  features: np.ndarray,
+  labels: np.ndarray,
+  links: Links,
+  count: int,
+  *,
+  asked: Iterable[tuple[int, int]] = (),
+) -> Questions:
+  """The questions whose answers are likely to change most pairs.
+
+  A question is about two groups of images: two clusters beside each other, or
+  the two sides of a merge inside a cluster. If the answer is not what the
+  clusters say, all pairs between the two change. So they are ranked by the
+  probability of that answer, times those pairs. Each is asked by the two images
+  nearest to the means of the groups. No cluster is in two questions, unless
+  there are too few.
+
+  Args:
+    features: [N, D] float32, rows of unit length.
+    labels: [N] int, contiguous; -1 for an image in none.
+    links: what is known; whatever follows from it is not asked.
+    count: how many, at most.
+    asked: pairs of rows that are not to be asked again.
+
+  Returns:
+    Fewer than `count` where nothing else is open.
+  """
+  own = apart(labels)
+  found = calibration_of(features, labels)
+  known = _Known(links, asked, len(features))
+  sides = _candidates(features, own, known)
+  if not len(sides.distances):
+    return Questions(np.zeros((0, 2), np.int64), np.zeros(0))
+  sizes = np.array([len(x) for x in sides.first], float)
+  sizes *= [len(x) for x in sides.second]
+  if found is None:
+    chance = 1 - sides.distances / 2
+  else:
+    chance = found[0].probability(np.minimum(sides.distances, 2.0))
+  worth = sizes * np.where(sides.inside, 1 - chance, chance)
+  pairs: list[tuple[int, int]] = []
+  later: list[tuple[int, int]] = []
+  busy: set[int] = set()
+  for i in np.argsort(-worth, kind='stable').tolist():
+    a, b = (_middle(features, x[i]) for x in (sides.first, sides.second))
+    if known.answers(a, b):
+      continue
+    clusters = {int(own[a]), int(own[b])}
+    if clusters & busy:
+      later.append((a, b))
+      continue
+    busy |= clusters
+    pairs.append((a, b))
+    if len(pairs) == count:
+      break
+  chosen = np.array([*pairs, *later][:count], np.int64).reshape(-1, 2)
+  gaps = np.linalg.norm(features[chosen[:, 0]] - features[chosen[:, 1]], axis=1)
+  told = np.full(len(chosen), np.nan)
+  if found is not None:
+    told = found[0].probability(np.minimum(gaps, 2.0))
+  return Questions(chosen, told)
+
+
+class _Known:
+  """What links say of pairs, with all that follows."""
+
+  def __init__(
+    self, links: Links, asked: Iterable[tuple[int, int]], count: int
+  ):
+    must = links.must
+    graph = csr_array(
+      (np.ones(len(must)), (must[:, 0], must[:, 1])), (count, count)
+    )
+    self.parts = csgraph.connected_components(graph, directed=False)[1]
+    self._told = {frozenset(self.parts[x].tolist()) for x in links.cannot}
+    self._told |= {frozenset(self.parts[[*pair]].tolist()) for pair in asked}
+
+  def answers(self, a: int, b: int) -> bool:
+    """Whether it is known if two images are of one person, or was asked."""
+    one, other = int(self.parts[a]), int(self.parts[b])
+    return one == other or frozenset((one, other)) in self._told
+
+  def apart(self, owners: np.ndarray) -> set[frozenset[int]]:
+    """The pairs of clusters of which two images were told apart, or asked.
+
+    Args:
+      owners: [N], of each image its cluster.
+    """
+    members = {}
+    for row, part in enumerate(self.parts.tolist()):
+      members.setdefault(part, set()).add(int(owners[row]))
+    return {
+      frozenset((a, b))
+      for pair in self._told
+      for a in members[min(pair)]
+      for b in members[max(pair)]
+    }
+
+
+def _candidates(features: np.ndarray, own: np.ndarray, known: _Known) -> _Sides:
+  """Clusters beside each other, and sides of merges inside clusters."""
+  count = int(own.max()) + 1
+  order = np.argsort(own, kind='stable')
+  sizes = np.bincount(own, minlength=count)
+  members = np.split(order, np.cumsum(sizes)[:-1])
+  means = np.zeros((count, features.shape[1]), np.float32)
+  np.add.at(means, own, features)
+  means /= sizes[:, None]
+  first, second, distances, inside = [], [], [], []
+  told = known.apart(own)
+  lengths = np.linalg.norm(means, axis=1, keepdims=True)
+  unit = means / np.where(lengths > 0, lengths, 1.0)
+  seen: set[frozenset[int]] = set()
+  for a, (others, _) in enumerate(nearest(unit, unit, 1 + _BESIDE)):
+    for b in others.tolist():
+      pair = frozenset((a, b))
+      if a == b or pair in seen or pair in told:
+        continue
+      seen.add(pair)
+      first.append(members[a])
+      second.append(members[b])
+      distances.append(2 - 2 * float(means[a] @ means[b]))
+      inside.append(False)
+  for rows in members:
+    if len(rows) < 2:
+      continue
+    for one, other in _merges(features, rows):
+      first.append(one)
+      second.append(other)
+      gap = features[one].mean(axis=0) @ features[other].mean(axis=0)
+      distances.append(2 - 2 * float(gap))
+      inside.append(True)
+  return _Sides(
+    first,
+    second,
+    np.sqrt(np.maximum(distances, 0.0)),
+    np.array(inside, bool),
+  )
+
+
+def _merges(
+  features: np.ndarray, rows: np.ndarray
+) -> list[tuple[np.ndarray, np.ndarray]]:
+  """Both sides of the last merges of average linkage in a cluster."""
+  rows = rows[:: -(-len(rows) // _MOST_IMAGES)]
+  tree = own_tree(features, rows)
+  nodes = [np.array([row]) for row in rows]
+  found = []
+  for a, b in tree[:, :2].astype(int).tolist():
+    found.append((nodes[a], nodes[b]))
+    nodes.append(np.concatenate([nodes[a], nodes[b]]))
+  return found[-_BESIDE:]
+
+
+def _middle(features: np.ndarray, rows: np.ndarray) -> int:
+  """Of some images the one nearest to their mean."""
+  some = features[rows]
+  return int(rows[np.argmax(some @ some.mean(axis=0))])
