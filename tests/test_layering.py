@@ -28,7 +28,7 @@ LAYERS = (
   ('stage', 'restore', 'cost'),
   ('hub', 'fitting'),
   ('build', 'same_data'),
-  ('workdir', 'record', 'start_checks'),
+  ('workdir', 'record', 'start_checks', 'linking'),
   ('features_file', 'config_files', 'identities', 'within', 'corrections'),
   ('config', 'merger', 'selection', 'checkpoint', 'lock'),
 )

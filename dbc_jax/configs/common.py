@@ -54,6 +54,9 @@ def base(dataset: str) -> Any:
   config.data.identities_seed = 0  # which identities a reduced set has
   config.data.csv = ''  # folder: file that lists path, camid, tracklet, ...
   config.data.pattern = ''  # folder: 'cam{camid}/{tracklet}_{frame}', of paths
+  # File of a,b,same or a,b,different that a run begins with; its workdir keeps
+  # corrections.csv.
+  config.data.corrections = ''
   config.data.tracklets = False  # folder: each sub-folder is one tracklet
   config.data.drop_queries = False  # mars: take queries out of the gallery
   config.data.skip_unreadable = False  # or an error that lists them

@@ -3,8 +3,8 @@
 import dataclasses
 import hashlib
 import itertools
-from collections.abc import Sequence
-from typing import cast
+from collections.abc import Callable, Sequence
+from typing import Any, cast
 
 import numpy as np
 
@@ -60,6 +60,9 @@ class LoadedDataset:
   copies: np.ndarray = dataclasses.field(
     default_factory=lambda: np.zeros((0, 2), np.int64)
   )
+  # Reads what a person says of pairs of training images, as rows of them; for
+  # merging. None: nobody was asked.
+  links: Callable[[], Any] | None = None
 
   def fingerprint(self) -> str:
     """What processes have to agree on to go through it together."""

@@ -58,6 +58,7 @@ FIELDS: dict[str, Field] = {
   'median_size': Field('median size', 'clusters'),
   'largest_share': Field('largest share', 'clusters'),
   'placed': Field('placed', 'clusters', '%'),
+  'corrections': Field('corrections', 'clusters', 'count'),
   'seconds_train': Field('train', 'seconds', 's'),
   'seconds_embed': Field('embed', 'seconds', 's'),
   'seconds_evaluate': Field('evaluate', 'seconds', 's'),

@@ -21,6 +21,7 @@ ADDED_FIELDS = {
   'leave_one_out': False,
   'data.identities_seed': 0,
   'data.pattern': '',
+  'data.corrections': '',
   'train.objective': 'memory',
   'model.pooling': 'mean',
   'model.neck': False,
@@ -50,6 +51,7 @@ ADDED_FIELDS = {
 FREE_FIELDS = (
   'checkpoint_minutes',
   'cluster.memory_budget_gb',
+  'data.corrections',
   'data.memory_budget_gb',
   'data.root',
   'profile',

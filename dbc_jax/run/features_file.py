@@ -105,6 +105,6 @@ def labels(
       if str(saved['stage']) == str(stage) and str(saved['digest']) == digest:
         found = saved['labels'].astype(np.int32)
         return found if found.shape == trained_on.shape else trained_on
-  except _UNREADABLE:
+  except UNREADABLE:
     pass
   return trained_on

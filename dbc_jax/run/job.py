@@ -21,6 +21,7 @@ from dbc_jax.run import (
   continuation,
   cost,
   features_file,
+  linking,
   same_data,
   selection,
   start_checks,
@@ -104,6 +105,7 @@ def _run(
     config_lib.check_num_samples(config, len(data.train))
     start_checks.check_matches(data.truth, config.camera_rule)
   start_checks.check_leave_one_out(config, data)
+  data = linking.with_corrections(config, workdir, dataset.train, data)
   start_checks.tell_of_images(config, data)
   start_checks.tell_of_network(config)
   start_checks.tell_of_cameras(config, data.truth)
@@ -178,6 +180,7 @@ class _Job:
       log.info('this run was finished before; its summary:')
       self._within.clear()
       history = self._store.read_record(done)['history']
+      linking.tell_of_later(self._workdir, history, self._data)
       self._write_result(history)
       return
     if done is None:
@@ -193,6 +196,7 @@ class _Job:
       )
       first, state = done + 1, self._begun(done + 1)
       state = state or self._restore(self._store, done)
+    state = self._runner.heed(state, self._data)
     self._outputs.start(state.history)
     for stage in range(first, self._runner.num_stages):
       trained_on = state.labels
@@ -226,7 +230,7 @@ class _Job:
     records, damaged = self._store.whole()
     lost: set[int] = set()
     for done, record in sorted(records.items(), reverse=True):
-      missing = _stages_to_keep(record['history']) - records.keys()
+      missing = selection.stages_to_keep(record['history']) - records.keys()
       is_last = done == self._runner.num_stages - 1
       # One that is damaged is trained again, and one that the end needs. Others
       # that are missing may not be chosen in the end.
@@ -246,7 +250,7 @@ class _Job:
     Of a run that goes on also the one before: it is there if the latest turns
     out to be damaged.
     """
-    done, kept = history[-1]['stage'], _stages_to_keep(history)
+    done, kept = history[-1]['stage'], selection.stages_to_keep(history)
     if done == self._runner.num_stages - 1:
       self._store.check(done)
     else:
@@ -391,9 +395,3 @@ def _facts(parts: build.Parts, data: pipeline.LoadedDataset) -> dict[str, Any]:
     'config': config_lib.digest(parts.config),
     'rounding': _ROUNDING,
   }
-
-
-def _stages_to_keep(history: list[dict[str, Any]]) -> set[int]:
-  """Numbers of the stages that a run's result is made of, so far."""
-  kept = selection.select(history).headed().values()
-  return {stage for stage in kept if isinstance(stage, int)}

@@ -77,3 +77,9 @@ def select(history: Sequence[Record]) -> Selection:
     None if oracle is None else oracle['stage'],
     f'chosen without labels: {reason}',
   )
+
+
+def stages_to_keep(history: Sequence[Record]) -> set[int]:
+  """Numbers of the stages that a run's result is made of, so far."""
+  kept = select(history).headed().values()
+  return {stage for stage in kept if isinstance(stage, int)}

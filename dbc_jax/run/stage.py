@@ -122,6 +122,22 @@ class StageRunner(Fitter):
       del measures['placed']  # All of them, always.
     return measures
 
+  def heed(self, state: RunState, data: LoadedDataset) -> RunState:
+    """The state whose labels agree with the corrections that there are now.
+
+    A stage that was interrupted goes on with those that it began with.
+    """
+    if state.begun is not None or data.links is None:
+      return state
+    labels = self.parts.merger.heed(state.features, state.labels, data.links())
+    if (labels != state.labels).any():
+      log.info(
+        'corrections: there are %d clusters with them, and %d without',
+        labels.max() + 1,
+        state.labels.max() + 1,
+      )
+    return state._replace(labels=labels)
+
   def _place(
     self,
     features: np.ndarray,
@@ -135,9 +151,10 @@ class StageRunner(Fitter):
     if self._config.cluster.camera_centring:
       camids = data.truth.train_camids
     count = self.num_stages - 1 + self._before
+    links = data.links() if data.links else None
     with reporting.busy('clustering'):
       return self.parts.merger(
-        features, embeddings, labels, number, count, camids
+        features, embeddings, labels, number, count, camids, links
       )
 
   def run(self, stage: int, state: RunState, data: LoadedDataset) -> RunState:
@@ -163,6 +180,8 @@ class StageRunner(Fitter):
     asked = self._config.cluster.num_clusters
     if asked == num_clusters and stage == self.num_stages - 1:
       record['asked_clusters'] = asked
+    if links := data.links and data.links():
+      record['corrections'] = len(links.must) + len(links.cannot)
     # Scores of earlier stages are no business of training.
     blind = state._replace(history=[])
     proxies = None

@@ -83,8 +83,9 @@ def test_a_run_hands_over_cameras_only_where_asked(
   given = []
   merge = merger_lib.Merger.__call__
 
-  def record(self, features, embeddings, labels, number, count, camids=None):
+  def record(self, features, embeddings, labels, number, count, camids, links):
     given.append(camids)
+    assert not links
     return merge(self, features, embeddings, labels, number, count, camids)
 
   monkeypatch.setattr(merger_lib.Merger, '__call__', record)
