@@ -4,6 +4,7 @@ The config's fields choose what is clustered, by which distance, criterion and
 engine; the mathematics is in `dbc_jax.cluster`.
 """
 
+import bisect
 import dataclasses
 import logging
 import warnings
@@ -13,6 +14,7 @@ import numpy as np
 
 from dbc_jax import cluster
 from dbc_jax.cluster import cuts
+from dbc_jax.cluster.hierarchy import labels_after
 from dbc_jax.cluster.linked import Links, heed_links, merge_inside
 from dbc_jax.devices import mesh, processes
 from dbc_jax.labels import apart
@@ -78,8 +80,12 @@ class _Samples:
     return heed_links(labels, self.links, self._regroup)
 
   def alone(self) -> np.ndarray:
-    """Every sample a cluster of its own, but for those of must-links."""
-    return self.heed(np.arange(len(self.features), dtype=np.int32))
+    """Every sample a cluster of its own.
+
+    Those of must-links unite after the merges: two that unite first would be
+    far from the clusters of both.
+    """
+    return np.arange(len(self.features), dtype=np.int32)
 
   def _regroup(
     self,
@@ -241,7 +247,7 @@ class Merger:
     start, wanted = samples.alone(), int(labels.max()) + 1
     asked = self._fields.num_clusters and number == count - 1
     if asked or self._fields.cut in ('papers', 'geometric'):
-      return samples.heed(self._merge_to(samples, start, wanted).labels)
+      return self._merge_to(samples, start, wanted).labels
     return self._place(samples, start, number, count).labels
 
   def _samples(
@@ -291,18 +297,36 @@ class Merger:
   def _merge_to(
     self, samples: _Samples, start: np.ndarray, wanted: int
   ) -> cuts.Placed:
-    """Labels [N] of so many clusters; of more, where links leave no merge."""
+    """Labels [N] of so many clusters, in which the links hold.
+
+    Must-links unite clusters after the merges, so that fewer are needed. Where
+    no number of merges gives so many, they are the next fewer that there are;
+    where cannot-links leave no more merges, they are more.
+    """
     merges = int(start.max()) + 1 - wanted
     if merges < 1:
-      return cuts.Placed(start, np.zeros(0, np.float32))
+      return cuts.Placed(samples.heed(start), np.zeros(0, np.float32))
     result = self._merge(samples, start, merges, samples.distances)
-    if len(result.pairs) < merges:
+    scores = np.asarray(result.scores)
+    if not samples.links:
+      return cuts.Placed(result.labels, scores)
+
+    def after(count: int) -> np.ndarray:
+      return samples.heed(labels_after(result.pairs, start, count))
+
+    # The fewest merges that leave no more than are wanted.
+    counts = range(len(result.pairs))
+    few = bisect.bisect_left(
+      counts, True, key=lambda x: int(after(x).max()) + 1 <= wanted
+    )
+    labels = after(few)
+    if labels.max() + 1 != wanted:
       log.warning(
-        'corrections: %d clusters and not %d, as they let no more merge',
-        result.labels.max() + 1,
+        'corrections: there are %d clusters with them, in place of %d',
+        labels.max() + 1,
         wanted,
       )
-    return cuts.Placed(result.labels, np.asarray(result.scores))
+    return cuts.Placed(labels, scores[:few])
 
   def _merge(
     self,
@@ -311,11 +335,11 @@ class Merger:
     num_merges: int,
     distances: Any,
   ) -> cluster.MergeResult:
-    """Merges clusters in which the links hold, and keeps them so."""
+    """Merges clusters that hold no cannot-link, and keeps them so."""
     cannot = None
     if samples.links:
       cannot = samples.links.cannot
-      # Must-links are no merges of the schedule, and leave fewer.
+      # Those that must-links united before are fewer than the schedule says.
       num_merges = min(num_merges, int(start.max()))
       if num_merges < 1:
         none = np.zeros((0, 2), np.int32)

@@ -4,17 +4,24 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
+from scipy import optimize, special
 from scipy.sparse import csgraph, csr_array
 
 from dbc_jax.cluster.linked import Links
+from dbc_jax.evaluation import PairCalibration, calibrate_pairs
 from dbc_jax.labels import apart
 from dbc_jax.verbs.reclustering import own_tree
-from dbc_jax.verbs.searching import calibration_of, nearest
+from dbc_jax.verbs.searching import nearest
 
 # Clusters beside each that are looked at.
 _BESIDE = 10
 # Larger clusters are looked at by so many of their images.
 _MOST_IMAGES = 1000
+# That a calibration is learned from: enough to rank by, in a second.
+_PAIRS = 100_000
+# Of the shift that answers make to logits: its standard deviation before them,
+# and the farthest.
+_WIDTH, _MOST_SHIFT = 2.0, 100.0
 
 
 class Questions(NamedTuple):
@@ -22,8 +29,7 @@ class Questions(NamedTuple):
 
   Attributes:
     pairs: [Q, 2] int64, rows of images.
-    probabilities: [Q] float64, that both show one person; NaN where the
-      clusters are too few to learn that from.
+    probabilities: [Q] float64, that both show one person.
   """
 
   pairs: np.ndarray
@@ -73,17 +79,14 @@ def least_certain_pairs(
     Fewer than `count` where nothing else is open.
   """
   own = apart(labels)
-  found = calibration_of(features, labels)
+  chances = _Chances(features, labels, links)
   known = _Known(links, asked, len(features))
   sides = _candidates(features, own, known)
   if not len(sides.distances):
     return Questions(np.zeros((0, 2), np.int64), np.zeros(0))
   sizes = np.array([len(x) for x in sides.first], float)
   sizes *= [len(x) for x in sides.second]
-  if found is None:
-    chance = 1 - sides.distances / 2
-  else:
-    chance = found[0].probability(np.minimum(sides.distances, 2.0))
+  chance = chances(sides.distances)
   worth = sizes * np.where(sides.inside, 1 - chance, chance)
   pairs: list[tuple[int, int]] = []
   later: list[tuple[int, int]] = []
@@ -101,11 +104,49 @@ def least_certain_pairs(
     if len(pairs) == count:
       break
   chosen = np.array([*pairs, *later][:count], np.int64).reshape(-1, 2)
-  gaps = np.linalg.norm(features[chosen[:, 0]] - features[chosen[:, 1]], axis=1)
-  told = np.full(len(chosen), np.nan)
-  if found is not None:
-    told = found[0].probability(np.minimum(gaps, 2.0))
-  return Questions(chosen, told)
+  return Questions(chosen, chances(_gaps(features, chosen)))
+
+
+def _gaps(features: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+  """Distances [P] of pairs [P, 2] of rows."""
+  return np.linalg.norm(features[pairs[:, 0]] - features[pairs[:, 1]], axis=1)
+
+
+class _Chances:
+  """From distances to the probability that two images show one person.
+
+  It is learned from clusters, and then from the answers. Questions are about
+  pairs that are hard to tell, of which fewer show one person than of all that
+  are so far apart: the answers say how many fewer.
+  """
+
+  def __init__(self, features: np.ndarray, labels: np.ndarray, links: Links):
+    self._learned: PairCalibration | None = None
+    self._shift = 0.0
+    try:
+      self._learned = calibrate_pairs(features, labels, num_pairs=_PAIRS)
+    except ValueError:  # Too few clusters: the nearer, the likelier.
+      return
+    gaps = _gaps(features, np.concatenate([links.must, links.cannot]))
+    before = self._logits(gaps)
+    share = len(links.must)
+
+    def excess(shift: float) -> float:
+      """Of pairs said to be of one person beyond those expected."""
+      return share - special.expit(before + shift).sum() - shift / _WIDTH**2
+
+    bracket = -_MOST_SHIFT, _MOST_SHIFT
+    self._shift = float(optimize.root_scalar(excess, bracket=bracket).root)
+
+  def _logits(self, distances: np.ndarray) -> np.ndarray:
+    assert self._learned is not None
+    told = self._learned.probability(np.minimum(distances, 2.0))
+    return special.logit(np.clip(told, 1e-9, 1 - 1e-9))
+
+  def __call__(self, distances: np.ndarray) -> np.ndarray:
+    if self._learned is None:
+      return 1 - distances / 2
+    return special.expit(self._logits(distances) + self._shift)
 
 
 class _Known:

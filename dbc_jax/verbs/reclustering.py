@@ -85,7 +85,7 @@ def recluster(
   labels = Merger(fields).again(
     features,
     run.labels,
-    *_clustering(run),
+    *clustering_of(run),
     camids=_cameras(table, names) if fields.camera_centring else None,
     links=links,
   )
@@ -164,7 +164,7 @@ def parts_of(
   return sorted(parts, key=lambda part: (-len(part), part[0]))
 
 
-def _clustering(run: RestoredRun) -> tuple[int, int]:
+def clustering_of(run: RestoredRun) -> tuple[int, int]:
   """Which clustering of the run gave a stage its clusters, and of how many."""
   config = run.parts.config
   before = 0 if config.train.stage0_epochs else 1

@@ -1,0 +1,211 @@
+"""What answers are worth, on the demo: the table and figure in docs/correct.md.
+
+    python -m benchmarks.answers --figure=docs/correct.svg
+    python -m benchmarks.answers --trials=1000
+
+Of each seed a network is trained on the demo; runs that are in --workdir are
+taken as they are. An oracle that knows who is who then answers 100 questions
+about the training images: the least certain pairs, random ones, and random ones
+among the 10 nearest neighbours. After every 10 the images are clustered again,
+as `dbc review` does it. The score is pair F.
+
+With --trials it looks for constraints that are violated, in every engine.
+"""
+
+import argparse
+import csv
+import itertools
+import pathlib
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from dbc_jax import cluster, evaluation
+from dbc_jax.cluster.linked import Links
+from dbc_jax.configs import best
+from dbc_jax.devices.compilation_cache import use_compilation_cache
+from dbc_jax.run import features_file, identities, job, restore
+from dbc_jax.run.merger import Merger
+from dbc_jax.verbs import reclustering
+from dbc_jax.verbs.questions import least_certain_pairs
+from dbc_jax.verbs.searching import nearest
+
+ROUND, COUNT = 10, 100
+SHOWN = (0, 20, 50, 100)
+NEIGHBOURS = 10
+WAYS = ('least certain', 'random neighbours', 'random')
+# A fixed seed, for draws of pairs.
+_DRAWS = 17
+
+
+class Images(NamedTuple):
+  """The training images of a run, clustered, and who is on them."""
+
+  run: restore.RestoredRun
+  features: np.ndarray
+  camids: np.ndarray
+  pids: np.ndarray
+
+
+def main() -> None:
+  """Prints a table, and draws it if asked."""
+  parser = argparse.ArgumentParser(description=__doc__)
+  parser.add_argument('--seeds', default='0,1,2,3,4')
+  parser.add_argument('--workdir', type=pathlib.Path, default='runs/answers')
+  parser.add_argument('--figure', type=pathlib.Path)
+  parser.add_argument('--trials', type=int)
+  args = parser.parse_args()
+  use_compilation_cache()
+  if args.trials:
+    look_for_violations(args.trials)
+    return
+  scores: dict[str, list[list[float]]] = {way: [] for way in WAYS}
+  for seed in map(int, args.seeds.split(',')):
+    images = trained(seed, args.workdir / str(seed))
+    for way in WAYS:
+      found = after_answers(images, way, seed)
+      scores[way].append(found)
+      told = ', '.join(f'{found[n // ROUND]:.3f}' for n in SHOWN)
+      print(f'seed {seed}, {way}: {told}', flush=True)
+  print(f'\npair F after {", ".join(map(str, SHOWN))} answers')
+  for way, rows in scores.items():
+    values = np.array(rows)
+    means, errors = values.mean(axis=0), _error(values)
+    told = ', '.join(
+      f'{means[n // ROUND]:.3f} +- {errors[n // ROUND]:.3f}' for n in SHOWN
+    )
+    gains = values[:, -1] - values[:, 0]
+    print(
+      f'{way}: {told}; gain {gains.mean():.3f} +- {_error(gains):.3f}',
+      flush=True,
+    )
+  if args.figure:
+    draw(args.figure, scores)
+
+
+def _error(values: np.ndarray) -> Any:
+  """The standard error of the mean over seeds."""
+  return values.std(axis=0, ddof=1) / np.sqrt(len(values))
+
+
+def trained(seed: int, workdir: pathlib.Path) -> Images:
+  """The kept stage of a run on the demo, which is trained if it is not."""
+  config: Any = best.get_config('demo')
+  config.seed = seed
+  if not (workdir / identities.CLUSTERS).is_file():
+    job.run(config, workdir)
+  run = restore.restore_run(workdir)
+  saved = features_file.read(workdir, run.stage, run.digest)
+  assert saved is not None
+  with (workdir / identities.CLUSTERS).open(newline='') as file:
+    rows = {row['path']: row for row in csv.DictReader(file)}
+  columns = (
+    np.array([int(rows[name][key]) for name in saved[1]])
+    for key in ('camid', 'pid')
+  )
+  return Images(run, reclustering.unit(saved[0]), *columns)
+
+
+def after_answers(images: Images, way: str, seed: int) -> list[float]:
+  """Pair F after 0, 10, 20, ... answers."""
+  rng = np.random.default_rng([_DRAWS, seed])
+  pairs = np.zeros((0, 2), np.int64)
+  scores = []
+  while True:
+    same = images.pids[pairs[:, 0]] == images.pids[pairs[:, 1]]
+    links = Links(pairs[same], pairs[~same])
+    labels = clustered(images, links)
+    found = evaluation.clustering_scores(labels, images.pids)
+    scores.append(found['pair_f'])
+    if len(pairs) >= COUNT:
+      return scores
+    if way == 'least certain':
+      asked = least_certain_pairs(images.features, labels, links, ROUND).pairs
+    else:
+      asked = _random(images.features, rng, is_near=way != 'random')
+    pairs = np.concatenate([pairs, asked])
+
+
+def clustered(images: Images, links: Links) -> np.ndarray:
+  """The labels [N] that `recluster` gives."""
+  run = images.run
+  fields = run.parts.config.cluster
+  return Merger(fields).again(
+    images.features,
+    run.labels,
+    *reclustering.clustering_of(run),
+    camids=images.camids if fields.camera_centring else None,
+    links=links,
+  )
+
+
+def _random(
+  features: np.ndarray, rng: np.random.Generator, *, is_near: bool
+) -> np.ndarray:
+  """So many pairs [ROUND, 2] at random."""
+  count = len(features)
+  first = rng.choice(count, ROUND, replace=False)
+  if not is_near:
+    second = (first + rng.integers(1, count, ROUND)) % count
+    return np.column_stack([first, second])
+  found = nearest(features[first], features, 1 + NEIGHBOURS)
+  second = [
+    rng.choice([i for i in ids.tolist() if i != row][:NEIGHBOURS])
+    for row, (ids, _) in zip(first.tolist(), found, strict=True)
+  ]
+  return np.column_stack([first, second])
+
+
+def look_for_violations(trials: int) -> None:
+  """Prints how many links are violated, in random trials for each engine."""
+  size, width = 24, 6
+  criteria = {
+    'dense': [('average', {}), ('buc', {}), ('dbc', {}), ('ecluster', {})],
+    'matrix_free': [('average', {}), ('dbc', {}), ('ecluster', {})],
+    'ranked': [('buc', {'merge': 'ranked'}), ('dbc', {'merge': 'ranked'})],
+  }
+  pairs = np.array([*itertools.combinations(range(size), 2)])
+  for engine, choices in criteria.items():
+    violated, rng = 0, np.random.default_rng(_DRAWS)
+    for trial in range(trials):
+      name, options = choices[trial % len(choices)]
+      pids = rng.integers(0, 6, size)
+      features = rng.normal(size=(size, width)).astype(np.float32)
+      chosen = pairs[rng.permutation(len(pairs))[:8]]
+      same = pids[chosen[:, 0]] == pids[chosen[:, 1]]
+      result = cluster.merge_clusters(
+        features,
+        np.arange(size),
+        int(rng.integers(1, size)),
+        cluster.Criterion(name, 0.01, **options),
+        must_link=chosen[same],
+        cannot_link=chosen[~same],
+      )
+      ends = result.labels[chosen]
+      violated += int(((ends[:, 0] == ends[:, 1]) != same).sum())
+    print(f'{engine}: {violated} violated in {trials} trials')
+
+
+def draw(path: pathlib.Path, scores: dict[str, list[list[float]]]) -> None:
+  """The figure: pair F by answers, and its standard error over seeds."""
+  import matplotlib
+
+  matplotlib.use('Agg')
+  from matplotlib import pyplot as plt
+
+  with plt.rc_context({'svg.hashsalt': 'x', 'font.size': 9}):
+    figure, axes = plt.subplots(figsize=(5, 3.2), layout='constrained')
+    answers = np.arange(0, COUNT + 1, ROUND)
+    for way, rows in scores.items():
+      values = np.array(rows)
+      means, errors = values.mean(axis=0), _error(values)
+      axes.plot(answers, means, label=way)
+      axes.fill_between(answers, means - errors, means + errors, alpha=0.2)
+    axes.set_xlabel('answers')
+    axes.set_ylabel('pair F of the clusters')
+    axes.legend(frameon=False)
+    figure.savefig(path, metadata={'Date': None})
+
+
+if __name__ == '__main__':
+  main()
