@@ -10,6 +10,7 @@ _COMMANDS = {
   'search': 'the nearest images: --workdir=W --query=IMAGE',
   'assign': 'known, new or unsure: --workdir=W --images=DIR --out=F.csv',
   'cluster': 'clusters of any features: --features=F.npz --out=F.csv',
+  'forget': 'takes a person out of a run: --workdir=W ID|PATH ...',
   'export': 'the network as ONNX, StableHLO, safetensors, or for a hub',
   'report': 'the page of a run anew; its images by cluster',
   'evaluate': 'scores a run, or saved features',

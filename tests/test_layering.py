@@ -27,7 +27,7 @@ LAYERS = (
   ('continuation',),
   ('stage', 'restore', 'cost'),
   ('hub', 'fitting'),
-  ('build', 'same_data'),
+  ('build', 'same_data', 'forgetting'),
   ('workdir', 'record', 'start_checks', 'linking'),
   ('features_file', 'config_files', 'identities', 'within', 'corrections'),
   ('config', 'merger', 'selection', 'checkpoint', 'lock'),

@@ -57,6 +57,7 @@ def base(dataset: str) -> Any:
   # File of a,b,same or a,b,different that a run begins with; its workdir keeps
   # corrections.csv.
   config.data.corrections = ''
+  config.data.forgotten = ''  # set by a run: what dbc forget wrote
   config.data.tracklets = False  # folder: each sub-folder is one tracklet
   config.data.drop_queries = False  # mars: take queries out of the gallery
   config.data.skip_unreadable = False  # or an error that lists them

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from dbc_jax.data import readers
+from dbc_jax.data import forgotten, readers
 from dbc_jax.data.decode import samples_of
 from dbc_jax.data.loading import load_images
 from dbc_jax.data.readers.release import Release
@@ -145,7 +145,10 @@ def load_configured(fields: Any) -> tuple[Dataset, GroundTruth]:
         'reads all identities; set data.num_identities, or leave the seed at 0'
       )
     options['seed'] = seed
-  return load_dataset(fields.name, fields.root, **options)
+  loaded = load_dataset(fields.name, fields.root, **options)
+  if path := getattr(fields, 'forgotten', ''):
+    return forgotten.without(*loaded, forgotten.read(Path(path)))
+  return loaded
 
 
 def _checked_root(name: str, root: str | os.PathLike[str] | None) -> Path:

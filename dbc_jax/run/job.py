@@ -21,6 +21,7 @@ from dbc_jax.run import (
   continuation,
   cost,
   features_file,
+  forgetting,
   linking,
   same_data,
   selection,
@@ -72,6 +73,7 @@ def _run(
   lock: lock_lib.Lock,
 ) -> None:
   """`run`, in a workdir that is its own."""
+  config = forgetting.with_forgotten(config, workdir)
   config = build.with_network(config, workdir)
   config_lib.check_config(config)
   processes.check_same('config', workdir_lib.as_json(config))

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dbc_jax.data import load_configured, pipeline
+from dbc_jax.data import forgotten, load_configured, pipeline
 from dbc_jax.devices.compilation_cache import use_compilation_cache
 from dbc_jax.run import (
   build,
@@ -187,6 +187,7 @@ def data_config(
   if path is not None:
     given = config_lib.with_added_fields(config_files.load_config(path)).data
     config.data.update({field: given[field] for field in _DATASET_FIELDS})
+    config.data.forgotten = ''
   config.data.update({k: v for k, v in changes.items() if v is not None})
   return config
 
@@ -299,6 +300,9 @@ def _read_config(workdir: Path) -> Config:
       'FeatureExtractor.from_pretrained reads it'
     )
   config = workdir_lib.read_config(workdir)
+  path = workdir / forgotten.NAME
+  if 'data' in config:  # The folder may have moved.
+    config.data.forgotten = str(path) if path.exists() else ''
   missing = [field for field in _FIELDS if field not in config]
   if 'data' in config:
     missing += [

@@ -106,6 +106,14 @@ def _folder() -> pathlib.Path:
   return pathlib.Path(cache, 'dbc_jax', 'features')
 
 
+def clear_cache() -> int:
+  """Deletes all kept features, of whatever images; returns how many files."""
+  found = [*_folder().glob(f'*{_SUFFIX}')]
+  for each in found:
+    each.unlink(missing_ok=True)
+  return len(found)
+
+
 def _keep(path: pathlib.Path, features: np.ndarray) -> None:
   """Keeps them if the folder can be written, and drops the oldest."""
   try:

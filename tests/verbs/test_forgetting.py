@@ -1,0 +1,217 @@
+"""Images that are taken out of a run."""
+
+import csv
+import shutil
+
+import numpy as np
+import pytest
+import runs
+
+from dbc_jax.commands import forget as command
+from dbc_jax.data import forgotten
+from dbc_jax.data.samples import GroundTruth, assemble, in_memory_tracklets
+from dbc_jax.run import (
+  corrections,
+  features_file,
+  forgetting,
+  identities,
+  job,
+  lock,
+  restore,
+)
+from dbc_jax.run.checkpoint import CheckpointStore
+from dbc_jax.run.corrections import Correction
+from dbc_jax.verbs import forgetting as verb
+
+NAMES = [f'{i:02d}.png' for i in range(30)]
+
+
+@pytest.fixture(scope='module')
+def made(tmp_path_factory):
+  """Crops and a finished run on them."""
+  folder = tmp_path_factory.mktemp('made')
+  runs.write_images(folder / 'crops', NAMES, runs.make_images(30, 6))
+  with pytest.MonkeyPatch.context() as monkeypatch:
+    runs.one_device(monkeypatch)
+    config = runs.small_config('folder', folder / 'crops')
+    job.run(config, folder / 'run')
+    runs.run_until(2, config, folder / 'half')
+  return folder
+
+
+@pytest.fixture
+def run(made, tmp_path, monkeypatch):
+  """A copy of both, from which nothing leads back."""
+  runs.one_device(monkeypatch)
+  monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
+  shutil.copytree(made, tmp_path / 'made')
+  return tmp_path / 'made'
+
+
+def forget(workdir, targets):
+  root = str(workdir.parent / 'crops')
+  return verb.forget(workdir, targets, root=root)
+
+
+def _config(run):
+  return runs.small_config('folder', run / 'crops')
+
+
+def _cells(path):
+  with path.open(newline='') as file:
+    return [cell for row in csv.reader(file) for cell in row]
+
+
+@pytest.mark.slow
+def test_a_person_is_nowhere_in_the_run_any_more(run, capsys):
+  workdir = run / 'run'
+  before = restore.restore_run(workdir)
+  names = features_file.read(workdir, before.stage, before.digest)[1]
+  number = 3
+  gone = [names[i] for i in np.flatnonzero(before.labels == number)]
+  assert gone
+  left = [name for name in names if name not in gone]
+  listed = identities.read(workdir)
+  listed[number] = listed[number]._replace(name='Ada')
+  listed[0] = listed[0]._replace(name='Eve')
+  identities.write(workdir, listed)
+  other = Correction(left[0], left[1], False)
+  corrections.append_corrections(
+    workdir / corrections.NAME, [Correction(gone[0], left[0], False), other]
+  )
+  identities.write_moved(workdir, [(gone[0], 1, 2), (left[0], 1, 2)])
+  cache = run.parent / 'cache' / 'dbc_jax' / 'features'
+  cache.mkdir(parents=True)
+  (cache / 'x.npy').write_bytes(b'')
+
+  root = run / 'crops'
+  command.main([f'--workdir={workdir}', str(number), f'--root={root}'])
+  told = capsys.readouterr().out
+  assert f'{len(gone)} images are forgotten, {len(left)} are left' in told
+  assert '1 corrections and 1 files of the features cache' in told
+  assert 'the weights' in told
+
+  after = restore.restore_run(workdir)
+  assert after.stage == before.stage
+  stays = [i for i, name in enumerate(names) if name in left]
+  kept, found = before.labels[stays], after.labels
+  np.testing.assert_array_equal(kept[:, None] == kept, found[:, None] == found)
+  features, paths = features_file.read(workdir, after.stage, after.digest)
+  assert paths == left
+  assert len(features) == len(left)
+  assert corrections.read_corrections(workdir / corrections.NAME) == [other]
+  assert 'Ada' not in _cells(workdir / identities.NAME)
+  assert 'Eve' in _cells(workdir / identities.NAME)
+  assert _cells(workdir / identities.MOVED)[3:] == [left[0], '1', '2']
+  with (workdir / identities.CLUSTERS).open(newline='') as file:
+    rows = {x['path']: x['cluster'] for x in csv.DictReader(file)}
+  assert {*rows} == {*left}
+  # The others keep their numbers.
+  assert all(rows[names[i]] == str(before.labels[i]) for i in stays)
+  texts = [
+    path
+    for path in workdir.rglob('*')
+    if path.is_file() and path.stat().st_size
+  ]
+  for name in gone:
+    assert not [x for x in texts if name.encode() in x.read_bytes()]
+  for store in (workdir / 'checkpoints',):
+    opened = CheckpointStore(store)
+    for stage in opened.stages():
+      assert len(opened.restore_as_saved(stage)['labels']) == len(left)
+
+  # The same command takes them as forgotten, whether they are there or not.
+  job.run(_config(run), workdir)
+  assert 'finished' not in capsys.readouterr().err
+  for name in gone:
+    (run / 'crops' / name).unlink()
+  job.run(_config(run), workdir)
+  # Again, as after a kill: nothing is wrong with it.
+  forget(workdir, [gone[0]])
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_without_them(run):
+  workdir = run / 'half'
+  (run / 'crops' / NAMES[4]).unlink()
+  with pytest.raises(ValueError, match='other training images'):
+    job.run(_config(run), workdir)
+  shutil.copy(run / 'crops' / NAMES[5], run / 'crops' / NAMES[4])
+  runs.write_images(run / 'crops', NAMES, runs.make_images(30, 6))
+  forget(workdir, NAMES[4:6])
+  (run / 'crops' / NAMES[5]).unlink()
+  job.run(_config(run), workdir)
+  assert len(restore.restore_run(workdir).labels) == 28
+  assert NAMES[4] not in (workdir / 'clusters.csv').read_text()
+  # So does one that goes on from it.
+  config = _config(run)
+  config.train.stage0_epochs = 0
+  config.cluster.anew = True
+  config.train.continue_from = str(workdir)
+  runs.run_until(1, config, run / 'later')
+  assert (run / 'later' / forgotten.NAME).exists()
+  store = CheckpointStore(run / 'later' / 'checkpoints')
+  assert len(store.restore_as_saved(0)['labels']) == 28
+
+
+@pytest.mark.slow
+def test_what_a_kill_left_is_brought_to_its_end(run, monkeypatch):
+  workdir = run / 'run'
+  monkeypatch.setattr(forgetting, 'finish', lambda _: 1 / 0)
+  with pytest.raises(ZeroDivisionError):
+    forgetting.rewrite(workdir, np.arange(28), 'digest', ['a', 'b'])
+  monkeypatch.undo()
+  runs.one_device(monkeypatch)
+  shutil.rmtree(workdir / 'checkpoints' / '0', ignore_errors=True)
+  forgetting.finish(workdir)
+  assert len(restore.restore_run(workdir).labels) == 28
+  assert len(forgotten.read(workdir / forgotten.NAME)) == 2
+  forgetting.finish(workdir)
+  assert not [x for x in workdir.iterdir() if 'forgetting' in x.name]
+
+
+@pytest.mark.slow
+def test_bad_targets_are_told_and_nothing_changes(run):
+  workdir = run / 'run'
+  before = (workdir / 'clusters.csv').read_text()
+  for target, fault in (
+    ('99', '99: .* has no such cluster'),
+    ('x.png', r'x\.png: no image of the run has this path'),
+    ('-1', '-1: no image'),
+  ):
+    with pytest.raises(ValueError, match=fault):
+      forget(workdir, [target])
+  with pytest.raises(ValueError, match='fewer than a batch'):
+    forget(workdir, NAMES[:25])
+  with (
+    lock.hold(workdir),
+    pytest.raises(ValueError, match='is in use by the run'),
+  ):
+    forget(workdir, NAMES[:1])
+  (run / 'crops' / NAMES[7]).unlink()
+  with pytest.raises(ValueError, match='apart from those to be forgotten'):
+    forget(workdir, NAMES[:1])
+  assert (workdir / 'clusters.csv').read_text() == before
+  assert not (workdir / forgotten.NAME).exists()
+  with pytest.raises(ValueError, match='has no run'):
+    forget(run / 'crops', ['0'])
+
+
+def test_tracklets_and_identities_are_left_out_together(tmp_path):
+  frames = [np.full((k + 1, 2, 2, 3), k, np.uint8) for k in range(4)]
+  samples = in_memory_tracklets(['t0', 't1', 't2', 't3'], frames)
+  dataset, truth = assemble(*[(samples, np.arange(4), None)] * 3)
+  path = tmp_path / forgotten.NAME
+  forgotten.add(path, ['t1', 't3'])
+  forgotten.add(path, ['t1'])
+  assert 't1' not in path.read_text()
+  left, known = forgotten.without(dataset, truth, forgotten.read(path))
+  assert left.train.names == ('t0', 't2')
+  assert left.train.starts.tolist() == [0, 1, 4]
+  assert [left.train.read(i).max() for i in range(4)] == [0, 2, 2, 2]
+  assert left.query.frame_names == (
+    't0/00.png',
+    *(f't2/0{i}.png' for i in range(3)),
+  )
+  np.testing.assert_array_equal(known.gallery_pids, [0, 2])
+  assert isinstance(known, GroundTruth)
