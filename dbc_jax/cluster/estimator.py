@@ -4,13 +4,21 @@ import numbers
 from typing import Any, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, ClusterMixin
 from sklearn.utils.validation import validate_data
 
+from dbc_jax.cluster import constraints
 from dbc_jax.cluster.criteria.criterion import Criterion
 from dbc_jax.cluster.distances.jaccard import jaccard_distances
 from dbc_jax.cluster.engines.choice import choose_engine
 from dbc_jax.cluster.hierarchy import labels_after
+from dbc_jax.cluster.linked import (
+  Links,
+  heed_links,
+  labels_of_count,
+  regrouping,
+)
 from dbc_jax.cluster.merge import merge_clusters
 from dbc_jax.cluster.validity import choose_clustering, validity_indices
 
@@ -67,20 +75,33 @@ class BottomUpClustering(ClusterMixin, BaseEstimator):
     self.jaccard_k2 = jaccard_k2
     self.memory_budget_gb = memory_budget_gb
 
-  def fit(self, X: Any, y: Any = None) -> Self:
+  def fit(
+    self,
+    X: Any,
+    y: Any = None,
+    *,
+    must_link: ArrayLike | None = None,
+    cannot_link: ArrayLike | None = None,
+  ) -> Self:
     """Clusters the rows of X.
+
+    The clusters of the tree unite where a must-link joins them, and `children_`
+    has no merge that would hold a cannot-link: it may be no whole tree.
 
     Args:
       X: [N, D], or [N, N] distances where they are precomputed; N >= 2.
       y: not read.
+      must_link: [P, 2] integer, rows of X: two samples of one cluster.
+      cannot_link: [P, 2] integer, rows of X: two samples of two clusters.
 
     Returns:
       Itself.
 
     Raises:
       ValueError: X is not finite or has a single row, distances are no
-        distance matrix, a value that a parameter does not take, or a memory
-        budget that is too small.
+        distance matrix, a value that a parameter does not take, a memory
+        budget that is too small, or links that are no rows or contradict each
+        other.
     """
     del y
     X = validate_data(
@@ -89,6 +110,8 @@ class BottomUpClustering(ClusterMixin, BaseEstimator):
     count = len(X)
     self._check(X)
     criterion = Criterion(self.criterion, self.reg_weight)
+    alone = np.arange(count)
+    constraints.resolve(alone, must_link, cannot_link)
     # Before the distances are computed.
     choose_engine(
       criterion,
@@ -100,22 +123,38 @@ class BottomUpClustering(ClusterMixin, BaseEstimator):
     features, distances = self._features_and_distances(X)
     tree = merge_clusters(
       features,
-      np.arange(count),
+      alone,
       count - 1,
       criterion,
       distances=distances,
+      cannot_link=cannot_link,
       memory_budget_gb=self.memory_budget_gb,
     )
     n_clusters = self.n_clusters
     if n_clusters is None:
-      n_clusters = choose_count(tree.pairs, features, distances)
+      n_clusters = choose_count(tree.pairs, features, distances, count)
     self.children_ = tree.pairs
     self.distances_ = tree.scores.astype(np.float64)
     self.n_leaves_ = count
-    self.n_clusters_ = int(n_clusters)
-    self.labels_ = labels_after(
-      tree.pairs, np.arange(count), count - self.n_clusters_
+    links = Links(
+      *(
+        np.reshape([] if x is None else x, (-1, 2)).astype(np.int64)
+        for x in (must_link, cannot_link)
+      )
     )
+    if not links:
+      merges = count - int(n_clusters)
+      self.labels_ = labels_after(tree.pairs, alone, merges)
+    else:
+      rows = np.zeros((count, 1), np.float32) if features is None else features
+      regroup = regrouping(rows, criterion, distances)
+      self.labels_, _ = labels_of_count(
+        tree.pairs,
+        alone,
+        int(n_clusters),
+        lambda labels: heed_links(labels, links, regroup),
+      )
+    self.n_clusters_ = int(self.labels_.max()) + 1
     return self
 
   def _check(self, X: np.ndarray) -> None:
@@ -158,20 +197,25 @@ def choose_count(
   pairs: np.ndarray,
   features: np.ndarray | None,
   distances: np.ndarray | None = None,
+  count: int | None = None,
 ) -> int:
   """A number of clusters for a whole tree, by features or distances alone.
 
   Args:
-    pairs: [N - 1, 2], as `MergeResult.pairs` from single samples.
+    pairs: [m, 2], as `MergeResult.pairs` from single samples; where links left
+      no more merges, m < N - 1.
     features: [N, D]; or None with distances.
     distances: [N, N], which the indices are of where there are no features.
+    count: N; None where the tree is whole.
 
   Returns:
-    One of 20 numbers from N / 2 to 2, at geometric distances.
+    One of 20 numbers from N / 2 to 2, or the fewest that the tree has, at
+    geometric distances.
   """
-  count = len(pairs) + 1
-  most = max(2, count // 2)
-  counts = np.unique(np.geomspace(most, 2, _NUM_COUNTS).round().astype(int))
+  count = count or len(pairs) + 1
+  least = max(2, count - len(pairs))
+  most = max(least, count // 2)
+  counts = np.unique(np.geomspace(most, least, _NUM_COUNTS).round().astype(int))
   counts = [int(each) for each in counts[::-1]]
   alone = np.arange(count)
   indices = [

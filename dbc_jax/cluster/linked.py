@@ -4,9 +4,10 @@ A cluster that holds a cannot-link is split along its own tree, and those that
 must-links join become one.
 """
 
+import bisect
 import dataclasses
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -93,6 +94,63 @@ def _among(rows: np.ndarray, pairs: np.ndarray) -> np.ndarray:
   """Those of pairs [P, 2] that lie in rows [n], rising, as places there."""
   places = np.minimum(np.searchsorted(rows, pairs), len(rows) - 1)
   return places[(rows[places] == pairs).all(axis=1)]
+
+
+def regrouping(
+  features: np.ndarray, criterion: Criterion, distances: Any = None
+) -> Regroup:
+  """Groups samples along their own trees, for `heed_links`.
+
+  Args:
+    features: [N, D].
+    criterion: what to merge by.
+    distances: [N, N]; the base distances, if not those of the features.
+  """
+
+  def regroup(
+    rows: np.ndarray, groups: np.ndarray, must: np.ndarray, cannot: np.ndarray
+  ) -> np.ndarray:
+    given = None
+    if distances is not None:
+      given = np.asarray(distances)[np.ix_(rows, rows)]
+    trees = merge_inside(
+      features[rows],
+      groups,
+      criterion,
+      distances=given,
+      must_link=must,
+      cannot_link=cannot,
+    )
+    return trees.labels(len(trees.pairs))
+
+  return regroup
+
+
+def labels_of_count(
+  pairs: np.ndarray,
+  start: np.ndarray,
+  wanted: int,
+  heed: Callable[[np.ndarray], np.ndarray],
+) -> tuple[np.ndarray, int]:
+  """The labels [N] after the fewest merges that leave no more clusters.
+
+  Args:
+    pairs: [m, 2], as `MergeResult.pairs`.
+    start: [N] int, contiguous; the clusters before.
+    wanted: how many clusters; after all merges there may be more.
+    heed: from labels to those in which links hold.
+
+  Returns:
+    Those labels, and how many merges.
+  """
+
+  def after(count: int) -> np.ndarray:
+    return heed(labels_after(pairs, start, count))
+
+  few = bisect.bisect_left(
+    range(len(pairs)), True, key=lambda x: int(after(x).max()) + 1 <= wanted
+  )
+  return after(few), few
 
 
 class InnerTrees(NamedTuple):

@@ -50,6 +50,12 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     help='jaccard (the default): of common neighbours; euclidean: of features',
   )
   parser.add_argument(
+    '--corrections',
+    type=arguments.path,
+    metavar='F.csv',
+    help='lines of a,b,same or a,b,different, by paths of --features',
+  )
+  parser.add_argument(
     '--memory_budget_gb',
     type=float,
     metavar='GB',
@@ -80,6 +86,9 @@ def _cluster(args: argparse.Namespace) -> None:
       f'--num_clusters: got {wanted}, expected 1 or more and less than the '
       f'{count} rows of {args.features}'
     )
+  links = None
+  if args.corrections is not None:
+    links = verbs.links_of(args.corrections, given.names)
   budget, free = args.memory_budget_gb, mesh.free_memory()
   if budget is None and free is not None:
     budget = free / 1e9
@@ -91,7 +100,11 @@ def _cluster(args: argparse.Namespace) -> None:
         reg_weight=args.reg_weight,
         metric=args.distance,
         memory_budget_gb=budget,
-      ).fit(given.features)
+      ).fit(
+        given.features,
+        must_link=None if links is None else links.must,
+        cannot_link=None if links is None else links.cannot,
+      )
   except ValueError as error:
     field, _, rest = str(error).partition(':')
     if field != 'memory_budget_gb':
@@ -111,6 +124,8 @@ def _cluster(args: argparse.Namespace) -> None:
     silhouettes=simplified_silhouettes(given.features, found.labels_),
   )
   print(f'{args.out}: {found.n_clusters_:,} clusters of {count:,} rows')
+  if wanted is not None and wanted != found.n_clusters_:
+    print(f'--corrections: they leave no way to {wanted:,} clusters')
 
 
 if __name__ == '__main__':

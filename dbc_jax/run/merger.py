@@ -4,7 +4,6 @@ The config's fields choose what is clustered, by which distance, criterion and
 engine; the mathematics is in `dbc_jax.cluster`.
 """
 
-import bisect
 import dataclasses
 import logging
 import warnings
@@ -14,8 +13,12 @@ import numpy as np
 
 from dbc_jax import cluster
 from dbc_jax.cluster import cuts
-from dbc_jax.cluster.hierarchy import labels_after
-from dbc_jax.cluster.linked import Links, heed_links, merge_inside
+from dbc_jax.cluster.linked import (
+  Links,
+  heed_links,
+  labels_of_count,
+  regrouping,
+)
 from dbc_jax.devices import mesh, processes
 from dbc_jax.labels import apart
 
@@ -77,7 +80,8 @@ class _Samples:
     """Labels [N], -1 or not, changed where the links contradict them."""
     if not self.links:
       return labels
-    return heed_links(labels, self.links, self._regroup)
+    regroup = regrouping(self.features, self.criterion, self.distances)
+    return heed_links(labels, self.links, regroup)
 
   def alone(self) -> np.ndarray:
     """Every sample a cluster of its own.
@@ -86,26 +90,6 @@ class _Samples:
     far from the clusters of both.
     """
     return np.arange(len(self.features), dtype=np.int32)
-
-  def _regroup(
-    self,
-    rows: np.ndarray,
-    groups: np.ndarray,
-    must: np.ndarray,
-    cannot: np.ndarray,
-  ) -> np.ndarray:
-    distances = None
-    if self.distances is not None:
-      distances = np.asarray(self.distances)[np.ix_(rows, rows)]
-    trees = merge_inside(
-      self.features[rows],
-      groups,
-      self.criterion,
-      distances=distances,
-      must_link=must,
-      cannot_link=cannot,
-    )
-    return trees.labels(len(trees.pairs))
 
 
 class Merger:
@@ -311,15 +295,7 @@ class Merger:
     if not samples.links:
       return cuts.Placed(result.labels, scores)
 
-    def after(count: int) -> np.ndarray:
-      return samples.heed(labels_after(result.pairs, start, count))
-
-    # The fewest merges that leave no more than are wanted.
-    counts = range(len(result.pairs))
-    few = bisect.bisect_left(
-      counts, True, key=lambda x: int(after(x).max()) + 1 <= wanted
-    )
-    labels = after(few)
+    labels, few = labels_of_count(result.pairs, start, wanted, samples.heed)
     if labels.max() + 1 != wanted:
       log.warning(
         'corrections: there are %d clusters with them, in place of %d',

@@ -9,6 +9,7 @@ from dbc_jax.verbs.embedding import (
   uses_cameras,
 )
 from dbc_jax.verbs.files import read_features, write_features
+from dbc_jax.verbs.reclustering import links_of
 from dbc_jax.verbs.searching import Match, search
 from dbc_jax.verbs.sources import Sources, find_sources, find_sources_like
 
@@ -23,6 +24,7 @@ __all__ = [
   'find_sources',
   'find_sources_like',
   'first_free',
+  'links_of',
   'of_run',
   'read_features',
   'search',

@@ -1,6 +1,7 @@
 """Cluster again: the kept stage of a run once more, with corrections."""
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -97,6 +98,31 @@ def recluster(
   identities.write_moved(workdir, moved)
   told = len(links.must) + len(links.cannot)
   return Reclustered(labels, numbers, moved, links, len(corrections) - told)
+
+
+def links_of(path: Path, names: Sequence[str]) -> Links:
+  """The corrections of a file by hand, as rows of images.
+
+  Raises:
+    ValueError: no such file, a bad line, a name of none of the images, or
+      answers that contradict each other.
+  """
+  if not path.is_file():
+    raise ValueError(f'--corrections: {path} is no file')
+  found = corrections_lib.read_corrections(path)
+  rows = corrections_lib.rows_of(names)
+  lost = [
+    name
+    for each in found
+    for name in (each.a, each.b)
+    if corrections_lib.row_of(rows, name) is None
+  ]
+  if lost:
+    raise ValueError(
+      f'{path}: {len(lost)} of its names are of no row of --features, the '
+      f'first: {lost[0]}; rows are such as {names[0]}'
+    )
+  return corrections_lib.links(found, names)
 
 
 def unit(features: np.ndarray) -> np.ndarray:

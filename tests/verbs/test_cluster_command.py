@@ -87,3 +87,42 @@ def test_bad_input_is_one_line(arguments, message, file, tmp_path):
     )
   assert str(error.value).startswith('Error: ')
   assert not (tmp_path / 'c.csv').exists()
+
+
+@pytest.mark.parametrize('distance', ['jaccard', 'euclidean'])
+@pytest.mark.parametrize('number', [['--num_clusters=8'], []])
+def test_corrections_hold(distance, number, file, tmp_path, capsys):
+  """Two persons are one, and one of another is two."""
+  said = tmp_path / 'said.csv'
+  said.write_text('00.png,10.png,same\n20.png,21.png,different\n')
+  out = tmp_path / 'c.csv'
+  given = [f'--features={file}', f'--out={out}', f'--distance={distance}']
+  cluster.main([*given, *number, f'--corrections={said}'])
+  found = {row['path']: int(row['cluster']) for row in rows(out)}
+  assert found['00.png'] == found['10.png']
+  assert found['20.png'] != found['21.png']
+  if number:
+    assert len({*found.values()}) == 8
+    assert 'no way' not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+  ('text', 'message'),
+  [
+    ('00.png,10.png\n', 'line 1: expected a,b,same'),
+    ('00.png,x.png,same\n', r'1 of its names are of no row .* x\.png'),
+    ('00.png,x.png,maybe\n', 'expected same or different'),
+    ('00.png,10.png,same\n10.png,00.png,different\n', 'contradict'),
+    (None, r'Error: --corrections: .* is no file'),
+  ],
+)
+def test_bad_corrections_are_told_in_one_line(text, message, file, tmp_path):
+  said, out = tmp_path / 'said.csv', tmp_path / 'c.csv'
+  if text is not None:
+    said.write_text(text)
+  with pytest.raises(SystemExit, match=message) as told:
+    cluster.main(
+      [f'--features={file}', f'--out={out}', f'--corrections={said}']
+    )
+  assert '\n' not in str(told.value)
+  assert not out.exists()
