@@ -14,6 +14,7 @@ import numpy as np
 from dbc_jax.data import forgotten
 from dbc_jax.devices import processes
 from dbc_jax.labels import NOT_PLACED
+from dbc_jax.run import same_data
 from dbc_jax.run import workdir as workdir_lib
 from dbc_jax.run.checkpoint import CheckpointStore, DamagedError
 from dbc_jax.run.config import Config
@@ -52,6 +53,10 @@ def rewrite(
     gone: names of the others.
   """
   shutil.rmtree(workdir / _PARTIAL, ignore_errors=True)
+  (workdir / _PARTIAL).mkdir()
+  data = same_data.write_without(
+    workdir, {*gone}, workdir / _PARTIAL / same_data.NAME
+  )
   for name in _STORES:
     if not (workdir / name).is_dir():
       continue
@@ -63,8 +68,7 @@ def rewrite(
       except DamagedError:
         continue  # It goes: nothing can be taken out of it.
       copies = copies or CheckpointStore(workdir / _PARTIAL / name)
-      copies.save(number, *_without(record, arrays, kept, digest))
-  (workdir / _PARTIAL).mkdir(exist_ok=True)
+      copies.save(number, *_without(record, arrays, kept, digest, data))
   notes = workdir / _PARTIAL / forgotten.NAME
   if (workdir / forgotten.NAME).exists():
     shutil.copyfile(workdir / forgotten.NAME, notes)
@@ -78,11 +82,15 @@ def _without(
   arrays: dict[str, Any],
   kept: np.ndarray,
   digest: str | None,
+  data: tuple[str, str] | None,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
   for key in ('labels', 'next_labels'):
     if key in arrays:
       arrays[key] = drop(arrays[key], kept)
   record = record | {'digest': digest}
+  old = record.pop('data', None)
+  if data and data[0] == old:
+    record['data'] = data[1]
   if 'num_samples' in record or 'history' in record:
     record['num_samples'] = len(kept)
   return arrays, record
@@ -98,8 +106,9 @@ def finish(workdir: Path) -> None:
   if copies.is_dir():
     shutil.rmtree(old, ignore_errors=True)
     copies.rename(old)
-  if (ready / forgotten.NAME).exists():
-    (ready / forgotten.NAME).replace(workdir / forgotten.NAME)
+  for name in (same_data.NAME, forgotten.NAME):
+    if (ready / name).exists():
+      (ready / name).replace(workdir / name)
   shutil.rmtree(ready)
 
 

@@ -5,8 +5,9 @@ workdir has a mark of each sample as well, in samples.npz. The marks are of
 pixels, cameras and identities, and nothing that trains gets any of them.
 """
 
+import itertools
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -101,14 +102,45 @@ def write(workdir: Path, config: Config, data: LoadedDataset) -> None:
   there = _read(workdir)
   if there and marks_lib.digest(there[0]) == marks_lib.digest(used):
     return
+  _write(workdir / NAME, used, data.names)
+
+
+def write_without(
+  workdir: Path, gone: Collection[str], to: Path
+) -> tuple[str, str] | None:
+  """Writes the marks of a workdir's samples, but for some, to another file.
+
+  Args:
+    workdir: of a run.
+    gone: names of those samples.
+    to: the file.
+
+  Returns:
+    The 'data' of records on all samples, and on those that are left; None where
+    there are no marks.
+  """
+  there = _read(workdir)
+  if there is None:
+    return None
+  marks, names = there
+  left_marks, left_names = {}, {}
+  for split, rows in marks.items():
+    stays = [name not in gone for name in names[split]]
+    left_marks[split] = rows[np.array(stays, bool)]
+    left_names[split] = [*itertools.compress(names[split], stays)]
+  _write(to, left_marks, left_names)
+  return marks_lib.digest(marks), marks_lib.digest(left_marks)
+
+
+def _write(path: Path, marks: marks_lib.Marks, names: marks_lib.Names) -> None:
   arrays: dict[str, Any] = {}
-  for split, rows in used.items():
+  for split, rows in marks.items():
     arrays[f'{split}_marks'] = rows
-    arrays[f'{split}_names'] = np.array(data.names[split], str)
-  partial = workdir / f'{NAME}.{os.getpid()}.tmp'
+    arrays[f'{split}_names'] = np.array(names[split], str)
+  partial = path.with_name(f'{NAME}.{os.getpid()}.tmp')
   with partial.open('wb') as file:
     np.savez_compressed(file, **arrays)
-  os.replace(partial, workdir / NAME)
+  os.replace(partial, path)
 
 
 def _used(config: Config, data: LoadedDataset) -> dict[str, np.ndarray]:

@@ -134,7 +134,7 @@ def test_a_person_is_nowhere_in_the_run_any_more(run, capsys):
 def test_a_run_goes_on_without_them(run):
   workdir = run / 'half'
   (run / 'crops' / NAMES[4]).unlink()
-  with pytest.raises(ValueError, match='other training images'):
+  with pytest.raises(ValueError, match='1 of 30 training images are missing'):
     job.run(_config(run), workdir)
   shutil.copy(run / 'crops' / NAMES[5], run / 'crops' / NAMES[4])
   runs.write_images(run / 'crops', NAMES, runs.make_images(30, 6))
