@@ -9,7 +9,7 @@ import dbc_jax
 from dbc_jax import FeatureExtractor, evaluation
 from dbc_jax.configs import best
 from dbc_jax.data import load_dataset
-from dbc_jax.run import workdir
+from dbc_jax.run import restore, workdir
 
 FOLDER = pathlib.Path(dbc_jax.__file__).parent / 'demo'
 
@@ -27,6 +27,15 @@ def test_its_card_and_its_files_name_no_machine():
   for path in FOLDER.rglob('*'):
     if path.is_file():
       assert b'/checkpoints/' not in path.read_bytes(), path
+
+
+@pytest.mark.slow
+def test_the_demo_is_drawn_as_it_was_trained_on():
+  run = restore.restore_run(FOLDER)
+  data = restore.load_data(
+    run.parts.config, run.digest, identities=True, cameras=True
+  )
+  assert data.digest == run.digest
 
 
 @pytest.mark.slow

@@ -115,8 +115,21 @@ def expose(
   if camera.sharpness < 1:
     small = round(WIDTH * camera.sharpness), round(HEIGHT * camera.sharpness)
     picture = Image.fromarray(np.clip(image, 0, 255).astype(np.uint8))
-    picture = picture.resize(small, Image.Resampling.BILINEAR)
+    picture = _shrink(picture, *small)
     picture = picture.resize((WIDTH, HEIGHT), Image.Resampling.BILINEAR)
     image = np.asarray(picture)
   noise = rng.standard_normal((HEIGHT, WIDTH, 1), np.float32)
   return np.clip(image + camera.noise * noise, 0, 255).astype(np.uint8)
+
+
+def _shrink(picture: Image.Image, width: int, height: int) -> Image.Image:
+  """First the side that shrinks more, as Pillow does from release 13 on.
+
+  Earlier ones begin with the width, and round to other pixels.
+  """
+  first = (width, picture.height)
+  if height * picture.width < width * picture.height:
+    first = (picture.width, height)
+  for size in (first, (width, height)):
+    picture = picture.resize(size, Image.Resampling.BILINEAR)
+  return picture

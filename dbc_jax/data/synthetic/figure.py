@@ -134,6 +134,12 @@ class _Figure:
         points.append((x + sign * round(half * self.scale), row))
     self.pen.polygon(points, fill=part)
 
+  def _rounded(self, box: tuple[int, int, int, int], part: int) -> None:
+    x0, y0, x1, y1 = box
+    # Before release 13, Pillow draws corners larger than the box otherwise.
+    radius = min(6, (x1 - x0) / 2, (y1 - y0) / 2)
+    self.pen.rounded_rectangle(box, radius=radius, fill=part)
+
   def draw(self) -> None:
     identity = self.identity
     far = 1 if self.sin > 0 else -1  # the side whose limbs lie behind
@@ -280,7 +286,7 @@ class _Figure:
     x, y = self.project(*middle)
     half, up, down = (round(size * self.scale) for size in (half, up, down))
     box = (x - half, y - up, x + half, y + down)
-    self.pen.rounded_rectangle(box, radius=6, fill=BAG)
+    self._rounded(box, BAG)
     lid = (x - half, y - up, x + half, y - up // 3)
     if identity.bag != 'hand':
-      self.pen.rounded_rectangle(lid, radius=6, fill=STRAP)
+      self._rounded(lid, STRAP)
