@@ -1,25 +1,21 @@
-"""What answers are worth, on the demo: the table and figure in docs/correct.md.
+"""What answers are worth, on the demo: the table in docs/corrections.md.
 
-    python -m benchmarks.answers --figure=docs/correct.svg
-    python -m benchmarks.answers --trials=1000
+    python -m benchmarks.answers --figure=docs/corrections.svg
 
 Each seed draws 1,000 images of persons that the network of the demo has never
 seen, which that network embeds. An oracle that knows who is who then answers
 100 questions: the least certain pairs, random ones, and random ones among the
 10 nearest neighbours. After every 10 the images are clustered again, as `dbc
 review` does it. The score is pair F.
-
-With --trials it looks for links that are violated, in every engine.
 """
 
 import argparse
-import itertools
 import pathlib
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from dbc_jax import FeatureExtractor, cluster, evaluation
+from dbc_jax import FeatureExtractor, evaluation
 from dbc_jax.cluster.linked import Links
 from dbc_jax.data import load_dataset, load_images
 from dbc_jax.devices.compilation_cache import use_compilation_cache
@@ -52,12 +48,8 @@ def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__)
   parser.add_argument('--seeds', default='1,2,3,4,5')
   parser.add_argument('--figure', type=pathlib.Path)
-  parser.add_argument('--trials', type=int)
   args = parser.parse_args()
   use_compilation_cache()
-  if args.trials:
-    look_for_violations(args.trials)
-    return
   scores: dict[str, list[list[float]]] = {way: [] for way in WAYS}
   for seed in map(int, args.seeds.split(',')):
     images = draw_images(seed)
@@ -146,36 +138,6 @@ def _random(
     for row, (ids, _) in zip(first.tolist(), found, strict=True)
   ]
   return np.column_stack([first, second])
-
-
-def look_for_violations(trials: int) -> None:
-  """Prints how many links are violated, in random trials for each engine."""
-  size, width = 24, 6
-  criteria = {
-    'dense': [('average', {}), ('buc', {}), ('dbc', {}), ('ecluster', {})],
-    'matrix_free': [('average', {}), ('dbc', {}), ('ecluster', {})],
-    'ranked': [('buc', {'merge': 'ranked'}), ('dbc', {'merge': 'ranked'})],
-  }
-  pairs = np.array([*itertools.combinations(range(size), 2)])
-  for engine, choices in criteria.items():
-    violated, rng = 0, np.random.default_rng(_DRAWS)
-    for trial in range(trials):
-      name, options = choices[trial % len(choices)]
-      pids = rng.integers(0, 6, size)
-      features = rng.normal(size=(size, width)).astype(np.float32)
-      chosen = pairs[rng.permutation(len(pairs))[:8]]
-      same = pids[chosen[:, 0]] == pids[chosen[:, 1]]
-      result = cluster.merge_clusters(
-        features,
-        np.arange(size),
-        int(rng.integers(1, size)),
-        cluster.Criterion(name, 0.01, **options),
-        must_link=chosen[same],
-        cannot_link=chosen[~same],
-      )
-      ends = result.labels[chosen]
-      violated += int(((ends[:, 0] == ends[:, 1]) != same).sum())
-    print(f'{engine}: {violated} violated in {trials} trials')
 
 
 def draw(path: pathlib.Path, scores: dict[str, list[list[float]]]) -> None:

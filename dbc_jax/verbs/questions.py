@@ -19,6 +19,8 @@ _BESIDE = 10
 _MOST_IMAGES = 1000
 # That a calibration is learned from: enough to rank by, in a second.
 _PAIRS = 100_000
+# And from so many clusters, of which all pairs of means are held at once.
+_MOST_CLUSTERS = 5000
 # Of the shift that answers make to logits: its standard deviation before them,
 # and the farthest.
 _WIDTH, _MOST_SHIFT = 2.0, 100.0
@@ -112,6 +114,18 @@ def _gaps(features: np.ndarray, pairs: np.ndarray) -> np.ndarray:
   return np.linalg.norm(features[pairs[:, 0]] - features[pairs[:, 1]], axis=1)
 
 
+def _some(labels: np.ndarray) -> np.ndarray:
+  """Rows of all clusters, or of so many of them as memory allows."""
+  own = apart(labels)
+  count = int(own.max()) + 1
+  if count <= _MOST_CLUSTERS:
+    return np.arange(len(labels))
+  # The larger ones: single images teach nothing of one person.
+  sizes = np.bincount(own)
+  chosen = np.argsort(-sizes, kind='stable')[:_MOST_CLUSTERS]
+  return np.flatnonzero(np.isin(own, chosen))
+
+
 class _Chances:
   """From distances to the probability that two images show one person.
 
@@ -123,8 +137,11 @@ class _Chances:
   def __init__(self, features: np.ndarray, labels: np.ndarray, links: Links):
     self._learned: PairCalibration | None = None
     self._shift = 0.0
+    rows = _some(labels)
     try:
-      self._learned = calibrate_pairs(features, labels, num_pairs=_PAIRS)
+      self._learned = calibrate_pairs(
+        features[rows], labels[rows], num_pairs=_PAIRS
+      )
     except ValueError:  # Too few clusters: the nearer, the likelier.
       return
     gaps = _gaps(features, np.concatenate([links.must, links.cannot]))

@@ -300,3 +300,36 @@ def test_an_image_renamed_or_removed_since(crops, tmp_path, caplog):
   assert any(
     '2 of 8 corrections are of images that are gone' in x for x in told
   )
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures('one')
+def test_a_run_that_goes_on_takes_corrections_along(crops, tmp_path):
+  old = tmp_path / 'old'
+  file = _write(tmp_path / 'said.csv', _said())
+  fields = {
+    'train.stage0_epochs': 0,
+    'train.num_stages': 2,
+    'cluster.anew': True,
+    'cluster.cut': 'share',
+    'cluster.min_size': 2,
+  }
+  job.run(_config(crops, **fields, **{'data.corrections': str(file)}), old)
+  # Said after its end, against its clusters.
+  names = _names(crops, old)
+  labels = restore.restore_run(old).labels
+  a, b = np.flatnonzero(labels == np.bincount(labels[labels >= 0]).argmax())[:2]
+  said = corrections.read_corrections(old / corrections.NAME)
+  said = [x for x in said if not {x.a, x.b} & {names[a], names[b]}]
+  said.append(Correction(names[a], names[b], False))
+  corrections.write_corrections(old / corrections.NAME, said)
+  (crops / NAMES[0]).unlink()
+  config = _config(crops, **fields, **{'train.continue_from': str(old)})
+  given = []
+  job.run(config, tmp_path / 'new', lambda _, labels, __: given.append(labels))
+  kept = corrections.read_corrections(tmp_path / 'new' / corrections.NAME)
+  assert len(kept) == len(said)
+  links = corrections.links(kept, _names(crops, tmp_path / 'new'))
+  assert len(links.cannot)
+  assert len(given) == 2
+  assert all(_hold(labels, links) for labels in given)

@@ -128,6 +128,16 @@ def test_clusters_that_teach_nothing_are_asked_about_all_the_same():
     assert np.isfinite(found.probabilities).all()
 
 
+def test_of_very_many_clusters_some_are_learned_from(monkeypatch):
+  monkeypatch.setattr(questions, '_MOST_CLUSTERS', 10)
+  x, pids = _clouds([4] * 30 + [1] * 30)
+  rows = questions._some(pids)
+  assert len(np.unique(pids[rows])) == 10
+  assert len(rows) == 40
+  found = questions.least_certain_pairs(x, pids, NONE, 5)
+  assert len(found.pairs) == 5
+
+
 def test_the_demo_of_the_package_is_not_written():
   run = restore.restore_run(workdir.DEMO)
   with pytest.raises(ValueError, match='demo comes with the package'):
