@@ -70,6 +70,15 @@ def read(
   return None
 
 
+def names(folder: Path) -> list[str]:
+  """The paths in a workdir, of whatever stage; none where there is no file."""
+  try:
+    with (folder / NAME).open('rb') as file:
+      return np.load(file, allow_pickle=False)['paths'].tolist()
+  except _UNREADABLE:
+    return []
+
+
 def write_labels(
   workdir: Path,
   labels: np.ndarray,

@@ -133,11 +133,16 @@ def _prepare(
     return
   rows = corrections_lib.rows_of(data.names['train'], data.first_frames)
   found = _renamed(found, rows, samples)
+  earlier = {*features_file.names(path.parent)}
+  if other := config.train.continue_from:
+    earlier.update(features_file.names(Path(other).expanduser()))
   unknown = [
     name
     for each in found
     for name, digest in ((each.a, each.a_digest), (each.b, each.b_digest))
-    if corrections_lib.row_of(rows, name) is None and not digest
+    if corrections_lib.row_of(rows, name) is None
+    and not digest
+    and name not in earlier
   ]
   if unknown:
     listed = ', '.join(dict.fromkeys(unknown[:_SHOWN]))

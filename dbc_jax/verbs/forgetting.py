@@ -16,7 +16,7 @@ from dbc_jax.run import corrections as corrections_lib
 from dbc_jax.run import lock as lock_lib
 from dbc_jax.run.config import Config
 from dbc_jax.run.restore import RestoredRun
-from dbc_jax.run.workdir import DEMO, has_run
+from dbc_jax.run.workdir import DEMO, find_workdir, has_run
 from dbc_jax.verbs import embedding
 from dbc_jax.verbs.reports import rewrite_report
 
@@ -53,7 +53,7 @@ def forget(
     ValueError: no such image or cluster, a workdir in use, or other images
       than the run's.
   """
-  if workdir.resolve() == DEMO.resolve():
+  if find_workdir(workdir).resolve() == DEMO.resolve():
     raise ValueError(
       'workdir: demo comes with the package and stays as it is; name the '
       'workdir of a run of your own'

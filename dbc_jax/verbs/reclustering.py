@@ -17,7 +17,7 @@ from dbc_jax.run import corrections as corrections_lib
 from dbc_jax.run import features_file, identities, selection
 from dbc_jax.run.merger import Merger
 from dbc_jax.run.restore import RestoredRun
-from dbc_jax.run.workdir import DEMO
+from dbc_jax.run.workdir import DEMO, find_workdir
 
 
 class Reclustered(NamedTuple):
@@ -57,7 +57,7 @@ def recluster(
       known any more, a run that clusters by embeddings, or corrections that
       contradict each other.
   """
-  if workdir == DEMO or workdir.resolve() == DEMO.resolve():
+  if find_workdir(workdir).resolve() == DEMO.resolve():
     raise ValueError(
       'workdir: demo comes with the package and stays as it is; copy it, or '
       'name the workdir of a run of your own'
