@@ -123,7 +123,7 @@ def _run(
   out: pathlib.Path, row: str, draw: int, seed: int, *, cores: list[int]
 ) -> None:
   workdir = out / f'{row}_d{draw}_s{seed}'
-  if (workdir / 'report.html').exists():
+  if (workdir / 'features.npz').exists():
     return
   name = 'ecluster' if row == 'ecluster' else 'pretrained'
   fields = {
@@ -162,9 +162,9 @@ def _history(workdir: pathlib.Path) -> list[dict]:
 def _table(out: pathlib.Path) -> str:
   """Markdown, of all runs that are finished."""
   found: dict[str, dict[str, list[dict]]] = {}
-  for report in sorted(out.glob('*_d*_s*/report.html')):
-    row, which = report.parent.name.split('_d', 1)
-    found.setdefault(row, {})[which] = _history(report.parent)
+  for features in sorted(out.glob('*_d*_s*/features.npz')):
+    row, which = features.parent.name.split('_d', 1)
+    found.setdefault(row, {})[which] = _history(features.parent)
   text = [
     '| row | runs | rank-1 | mAP | difference | placed | precision | recall | '
     'clusters |',

@@ -26,9 +26,9 @@ LAYERS = (
   ('job', 'extractor'),
   ('continuation',),
   ('stage', 'restore', 'cost'),
-  ('hub', 'fitting', 'forgetting'),
+  ('hub', 'fitting', 'result', 'forgetting'),
   ('build', 'same_data'),
-  ('workdir', 'record', 'start_checks', 'linking'),
+  ('workdir', 'record', 'ranked', 'start_checks', 'linking'),
   ('features_file', 'config_files', 'identities', 'within', 'corrections'),
   ('config', 'merger', 'selection', 'checkpoint', 'lock'),
 )

@@ -45,9 +45,16 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
 
 def _report(args: argparse.Namespace) -> None:
   from dbc_jax.run import identities, restore
+  from dbc_jax.run.workdir import DEMO, find_workdir
   from dbc_jax.verbs.layout import check_images, check_layout, lay_out
   from dbc_jax.verbs.reports import rewrite_report
 
+  if find_workdir(args.workdir) == DEMO:
+    raise ValueError(
+      'workdir: demo is the network that comes with the package, and nothing '
+      'is written there; `dbc train best:demo` makes a run like it in '
+      'runs/best-demo, with a report'
+    )
   if args.sort_into:
     check_layout(args.sort_into)
   run = restore.restore_run(args.workdir)
@@ -64,14 +71,15 @@ def _report(args: argparse.Namespace) -> None:
       raise ValueError(
         f'--sort_into: the images of {config.data.name} are no files'
       )
-    check_images(Path(config.data.root), data.names['train'])
-  rewrite_report(args.workdir, run, data)
+    check_images(Path(config.data.root), data.names['train'], data.frames)
+  rewrite_report(args.workdir, run, data, config.data.root)
   if args.sort_into:
     count = lay_out(
       args.sort_into,
       Path(config.data.root),
       data.names['train'],
       identities.numbers(args.workdir, data.names['train'], run.labels),
+      data.frames,
       copy=args.copy,
     )
     print(f'{args.sort_into}: {count} folders')

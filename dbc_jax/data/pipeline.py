@@ -47,9 +47,9 @@ class LoadedDataset:
   digest: str | None  # Of the training images, whatever order they came in.
   decision: str  # Where images are kept and why, in one line.
   left_out: list[str]  # Of each image left out, what is wrong with it.
-  # From the name of a training tracklet to the path of its first frame; empty
-  # where samples are images. For reports.
-  first_frames: dict[str, str] = dataclasses.field(default_factory=dict)
+  # From the name of a training tracklet to the paths of its frames; empty where
+  # samples are images. For reports.
+  frames: dict[str, list[str]] = dataclasses.field(default_factory=dict)
   # What is odd about the images, line by line.
   notes: Sequence[str] = ()
   # (height, width) of training images in their files: of each the median.
@@ -63,6 +63,17 @@ class LoadedDataset:
   # Reads what a person says of pairs of training images, as rows of them; for
   # merging. None: nobody was asked.
   links: Callable[[], Any] | None = None
+
+  @property
+  def first_frames(self) -> dict[str, str]:
+    """From the name of a training tracklet to the path of its first frame."""
+    return {name: paths[0] for name, paths in self.frames.items()}
+
+  @property
+  def num_cameras(self) -> int:
+    """Those of the training images; 0 where they are unknown."""
+    camids = self.truth.train_camids
+    return 0 if camids is None else len(np.unique(camids))
 
   def fingerprint(self) -> str:
     """What processes have to agree on to go through it together."""
@@ -138,7 +149,7 @@ def load_splits(
     digest=loaded['train'].digest if 'train' in loaded else None,
     decision=decision,
     left_out=unreadable,
-    first_frames=_first_frames(given.get('train')),
+    frames=_frames(given.get('train')),
     notes=oddities.describe(
       looks, fields, copies[: 0 if leave_one_out else None], camera_rule
     ),
@@ -153,11 +164,15 @@ def load_splits(
   )
 
 
-def _first_frames(samples: Samples | None) -> dict[str, str]:
+def _frames(samples: Samples | None) -> dict[str, list[str]]:
   if samples is None or samples.starts is None or samples.frame_names is None:
     return {}
-  firsts = map(samples.frame_name, samples.starts[:-1].tolist())
-  return dict(zip(samples.names, firsts, strict=True))
+  return {
+    name: [samples.frame_name(i) for i in range(start, end)]
+    for name, (start, end) in zip(
+      samples.names, itertools.pairwise(samples.starts.tolist()), strict=True
+    )
+  }
 
 
 def load_split(

@@ -9,7 +9,11 @@ import pathlib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
+
 from dbc_jax.reporting.record import Record, tag
+
+SIZES = 'clusters/sizes'
 
 
 def check_new(option: str, path: pathlib.Path, *, overwrite: bool) -> None:
@@ -61,7 +65,7 @@ def write_metrics(workdir: pathlib.Path, history: Sequence[Record]) -> None:
 
 
 class EventWriter:
-  """TensorBoard scalars of a run, one point per stage."""
+  """TensorBoard scalars and sizes of clusters of a run, a point per stage."""
 
   def __init__(self, workdir: pathlib.Path, last_stage: int | None) -> None:
     """Opens nothing yet: the first point opens a file in `workdir`/tensorboard.
@@ -86,16 +90,30 @@ class EventWriter:
       filename_suffix=f'.stage{self._first}.{os.getpid()}',
     )
 
-  def write_stage(self, record: Record) -> None:
+  def write_stage(
+    self, record: Record, labels: np.ndarray | None = None
+  ) -> None:
     """Writes all values of one stage, at step = stage, through to disk.
 
     A step has a number, which the warm-up has not: nothing is written of it.
+
+    Args:
+      record: of the stage.
+      labels: [N] int, its clusters, for a histogram of their sizes; -1 for an
+        image in none. None writes none.
     """
     if isinstance(record['stage'], str):
       return
     for key, value in record.items():
       if key != 'stage':
         self._writer.add_scalar(tag(key), float(value), int(record['stage']))
+    if labels is not None and (labels >= 0).any():
+      sizes = np.bincount(labels[labels >= 0])
+      # A bar for each size while that fits, as the report has it.
+      edges = np.linspace(0.5, sizes.max() + 0.5, min(sizes.max(), 60) + 1)
+      self._writer.add_histogram(
+        SIZES, sizes, int(record['stage']), bins=edges.tolist()
+      )
     self._writer.flush()
 
   def close(self) -> None:

@@ -14,7 +14,7 @@ _OUTPUTS = {
   'features.npz': 'their features by its network',
   'checkpoints/': 'network and labels, to resume, evaluate or embed',
   'tensorboard/': 'the same curves, for tensorboard --logdir',
-  'report.html': 'curves and pictures of the clusters, for any browser',
+  'report.html': 'curves, a map and all clusters, for any browser',
 }
 
 

@@ -7,6 +7,7 @@ import os
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,11 +15,28 @@ from dbc_jax.run import selection
 
 NAME = 'features.npz'
 LABELS = 'labels.npz'
+_PREFIX = 'report_'
 # What NumPy raises for what is no such file.
 UNREADABLE = (
   *(OSError, KeyError, ValueError, EOFError, IndexError, TypeError),
   *(NotImplementedError, zipfile.BadZipFile),
 )
+
+
+class Shown(NamedTuple):
+  """What the report shows of features, and what takes long to compute.
+
+  Attributes:
+    places: [n, 2] float32, of images on its map.
+    queries: [q] int32, rows of queries.
+    found: [q, f] int32, rows of the gallery, the nearest first; -1 for none.
+    distances: [q, f] float32, of these.
+  """
+
+  places: np.ndarray
+  queries: np.ndarray
+  found: np.ndarray
+  distances: np.ndarray
 
 
 def write(
@@ -27,6 +45,7 @@ def write(
   paths: Sequence[str],
   stage: selection.Stage,
   digest: str | None,
+  shown: Shown | None = None,
 ) -> None:
   """Replaces the file as a whole.
 
@@ -36,7 +55,9 @@ def write(
     paths: N, of those images.
     stage: whose network made them.
     digest: of those images.
+    shown: what else is kept, if known.
   """
+  more = {} if shown is None else shown._asdict()
   partial = workdir / f'{NAME}.{os.getpid()}.tmp'
   with partial.open('wb') as file:
     np.savez(
@@ -45,6 +66,7 @@ def write(
       paths=np.array(paths, str),
       stage=np.array(str(stage)),
       digest=np.array(digest),
+      **{f'{_PREFIX}{key}': value for key, value in more.items()},
     )
   os.replace(partial, workdir / NAME)
 
@@ -59,12 +81,34 @@ def read(
     stage: whose network they must be of.
     digest: of the training images that they must be of.
   """
+  keys = ('features', 'paths')
+  saved = _read(workdir, stage, digest, keys)
+  if saved is None:
+    return None
+  return saved['features'], saved['paths'].tolist()
+
+
+def read_shown(
+  workdir: Path, stage: selection.Stage, digest: str | None
+) -> Shown | None:
+  """What else is kept there, if it is; arguments as of `read`."""
+  keys = [f'{_PREFIX}{key}' for key in Shown._fields]
+  saved = _read(workdir, stage, digest, keys)
+  return None if saved is None else Shown(*(saved[key] for key in keys))
+
+
+def _read(
+  workdir: Path,
+  stage: selection.Stage,
+  digest: str | None,
+  keys: Sequence[str],
+) -> dict[str, Any] | None:
   try:
     # Opened here: np.load leaves a broken file open.
     with (workdir / NAME).open('rb') as file:
       saved = np.load(file, allow_pickle=False)
       if str(saved['stage']) == str(stage) and str(saved['digest']) == digest:
-        return saved['features'], saved['paths'].tolist()
+        return {key: saved[key] for key in keys}
   except UNREADABLE:
     pass
   return None
@@ -75,7 +119,7 @@ def names(folder: Path) -> list[str]:
   try:
     with (folder / NAME).open('rb') as file:
       return np.load(file, allow_pickle=False)['paths'].tolist()
-  except _UNREADABLE:
+  except UNREADABLE:
     return []
 
 

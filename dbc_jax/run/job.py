@@ -23,6 +23,7 @@ from dbc_jax.run import (
   features_file,
   forgetting,
   linking,
+  result,
   same_data,
   selection,
   start_checks,
@@ -199,7 +200,10 @@ class _Job:
       first, state = done + 1, self._begun(done + 1)
       state = state or self._restore(self._store, done)
     state = self._runner.heed(state, self._data)
-    self._outputs.start(state.history)
+    before = None
+    if done is not None:
+      before = self._read_arrays(self._store, done)['labels']
+    self._outputs.start(state.history, before)
     for stage in range(first, self._runner.num_stages):
       trained_on = state.labels
       with interrupts.held():
@@ -207,7 +211,7 @@ class _Job:
         self._save(self._store, stage, state, trained_on)
         self._within.clear()
         self._tidy(state.history)
-        self._outputs.write_stage(state.history)
+        self._outputs.write_stage(state.history, trained_on)
         self._log(state.history[-1])
         if self._on_stage:
           self._on_stage(stage, trained_on, state)
@@ -343,14 +347,14 @@ class _Job:
       | {
         'history': state.history,
         'num_samples': len(self._data.train),
-        'num_cameras': self._num_cameras,
+        'num_cameras': self._data.num_cameras,
       },
     )
 
   def _read_arrays(self, store: CheckpointStore, number: int) -> dict[str, Any]:
     blank = np.zeros(len(self._data.train), np.int32)
     shapes = self._parts.saved_shapes(
-      blank, self._num_cameras, is_warm=store is self._warmups
+      blank, self._data.num_cameras, is_warm=store is self._warmups
     )
     return store.restore(number, shapes)
 
@@ -360,34 +364,27 @@ class _Job:
         variables, self._data.train, self._data.truth.train_camids
       )
 
-  @property
-  def _num_cameras(self) -> int:
-    camids = self._data.truth.train_camids
-    return 0 if camids is None else len(np.unique(camids))
-
   def _write_result(
     self, history: list[dict[str, Any]], last: np.ndarray | None = None
   ) -> None:
     """With the chosen stage's clusters; `last`: features of the last stage."""
-    stages = selection.select(history)
-    if isinstance(stages.chosen, int):
-      arrays = self._read_arrays(self._store, stages.chosen)
+    chosen = selection.select(history).chosen
+    if isinstance(chosen, int):
+      arrays = self._read_arrays(self._store, chosen)
     else:
       assert self._warmups is not None
       arrays = self._read_arrays(self._warmups, workdir_lib.CLUSTERED)
-    features = last if stages.chosen == stages.last else None
-    # Of several processes each could find another file, or none.
-    if features is None and processes.count() == 1:
-      digest = self._data.digest
-      saved = features_file.read(self._workdir, stages.chosen, digest)
-      features = None if saved is None else saved[0]
-    if features is None:
-      features, _ = self._embed(workdir_lib.variables_of(arrays))
-    labels = features_file.labels(
-      self._workdir, stages.chosen, self._data.digest, arrays['labels']
+    result.write_result(
+      self._parts,
+      self._data,
+      self._workdir,
+      history,
+      workdir_lib.variables_of(arrays),
+      features_file.labels(
+        self._workdir, chosen, self._data.digest, arrays['labels']
+      ),
+      last,
     )
-    self._outputs.write_result(history, stages, labels, features)
-    processes.wait_for_all()
 
 
 def _facts(parts: build.Parts, data: pipeline.LoadedDataset) -> dict[str, Any]:

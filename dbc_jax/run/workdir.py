@@ -6,6 +6,7 @@ Every process of a run writes through here, and the first one writes.
 import contextlib
 import json
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from dbc_jax.training import camera_statistics
 log = logging.getLogger('dbc_jax')
 
 DEMO = Path(__file__).parents[1] / 'demo'
-CONFIG = 'config.json'
+CONFIG, REPORT = 'config.json', 'report.html'
 CHECKPOINTS, WARMUP = 'checkpoints', 'checkpoints/warmup'
 # Of the stage, or the warm-up, that is being trained.
 WITHIN = 'checkpoints/within'
@@ -200,21 +201,44 @@ class Outputs:
     if self._writes:
       reporting.write_atomically(self._workdir / CONFIG, as_json(self._config))
 
-  def start(self, history: list[dict[str, Any]]) -> None:
-    """Opens TensorBoard's file; `history` is of the stages that are done."""
+  def start(
+    self, history: list[dict[str, Any]], labels: np.ndarray | None
+  ) -> None:
+    """Opens TensorBoard's file.
+
+    Args:
+      history: of the stages that are done.
+      labels: [N] int32, clusters that the last of them trained on, if any.
+    """
     if self._writes:
       done = [x['stage'] for x in history if x['stage'] != selection.WARMUP]
       before = done[-1] - 1 if done else None
       self._events = reporting.EventWriter(self._workdir, before)
       # Its point is written again: the kill may have come just before it.
       for record in history[-1:]:
-        self._events.write_stage(record)
+        self._events.write_stage(record, labels)
 
-  def write_stage(self, history: list[dict[str, Any]]) -> None:
-    """Writes the curves, a record longer."""
+  def write_stage(
+    self, history: list[dict[str, Any]], labels: np.ndarray
+  ) -> None:
+    """Writes the curves, a record longer.
+
+    Args:
+      history: of the stages that are done.
+      labels: [N] int32, clusters that the last of them trained on.
+    """
     if self._writes:
       reporting.write_metrics(self._workdir, history)
-      self._events.write_stage(history[-1])
+      self._events.write_stage(history[-1], labels)
+      stages = selection.select(history)
+      reporting.write_progress(
+        self._workdir / REPORT,
+        history,
+        stages.chosen,
+        stages.headed(),
+        self._config.to_dict(),
+        labels,
+      )
 
   def close(self) -> None:
     """Closes what `start` opened."""
@@ -227,6 +251,9 @@ class Outputs:
     stages: selection.Selection,
     labels: np.ndarray,
     features: np.ndarray,
+    shown: features_file.Shown,
+    ranked: Sequence[reporting.RankedList],
+    root: str,
   ) -> None:
     """Writes features, clusters and the report, and prints the summary.
 
@@ -234,43 +261,52 @@ class Outputs:
       history: of all stages.
       stages: of which the chosen one is the result.
       labels: [N] int32, its clusters.
-      features: [N, D] of the training images, by its network.
+      features: [N, D] float16 of the training images, by its network.
+      shown: what the report shows of them.
+      ranked: what queries find by it.
+      root: the folder that names start from; '' where they are no files.
     """
     if not self._writes:
       return
     names, truth = self._data.names['train'], self._data.truth
     found, moved = identities.after(self._workdir, names, labels)
-    # As they are read again, so that a finished run prints the same.
-    features = np.asarray(features, np.float16)
     silhouettes = cluster.simplified_silhouettes(features, labels)
     features_file.write(
-      self._workdir, features, names, stages.chosen, self._data.digest
+      self._workdir, features, names, stages.chosen, self._data.digest, shown
     )
     reporting.write_metrics(self._workdir, history)
-    firsts = self._data.first_frames
+    frames = self._data.frames
     # First, so that a kill in between loses no merge.
     identities.write(self._workdir, found)
     reporting.write_clusters(
       self._workdir / identities.CLUSTERS,
-      [firsts[name] for name in names] if firsts else names,
+      [frames[name][0] for name in names] if frames else names,
       identities.ids_of(found, labels),
-      tracklets=names if firsts else None,
+      tracklets=names if frames else None,
       pids=truth.train_pids,
       camids=truth.train_camids,
       silhouettes=silhouettes,
     )
     kept = history, stages.chosen, stages.reason, stages.headed()
-    reporting.write_report(
-      self._workdir / 'report.html',
-      *kept,
-      self._config.to_dict(),
-      names,
-      labels,
-      self._data.train.image,
-      pids=truth.train_pids,
-      silhouettes=silhouettes,
-      titles=identities.titles(found),
-    )
+    is_file = root and (Path(root).expanduser() / names[0]).is_file()
+    with reporting.busy('report'):
+      reporting.write_report(
+        self._workdir / REPORT,
+        *kept,
+        self._config.to_dict(),
+        names,
+        labels,
+        self._data.train.image,
+        features=features,
+        places=shown.places,
+        pids=truth.train_pids,
+        camids=truth.train_camids,
+        silhouettes=silhouettes,
+        titles=identities.titles(found),
+        ranked=ranked,
+        root=Path(root).expanduser() if is_file else None,
+      )
+      self._write_projector(features, identities.ids_of(found, labels))
     print(reporting.format_summary(*kept, self._workdir))
     if moved:
       identities.write_moved(self._workdir, moved)
@@ -278,3 +314,24 @@ class Outputs:
         f'{len(moved)} of {len(names)} images are in another cluster than '
         f'before; {self._workdir / identities.MOVED} lists them'
       )
+
+  def _write_projector(self, features: np.ndarray, ids: np.ndarray) -> None:
+    """What TensorBoard shows under Projector: as many images as the map has."""
+    truth, names = self._data.truth, self._data.names['train']
+    columns = {
+      'cluster': ids,
+      'camera': truth.train_camids,
+      'identity': truth.train_pids,
+    }
+    rows = reporting.rows_of_map(len(names))
+    reporting.write_projector(
+      self._workdir / 'tensorboard',
+      features[rows],
+      [names[i] for i in rows],
+      {
+        key: column[rows]
+        for key, column in columns.items()
+        if column is not None
+      },
+      lambda i: self._data.train.image(rows[i]),
+    )

@@ -11,12 +11,12 @@ from PIL import Image, ImageOps
 
 from dbc_jax.cluster.checks import check_no_distances
 from dbc_jax.reporting import busy, check_new
+from dbc_jax.reporting.report import scatter
 from dbc_jax.verbs.embedding import Embedded
 
 SUFFIXES = ('.npz', '.parquet')
 _SIDE = 256  # Of pictures in a table, at most.
 _NEIGHBOURS = 15
-_SEED = 0
 
 
 def check_out(path: Path, *, overwrite: bool) -> None:
@@ -167,7 +167,7 @@ def _write_parquet(path: Path, embedded: Embedded, full: bool) -> None:
         {'bytes': _jpeg(embedded.picture(i)), 'path': names[i]}
         for i in range(count)
       ]
-    places = _map(embedded.features)
+    places = scatter.places(embedded.features)
     columns['x'], columns['y'] = places[:, 0], places[:, 1]
     columns['neighbors'] = _neighbours(embedded.features)
   arrow.parquet.write_table(arrow.table(columns), path)
@@ -201,18 +201,6 @@ def _jpeg(path: Path) -> bytes:
     small.thumbnail((_SIDE, _SIDE))
     small.save(data, 'JPEG', quality=90)
   return data.getvalue()
-
-
-def _map(features: np.ndarray) -> np.ndarray:
-  """Places [N, 2] for a scatter."""
-  from sklearn.manifold import TSNE
-
-  if len(features) < 4:
-    return np.zeros((len(features), 2), np.float32)
-  perplexity = min(30.0, (len(features) - 1) / 3)
-  return TSNE(
-    perplexity=perplexity, init='pca', random_state=_SEED
-  ).fit_transform(features)
 
 
 def _neighbours(features: np.ndarray) -> list[dict[str, Any]]:

@@ -105,7 +105,9 @@ def _forget(
   _drop_pictures(workdir)
   if table:
     with contextlib.redirect_stdout(io.StringIO()):
-      rewrite_report(workdir, restore.restore_run(workdir), data)
+      rewrite_report(
+        workdir, restore.restore_run(workdir), data, config.data.root
+      )
   return Forgotten(sorted(gone), len(kept), count, embedding.clear_cache())
 
 

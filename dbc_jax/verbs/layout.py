@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,15 +18,19 @@ def check_layout(folder: Path) -> None:
     )
 
 
-def check_images(root: Path, names: Sequence[str]) -> None:
-  """Raises ValueError unless all images, or folders of tracklets, are there."""
+def check_images(
+  root: Path,
+  names: Sequence[str],
+  frames: Mapping[str, Sequence[str]],
+) -> None:
+  """Raises ValueError unless all images are there; arguments of `lay_out`."""
   root = root.expanduser()
-  if missing := [name for name in names if not (root / name).exists()]:
+  paths = [path for name in names for path in frames.get(name, [name])]
+  if missing := [path for path in paths if not (root / path).is_file()]:
     raise ValueError(
-      f'--sort_into: {len(missing)} of {len(names)} names are neither files '
-      f'nor folders below {root}, the first: {missing[0]}. If the images have '
-      'moved, name their folder by --root; tracklets of a pattern or CSV have '
-      'no folder to link to'
+      f'--sort_into: {len(missing)} of {len(paths)} images are not below '
+      f'{root}, the first: {missing[0]}. If they have moved, name their folder '
+      'by --root'
     )
 
 
@@ -35,18 +39,20 @@ def lay_out(
   root: Path,
   names: Sequence[str],
   labels: np.ndarray,
+  frames: Mapping[str, Sequence[str]] | None = None,
   *,
   copy: bool = False,
 ) -> int:
   """Makes one folder for each cluster, and one for images in none.
 
-  A tracklet that is a folder becomes a folder there.
+  A tracklet becomes a folder of its frames there.
 
   Args:
     folder: where to; new or empty.
     root: the folder that names start from.
-    names: N paths.
+    names: N paths, or names of tracklets.
     labels: [N] int, their clusters; -1 for one in none.
+    frames: paths of each tracklet's frames, by its name.
     copy: copies in place of links.
 
   Returns:
@@ -57,7 +63,8 @@ def lay_out(
   """
   check_layout(folder)
   root = root.expanduser().absolute()
-  check_images(root, names)
+  frames = frames or {}
+  check_images(root, names, frames)
   width = len(str(labels.max(initial=0)))
   homes = set()
   for name, label in zip(names, labels, strict=True):
@@ -67,13 +74,20 @@ def lay_out(
     home.mkdir(parents=True, exist_ok=True)
     homes.add(home)
     to = _free(home / name.replace('/', '__'))
-    if not copy:
-      os.symlink(root / name, to)
-    elif (root / name).is_dir():
-      shutil.copytree(root / name, to)
-    else:
-      shutil.copy2(root / name, to)
+    if name not in frames:
+      _place(root / name, to, copy)
+      continue
+    to.mkdir()
+    for path in frames[name]:
+      _place(root / path, _free(to / Path(path).name), copy)
   return len(homes)
+
+
+def _place(image: Path, to: Path, copy: bool) -> None:
+  if copy:
+    shutil.copy2(image, to)
+  else:
+    os.symlink(image, to)
 
 
 def _free(path: Path) -> Path:

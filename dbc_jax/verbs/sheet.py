@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from dbc_jax.reporting import write_atomically
-from dbc_jax.reporting.clusters import picture_tag
+from dbc_jax.reporting.report import pictures
 from dbc_jax.verbs.embedding import Embedded
 from dbc_jax.verbs.searching import Match
 
@@ -79,7 +79,7 @@ def _picture(
     try:
       with Image.open(picture(i)) as image:
         upright = ImageOps.exif_transpose(image).convert('RGB')
-        return picture_tag(np.asarray(upright), name)
+        return pictures.tag(np.asarray(upright), name)
     except OSError:
       pass  # Its name will do.
   return html.escape(name)

@@ -3,6 +3,7 @@
 import json
 import pathlib
 import struct
+from typing import Any
 
 import numpy as np
 import pytest
@@ -58,6 +59,68 @@ def read_events(path: pathlib.Path) -> list[event_pb2.Event]:
     events.append(event_pb2.Event.FromString(data[12 : 12 + length]))
     data = data[16 + length :]
   return events
+
+
+def read_by_tensorboard(workdir: pathlib.Path) -> Any:
+  """What TensorBoard itself reads of a run."""
+  reader = pytest.importorskip(
+    'tensorboard.backend.event_processing.event_accumulator'
+  )
+  found = reader.EventAccumulator(
+    str(workdir / 'tensorboard'), {'scalars': 0, 'histograms': 0}
+  )
+  return found.Reload()
+
+
+def test_tensorboard_reads_scalars_and_the_histogram_of_sizes(tmp_path):
+  writer = metrics.EventWriter(tmp_path, None)
+  labels = np.repeat([0, 1, 2, 3, -1], [5, 2, 2, 1, 7])
+  for record in make_history(2):
+    writer.write_stage(record, labels)
+  writer.close()
+  found = read_by_tensorboard(tmp_path)
+  ranks = found.Scalars('retrieval/rank1')
+  assert [each.step for each in ranks] == [0, 1]
+  assert ranks[1].value == pytest.approx(0.41)
+  assert found.Tags()['histograms'] == ['clusters/sizes']
+  first, second = found.Histograms('clusters/sizes')
+  assert (first.step, second.step) == (0, 1)
+  bars = second.histogram_value
+  assert (bars.num, bars.sum) == (4, 10)
+  # One cluster of one image, two of two, one of five.
+  counts = dict(zip(bars.bucket_limit, bars.bucket, strict=True))
+  assert {limit - 0.5: n for limit, n in counts.items() if n} == {
+    1: 1,
+    2: 2,
+    5: 1,
+  }
+
+
+def test_sizes_of_many_kinds_share_bars(tmp_path):
+  writer = metrics.EventWriter(tmp_path, None)
+  labels = np.repeat(np.arange(3), [1000, 1, 500])
+  writer.write_stage(make_history(1)[0], labels)
+  writer.write_stage(make_history(2)[1], np.full(4, -1))
+  writer.close()
+  (one,) = read_by_tensorboard(tmp_path).Histograms('clusters/sizes')
+  assert sum(one.histogram_value.bucket) == 3
+  assert 2 <= len(one.histogram_value.bucket) <= 62
+
+
+def test_a_resumed_run_has_the_histogram_of_each_stage_once(tmp_path):
+  labels = np.zeros(4, int)
+  writer = metrics.EventWriter(tmp_path, None)
+  for record in make_history(3):
+    writer.write_stage(record, labels)
+  writer.close()
+  # Killed after stage 1 was saved: its point is written again.
+  writer = metrics.EventWriter(tmp_path, 0)
+  for record in make_history(3)[1:]:
+    writer.write_stage(record, labels)
+  writer.close()
+  found = read_by_tensorboard(tmp_path)
+  steps = [each.step for each in found.Histograms('clusters/sizes')]
+  assert steps == [0, 1, 2]
 
 
 def test_events_hold_every_value_under_a_grouped_tag(tmp_path):

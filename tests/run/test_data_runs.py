@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import runs
 
+from dbc_jax.commands import report
 from dbc_jax.run import checkpoint, job
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures('one_device')]
@@ -46,10 +47,12 @@ def test_streamed_images_give_the_same_model(tmp_path, caplog):
   jax.tree.map(np.testing.assert_array_equal, *arrays)
 
 
-def test_a_folder_of_tracklets(tmp_path):
+@pytest.mark.parametrize('pattern', ['', '{tracklet}/{frame}'])
+def test_a_folder_of_tracklets(pattern, tmp_path):
   root = _tracklets(tmp_path / 'data', [1, 3, 5, 9] * 5)
   config = runs.small_config('folder', root)
-  config.data.tracklets = True
+  config.data.tracklets = not pattern
+  config.data.pattern = pattern
   config.data.num_frames = 3
   config.data.max_frames = 4
   job.run(config, tmp_path / 'work')
@@ -57,10 +60,19 @@ def test_a_folder_of_tracklets(tmp_path):
   assert [r['num_clusters'] for r in history] == [20, 16, 12, 8]
   with (tmp_path / 'work' / 'clusters.csv').open(newline='') as file:
     rows = [*csv.DictReader(file)]
-  assert {row['tracklet'] for row in rows} == {f't{i:02d}' for i in range(20)}
+  names = {f't{i:02d}/t{i:02d}' if pattern else f't{i:02d}' for i in range(20)}
+  assert {row['tracklet'] for row in rows} == names
+  to = tmp_path / 'sorted'
+  report.main([f'--workdir={tmp_path / "work"}', f'--sort_into={to}'])
   for row in rows:
-    assert (root / row['path']).parent.name == row['tracklet']
+    folder = (root / row['path']).parent
+    assert folder.name == row['tracklet'].rpartition('/')[2]
     assert (root / row['path']).is_file()
+    home = to / f'cluster_{int(row["cluster"])}'
+    frames = home / row['tracklet'].replace('/', '__')
+    assert {path.name: path.resolve() for path in frames.iterdir()} == {
+      path.name: path.resolve() for path in folder.iterdir()
+    }
   assert '<img' in (tmp_path / 'work' / 'report.html').read_text()
 
 

@@ -125,6 +125,10 @@ def test_features_are_those_of_the_chosen_stage(straight, tmp_path):
   assert rows == expected
   report = (straight / 'report.html').read_text()
   assert 'How sure the clusters are' in report
+  assert 'not finished' not in report
+  # What the four queries find, on the page and in its script the images.
+  assert report.count('<img class="query"') == 4
+  assert '"root":"file:///' in report
   # Lost, cut off, or of another stage: embedded anew, to the same bytes.
   workdir = tmp_path / 'copy'
   shutil.copytree(straight, workdir)
@@ -139,6 +143,55 @@ def test_features_are_those_of_the_chosen_stage(straight, tmp_path):
     job.run(config, workdir)
     for key, value in _saved_features(workdir).items():
       np.testing.assert_array_equal(value, saved[key], err_msg=key)
+
+
+def test_tensorboard_reads_the_run(straight):
+  """By its own readers: scalars, sizes, and all that its projector shows."""
+  pytest.importorskip('tensorboard')
+  from tensorboard.backend.event_processing import (
+    data_provider,
+    event_accumulator,
+    plugin_event_multiplexer,
+  )
+  from tensorboard.plugins import base_plugin
+  from tensorboard.plugins.projector import projector_plugin
+  from werkzeug import test, wrappers
+
+  folder = str(straight / 'tensorboard')
+  events = event_accumulator.EventAccumulator(folder, {'histograms': 0})
+  events.Reload()
+  history = _history(straight)
+  found = {x.step: x.value for x in events.Scalars('retrieval/map')}
+  expected = {record['stage']: record['map'] for record in history}
+  assert found == pytest.approx(expected)
+  sizes = events.Histograms('clusters/sizes')
+  assert [(x.step, x.histogram_value.num) for x in sizes] == [
+    (record['stage'], record['num_clusters']) for record in history
+  ]
+  assert {x.histogram_value.sum for x in sizes} == {30}
+  runs_of = plugin_event_multiplexer.EventMultiplexer()
+  runs_of.AddRunsFromDirectory(folder)
+  runs_of.Reload()
+  provider = data_provider.MultiplexerDataProvider(runs_of, folder)
+  plugin = projector_plugin.ProjectorPlugin(
+    base_plugin.TBContext(logdir=folder, data_provider=provider)
+  )
+
+  def get(route: str) -> bytes:
+    client = test.Client(plugin.get_plugin_apps()[route], wrappers.Response)
+    return client.get('/', query_string={'run': '.', 'name': 'features'}).data
+
+  saved = _saved_features(straight)
+  rows = np.frombuffer(get('/tensor'), np.float32).reshape(30, -1)
+  np.testing.assert_array_equal(rows.astype(np.float16), saved['features'])
+  head, *lines = get('/metadata').decode().splitlines()
+  assert head == 'path\tcluster\tcamera\tidentity'
+  clusters = _clusters(straight)
+  for path, line in zip(saved['paths'], lines, strict=True):
+    own = path.rpartition('/')[2]
+    camera, pid = int(own[6]), int(own[:4])
+    assert line == f'{path}\t{clusters[path]}\t{camera}\t{pid}'
+  assert get('/sprite_image').startswith(b'\x89PNG')
 
 
 @pytest.mark.parametrize('where', ['within stage 2', 'after saving stage 1'])
@@ -167,7 +220,9 @@ def test_interrupted_and_resumed_equals_straight(
       patch.setattr(reporting, 'write_metrics', write_or_stop)
     with pytest.raises(KeyboardInterrupt):
       job.run(config, tmp_path)
-  assert not (tmp_path / 'report.html').exists()
+  assert not (tmp_path / 'features.npz').exists()
+  page = (tmp_path / 'report.html').read_text()
+  assert 'The run is not finished' in page
   with caplog.at_level('INFO', logger='dbc_jax'):
     job.run(config, tmp_path)
   assert 'resuming after stage 1' in caplog.text

@@ -22,7 +22,7 @@ from dbc_jax.data import augment as augment_lib
 from dbc_jax.data import load_dataset, pipeline
 from dbc_jax.data import samples as samples_lib
 from dbc_jax.devices import mesh
-from dbc_jax.run import build, checkpoint, job
+from dbc_jax.run import build, checkpoint, job, ranked
 from dbc_jax.run import merger as merger_lib
 from dbc_jax.run import stage as stage_lib
 from dbc_jax.training import embed, fit, optim
@@ -293,6 +293,9 @@ def test_a_run_whose_identities_cannot_be_read(
   monkeypatch.setattr(pipeline, 'load_splits', load_sealed)
   monkeypatch.setattr(evaluation, 'rank_features', lambda *_, **__: {**ranks})
   monkeypatch.setattr(evaluation, 'clustering_scores', lambda *_: scores)
+  # The report and its ranked lists, when nothing is trained any more.
+  nothing = [np.zeros((0, 10), np.int32)] * 3
+  monkeypatch.setattr(ranked, 'rank', lambda *_: nothing)
   monkeypatch.setattr(job.workdir_lib.Outputs, 'write_result', lambda *_: None)
   _assert_same(_run(market, tmp_path / 'run'), watched)
 

@@ -124,7 +124,7 @@ def test_files_and_commands_know_who_is_not_placed(watched, capsys):
   # Last, so that the first rows show clusters.
   assert rows[len(rows) - waiting :] == [-1] * waiting
   report = (workdir / 'report.html').read_text()
-  assert ('Not placed' in report) == (waiting > 0)
+  assert ('<h3>Not placed</h3>' in report) == (waiting > 0)
   save = workdir / 'features.npz'
   evaluate.main([f'--workdir={workdir}', f'--save={save}'])
   told = capsys.readouterr().out.splitlines()[0]

@@ -78,7 +78,7 @@ def test_clusters_are_a_second_column(embedded, tmp_path):
 def test_many_pictures_stay_within_tensorboards_limit(
   embedded, tmp_path, monkeypatch
 ):
-  monkeypatch.setattr('dbc_jax.verbs.projector._MOST_PIXELS', 100)
+  monkeypatch.setattr('dbc_jax.reporting.projector._MOST_PIXELS', 100)
   write_projector(tmp_path / 'p', embedded)
   with Image.open(tmp_path / 'p' / 'sprite.png') as opened:
     assert opened.size == (99, 66)
