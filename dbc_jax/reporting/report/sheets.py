@@ -80,7 +80,7 @@ def contact_sheets(given: Clustering, album: Album) -> Iterator[str]:
     yield (
       '<h3>Latest merges</h3><p>A tree of each cluster joins what is nearest,'
       ' by the mean distance of features (0 to 2). These clusters were joined'
-      ' last: is the left part the same person as the right one?</p>'
+      ' last: do both parts, on either side of the bar, show one person?</p>'
     )
     merges = given.merges
     latest = sorted(merges, key=lambda label: (-merges[label].distance, label))
@@ -113,10 +113,13 @@ def _merge_sheet(
 ) -> str:
   members = np.flatnonzero(given.labels == label).tolist()
   sizes = ' + '.join(str(len(part)) for part in merge.parts)
-  within = ' and '.join(f'{height:.2f}' for height in merge.within)
   caption = _caption(given, label, len(members))
   caption += f'; {sizes} joined last at {merge.distance:.2f}'
-  caption += f' (inside them: {within})'
+  first, second = merge.within
+  if second:
+    caption += f' (inside them {first:.2f} and {second:.2f})'
+  elif first:
+    caption += f' (inside the first {first:.2f})'
   if merge.seen < len(members):
     caption += f', of {merge.seen} of its images'
   said, others = _identities(given.pids, members)

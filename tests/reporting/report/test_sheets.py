@@ -46,7 +46,8 @@ def test_the_latest_merges_show_their_two_parts():
   page = page_of(list('abcdef'), labels, merges=merges)
   _, _, latest = page.partition('Latest merges')
   # The distance of c to a and b on the mean: (1 + sqrt(1.01)) / 2.
-  assert '; 2 + 1 joined last at 1.00 (inside them: 0.10 and 0.00) ' in latest
+  assert '; 2 + 1 joined last at 1.00 (inside the first 0.10) ' in latest
+  assert '; 1 + 1 joined last at 0.50 <button' in latest
   assert latest.index('Cluster 0: 3') < latest.index('Cluster 1: 2')
   assert 'Cluster 2' not in latest
   left, right = latest.split('<div class="sheet">')[1:3]
