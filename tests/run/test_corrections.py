@@ -1,11 +1,10 @@
 """corrections.csv: what is read, written, refused; and rows of images."""
 
+import itertools
 import os
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from dbc_jax.run import corrections
 from dbc_jax.run.corrections import Correction
@@ -71,26 +70,23 @@ def test_contradictions_are_listed_by_name_and_refused(path):
   assert path.read_bytes() == before
 
 
-text = st.text(min_size=1, max_size=8).filter(
-  lambda x: x.strip() and '\0' not in x
-)
+# Signs that a table may trip over, and one of no UTF-8 as os.fsdecode has it.
+SIGNS = [*'ab ,;"\'\n\r\t#=\ufeff\u2028\x1f<é\\', os.fsdecode(b'\xff')]
 
 
-@given(st.lists(st.tuples(text, text, st.booleans()), max_size=6))
-def test_what_is_written_is_read_again(tmp_path_factory, pairs):
-  path = tmp_path_factory.mktemp('w') / corrections.NAME
-  # Any sign may be in a name; those of no UTF-8 come as os.fsdecode has them.
-  given = [
-    Correction(a, b, same)
-    for a, b, same in pairs
-    if a != b and not any(0xD800 <= ord(sign) < 0xE000 for sign in a + b)
+@pytest.mark.parametrize('seed', range(100))
+def test_what_is_written_is_read_again(seed, path):
+  rng = np.random.default_rng(seed)
+  names = [
+    'x' * int(rng.integers(2)) + ''.join(rng.choice(SIGNS, rng.integers(1, 6)))
+    for _ in range(12)
   ]
-  try:
-    corrections.check(given)
-  except ValueError:
-    return
-  corrections.write_corrections(path, given)
-  assert corrections.read_corrections(path) == given
+  names = [name for name in dict.fromkeys(names) if name.strip()]
+  pairs = itertools.pairwise(names)
+  # A chain holds no contradiction.
+  said = [Correction(a, b, bool(rng.integers(2))) for a, b in pairs]
+  corrections.write_corrections(path, said)
+  assert corrections.read_corrections(path) == said
 
 
 def test_answers_are_added_and_taken_back(path):
