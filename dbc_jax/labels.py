@@ -14,7 +14,7 @@ def apart(labels: np.ndarray) -> np.ndarray:
   Raises:
     ValueError: a label below -1.
   """
-  if (labels < NOT_PLACED).any():
+  if labels.min(initial=0) < NOT_PLACED:
     raise ValueError(
       f'labels: {(labels < NOT_PLACED).sum()} are below -1. A sample that '
       'belongs to no cluster has the label -1.'

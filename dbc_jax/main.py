@@ -1,11 +1,13 @@
 """Command line: trains and clusters what a config describes."""
 
+import difflib
 import logging
 import pathlib
 import re
 import signal
 import sys
 import traceback
+from typing import Any
 
 import jax
 from absl import app, flags
@@ -54,13 +56,23 @@ _CACHE = flags.DEFINE_bool(
   'folder.',
 )
 
+_NO_MEMORY = (
+  'there is too little memory; lower extract_batch_size, train.batch_size, '
+  'data.image_size or data.stored_size'
+)
+
 
 def main(argv: list[str]) -> None:
   """Runs or resumes the job; a bad value ends it with one clear line."""
   if len(argv) > 1:
-    raise app.UsageError(f'Unexpected arguments: {argv[1:]}')
+    sys.exit(
+      f'Error: got {" ".join(argv[1:])!r}, expected flags alone; --help lists '
+      'them'
+    )
   # Libraries log through absl; what a user should read goes to our own log.
   absl_logging.set_verbosity(absl_logging.WARNING)
+  # What they log with a traceback, from threads of theirs, is raised as well.
+  absl_logging.get_absl_handler().addFilter(lambda line: not line.exc_info)
   use_plain_warnings()
   handler = logging.StreamHandler(sys.stderr)
   handler.setFormatter(logging.Formatter('%(asctime)s %(message)s', '%H:%M:%S'))
@@ -119,11 +131,16 @@ def _run(
     job.run(config, _as_folder(workdir))
   except (ValueError, FloatingPointError, OSError) as error:
     return f'Error: {error}'
-  except jax.errors.JaxRuntimeError:
+  except MemoryError as error:
+    return f'Error: {_NO_MEMORY} ({error or "none is left"})'
+  except jax.errors.JaxRuntimeError as error:
     lost = watch.lost()
-    if lost is None:
-      raise
-    return f'Error: {lost}'
+    if lost is not None:
+      return f'Error: {lost}'
+    first = str(error).partition('\n')[0]
+    if first.startswith('RESOURCE_EXHAUSTED') and processes.count() == 1:
+      return f'Error: {_NO_MEMORY} ({first})'
+    raise
   except KeyboardInterrupt as error:
     told = interrupts.Interrupted(signal.SIGINT)
     if isinstance(error, interrupts.Interrupted):
@@ -174,6 +191,49 @@ def _overridden(argv: list[str]) -> list[str]:
   return [match[1] for match in map(flag.match, argv) if match]
 
 
+def _parse(argv: list[str]) -> list[str]:
+  """Sets the flags and returns the rest; a bad one is one clear line."""
+  try:
+    return flags.FLAGS(argv)
+  except flags.Error as error:
+    text = f'{error}; --help lists the flags'
+    if isinstance(error, flags.UnrecognizedFlagError):
+      text = f'--{error.flagname}: there is no such flag; {_hint(error)}'
+    elif 'config' not in _given(argv):
+      text = '--config: got none, expected such as --config=best:folder,small'
+    found = re.match(r'flag --([\w.]+)=(.*?): ', text, re.DOTALL)
+    if found:
+      name, given = found.groups()
+      text = f'--{name}: got {given!r}, expected {_kind(name)}'
+    sys.exit(f'Error: {" ".join(text.split())}')
+
+
+def _given(argv: list[str]) -> set[str]:
+  """Names of the flags in arguments."""
+  return {each.lstrip('-').partition('=')[0] for each in argv[1:]}
+
+
+def _hint(error: flags.UnrecognizedFlagError) -> str:
+  config = flags.FLAGS['config'].value
+  fields = config_lib.flat(config.to_dict()) if config is not None else {}
+  for field in fields:
+    if field.rpartition('.')[2] == error.flagname:
+      return f'did you mean --config.{field}?'
+  near = difflib.get_close_matches(error.flagname, list(flags.FLAGS), 1)
+  return f'did you mean --{near[0]}?' if near else '--help lists them'
+
+
+def _kind(name: str) -> str:
+  """What a flag takes."""
+  key = name.removeprefix('config.')
+  if key == name:
+    return flags.FLAGS[name].flag_type()
+  # It is read before its fields are set.
+  config: Any = flags.FLAGS['config'].value
+  fields = config_lib.flat(config.to_dict())
+  return config_files.kind(fields[key])
+
+
 def run() -> None:
   """Parses the command line and runs `main`."""
   flags.mark_flag_as_required('config')
@@ -182,7 +242,7 @@ def run() -> None:
     sys.argv = _with_config_found(sys.argv)
   except ValueError as error:
     sys.exit(f'Error: {error}')
-  app.run(main)
+  app.run(main, flags_parser=_parse)
 
 
 if __name__ == '__main__':

@@ -7,8 +7,15 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+
+from dbc_jax import values
+from dbc_jax.labels import NOT_PLACED
 
 _EPSILON = 1e-12
+# Rows of a memory; more would be no memory of this machine.
+_LARGEST = 2**31 - 1
 
 
 def memory_loss(
@@ -36,8 +43,17 @@ def memory_loss(
   Returns:
     Scalar float32.
 
+  Raises:
+    ValueError: arrays of other shapes or kinds. Outside of compiled code also:
+      labels of no such cluster, numbers that are not finite, a temperature
+      that is not positive.
+
   Source: E-cluster, Eq. 2; DBC, Eq. 2.
   """
+  memory, embeddings, labels = _checked(memory, embeddings, labels)
+  _checked_clusters(labels, num_clusters, len(memory))
+  if not _is_traced(temperature):
+    values.number(temperature, 'temperature', 1e-30, 1e30)
   logits = _similarities(memory, embeddings, num_clusters) / temperature
   log_probs = jax.nn.log_softmax(logits)
   picked = jnp.take_along_axis(log_probs, labels[:, None], axis=1)
@@ -52,8 +68,81 @@ def memory_accuracy(
   num_clusters: jax.Array | int,
 ) -> jax.Array:
   """Share of the batch whose nearest live row is its own; as `memory_loss`."""
+  memory, embeddings, labels = _checked(memory, embeddings, labels)
+  _checked_clusters(labels, num_clusters, len(memory))
   nearest = jnp.argmax(_similarities(memory, embeddings, num_clusters), axis=1)
   return jnp.mean(nearest == labels)
+
+
+def _is_traced(value: object) -> bool:
+  return isinstance(value, Tracer)
+
+
+def _array(value: jax.typing.ArrayLike, name: str, width: int) -> jax.Array:
+  """Rows [N, width] of finite numbers; any width for 0."""
+  if not _is_traced(value):
+    given = values.reals(value, name)
+    if not np.isfinite(given).all():
+      raise ValueError(
+        f'{name}: got NaN or infinity, expected finite numbers; look at the '
+        'network that made them.'
+      )
+    value = given
+  found = jnp.asarray(value)
+  if found.dtype != jnp.float64:  # Halves would lose the length of a row.
+    found = found.astype(jnp.float32)
+  if found.ndim != 2 or not found.size or width not in (0, found.shape[1]):
+    expected = f'[N, {width}]' if width else '[N, E]'
+    raise ValueError(
+      f'{name}: got shape {found.shape}, expected {expected}; pass rows of one '
+      'network.'
+    )
+  return found
+
+
+def _whole(labels: jax.typing.ArrayLike, size: int) -> jax.Array:
+  """Labels [size] of integers."""
+  if not _is_traced(labels):
+    return jnp.asarray(values.integers(labels, 'labels', size, 'one cluster'))
+  found = jnp.asarray(labels)
+  if found.shape != (size,) or not jnp.issubdtype(found.dtype, jnp.integer):
+    raise ValueError(
+      f'labels: got {found.shape} {found.dtype}, expected ({size},) integers.'
+    )
+  return found
+
+
+def _check_range(labels: jax.Array, least: int, most: int) -> None:
+  if _is_traced(labels):
+    return
+  found = np.asarray(labels)
+  if found.min() < least or found.max() >= most:
+    raise ValueError(
+      f'labels: got {found.min()}..{found.max()}, expected {least}..'
+      f'{most - 1}; pass those of the clusters that have a row.'
+    )
+
+
+def _checked(
+  memory: jax.typing.ArrayLike,
+  embeddings: jax.typing.ArrayLike,
+  labels: jax.typing.ArrayLike,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+  """A memory [capacity, E] and a batch, of float32."""
+  memory = _array(memory, 'memory', 0)
+  embeddings = _array(embeddings, 'embeddings', memory.shape[1])
+  return memory, embeddings, _whole(labels, len(embeddings))
+
+
+def _checked_clusters(
+  labels: jax.Array, num_clusters: jax.Array | int, capacity: int
+) -> None:
+  """Raises ValueError for labels of no such cluster, where they are known."""
+  if not _is_traced(num_clusters):
+    is_array = isinstance(num_clusters, jax.Array)
+    given = np.asarray(num_clusters)[()] if is_array else num_clusters
+    capacity = values.whole(given, 'num_clusters', 1, capacity)
+  _check_range(labels, 0, capacity)
 
 
 def _similarities(
@@ -90,11 +179,18 @@ def update_memory(
   Returns:
     [capacity, E] float32, the new memory.
 
+  Raises:
+    ValueError: as `memory_loss`; a momentum outside [0, 1], or another `by`.
+
   Source: E-cluster, sec. 3.1, and DBC, sec. III-A; the order of 'each' is that
     of the public code's loop. 'hardest' and 'mean' are the two of Dai et al.,
     Cluster Contrast (2022), sec. 3.3.
   """
-  memory, embeddings, labels = map(jnp.asarray, (memory, embeddings, labels))
+  memory, embeddings, labels = _checked(memory, embeddings, labels)
+  _check_range(labels, 0, len(memory))
+  values.choice(by, 'by', ('each', 'hardest', 'mean'))
+  if not _is_traced(momentum):
+    values.number(momentum, 'momentum', 0, 1)
   alike = labels[:, None] == labels
   # How often a sample's label came before in the batch. Samples of one round
   # name different rows, so that a round is a single gather and scatter.
@@ -142,16 +238,22 @@ def init_memory(
     [capacity, E] float32.
 
   Raises:
-    ValueError: num_clusters exceeds capacity.
+    ValueError: num_clusters exceeds capacity; arrays of other shapes or kinds,
+      labels of no such cluster, or numbers that are not finite.
 
   Source: DBC, sec. III-A ("lookup table containing the centroid feature of
     each class").
   """
+  capacity = values.whole(capacity, 'capacity', 1, _LARGEST)
+  num_clusters = values.whole(num_clusters, 'num_clusters', 0)
   if num_clusters > capacity:
     raise ValueError(
       f'num_clusters: got {num_clusters}, more than capacity {capacity}'
     )
-  return _centroids(jnp.asarray(embeddings), jnp.asarray(labels), capacity)
+  embeddings = _array(embeddings, 'embeddings', 0)
+  labels = _whole(labels, len(embeddings))
+  _check_range(labels, NOT_PLACED, num_clusters)
+  return _centroids(embeddings, labels, capacity)
 
 
 @functools.partial(jax.jit, static_argnames='capacity')

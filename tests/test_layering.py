@@ -19,7 +19,8 @@ FLOORS = (
   ('run', 'configs'),
   ('training', 'evaluation'),
   ('cluster', 'data'),
-  ('devices', 'models', 'memory', 'reporting', 'labels', 'plugins'),
+  ('devices', 'models', 'memory', 'reporting'),
+  ('labels', 'plugins', 'values'),
 )
 # Inside `run/`, where a file may import those of the layers below its own.
 LAYERS = (
@@ -31,6 +32,7 @@ LAYERS = (
   ('workdir', 'record', 'ranked', 'start_checks', 'linking'),
   ('features_file', 'config_files', 'identities', 'within', 'corrections'),
   ('config', 'merger', 'selection', 'checkpoint', 'lock'),
+  ('numbers',),
 )
 
 # Arrays and plain values in, arrays out: no flags, configs, logs or files.

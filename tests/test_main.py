@@ -106,3 +106,37 @@ def test_a_misspelt_config_gets_the_nearest_name(tmp_path):
     'Error: --config: there is no file beest, and no config of that name; did '
     'you mean best? There are best, buc, dbc, ecluster, estat, pretrained\n'
   )
+
+
+@pytest.mark.parametrize(
+  ('flags', 'told'),
+  [
+    (
+      ['--config=dbc', '--config.train.batch_size=8.5'],
+      "--config.train.batch_size: got '8.5', expected a whole number",
+    ),
+    (
+      ['--config=dbc', '--config.camera_rule=no'],
+      "--config.camera_rule: got 'no', expected True or False",
+    ),
+    (
+      ['--config=dbc', '--seed=1'],
+      '--seed: there is no such flag; did you mean --config.seed?',
+    ),
+    (
+      ['--config=dbc', '--wrokdir=a'],
+      '--wrokdir: there is no such flag; did you mean --workdir?',
+    ),
+    (
+      ['a folder', '--config=dbc'],
+      "got 'a folder', expected flags alone; --help lists them",
+    ),
+    (
+      ['--workdir=a'],
+      '--config: got none, expected such as --config=best:folder,small',
+    ),
+  ],
+)
+def test_a_slip_of_the_command_line_is_one_line(flags, told, tmp_path):
+  result = _command(*flags, cwd=tmp_path)
+  assert (result.returncode, result.stderr) == (1, f'Error: {told}\n')

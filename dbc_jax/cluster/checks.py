@@ -9,6 +9,7 @@ import numpy as np
 from jax import Array, lax
 from jax.typing import ArrayLike
 
+from dbc_jax import values
 from dbc_jax.labels import NOT_PLACED
 
 # Two halves of a distance matrix may differ by rounding, not by more. Relative
@@ -21,12 +22,7 @@ _TILE = 512
 
 def check_features(features: ArrayLike) -> np.ndarray:
   """Features as a host array, [N, D] float32 (float64 stays float64)."""
-  features = np.asarray(features)
-  if features.dtype.kind not in 'fiubOV':  # V: bfloat16 and its like.
-    raise ValueError(
-      f'features: got dtype {features.dtype}, expected real numbers; convert '
-      'them with astype(np.float32).'
-    )
+  features = values.reals(features, 'features')
   if features.dtype != np.float64:
     features = features.astype(np.float32, copy=False)
   if features.ndim != 2 or 0 in features.shape:
@@ -47,18 +43,7 @@ def check_features(features: ArrayLike) -> np.ndarray:
 
 def check_shape(labels: ArrayLike, num_samples: int) -> np.ndarray:
   """Labels as [N] integers."""
-  labels = np.asarray(labels)
-  if labels.shape != (num_samples,):
-    raise ValueError(
-      f'labels: got shape {labels.shape}, expected ({num_samples},), one '
-      'cluster for each sample; pass the labels that belong to these samples.'
-    )
-  if not np.issubdtype(labels.dtype, np.integer):
-    raise ValueError(
-      f'labels: got dtype {labels.dtype}, expected integers; convert them '
-      'with astype(np.int32).'
-    )
-  return labels
+  return values.integers(labels, 'labels', num_samples, 'one cluster')
 
 
 def check_labels(
@@ -137,6 +122,8 @@ def check_distances(
 ) -> Array:
   """Distances as [N, N] float32: finite, >= 0, symmetric, zero diagonal."""
   given = distances
+  if not isinstance(given, Array):
+    given = values.reals(given, 'distances')
   with np.errstate(over='ignore'):  # Found below.
     distances = jnp.asarray(given, dtype=jnp.float32)
   expected = '[N, N]' if num_samples is None else f'{(num_samples,) * 2}'
@@ -193,6 +180,22 @@ def check_distances(
   return distances
 
 
+def check_linkage(linkage: ArrayLike) -> Array:
+  """A linkage of clusters as [K, K] float32, finite."""
+  found = np.asarray(values.reals(linkage, 'mean_linkage'), np.float32)
+  if found.ndim != 2 or len(found) != found.shape[1] or not found.size:
+    raise ValueError(
+      f'mean_linkage: got shape {found.shape}, expected [K, K]; pass what '
+      'mean_linkage returns.'
+    )
+  if not np.isfinite(found).all():
+    raise ValueError(
+      'mean_linkage: got NaN, infinity or more than 3e38, expected finite '
+      'numbers; look at the distances that it is of.'
+    )
+  return jnp.asarray(found)
+
+
 def check_scores(scores: np.ndarray) -> None:
   """Raises ValueError where float32 does not hold a score."""
   if not np.isfinite(scores).all():
@@ -202,11 +205,6 @@ def check_scores(scores: np.ndarray) -> None:
     )
 
 
-def is_whole(value: object) -> bool:
-  """Whether it is an integer; True and False are none."""
-  return isinstance(value, int | np.integer) and not isinstance(value, bool)
-
-
 def check_num_merges(num_merges: int, num_clusters: int) -> int:
   """The number of merges, if that many clusters allow it."""
   if num_clusters < 2:
@@ -214,7 +212,7 @@ def check_num_merges(num_merges: int, num_clusters: int) -> int:
       'labels: got a single cluster, expected two or more; there is nothing to '
       'merge.'
     )
-  if not is_whole(num_merges) or not 1 <= num_merges < num_clusters:
+  if not values.is_whole(num_merges) or not 1 <= num_merges < num_clusters:
     raise ValueError(
       f'num_merges: got {num_merges!r}, expected an integer in '
       f'1..{num_clusters - 1} for {num_clusters} clusters; every merge takes '

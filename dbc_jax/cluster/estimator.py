@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, ClusterMixin
 from sklearn.utils.validation import validate_data
 
+from dbc_jax import values
 from dbc_jax.cluster import constraints
 from dbc_jax.cluster.criteria.criterion import Criterion
 from dbc_jax.cluster.distances.jaccard import jaccard_distances
@@ -158,10 +159,7 @@ class BottomUpClustering(ClusterMixin, BaseEstimator):
     return self
 
   def _check(self, X: np.ndarray) -> None:
-    if self.metric not in _METRICS:
-      raise ValueError(
-        f'metric: got {self.metric!r}, expected one of {_METRICS}'
-      )
+    values.choice(self.metric, 'metric', _METRICS)
     n_clusters = self.n_clusters
     if n_clusters is not None and (
       not isinstance(n_clusters, numbers.Integral)
@@ -171,6 +169,8 @@ class BottomUpClustering(ClusterMixin, BaseEstimator):
         f'n_clusters: got {n_clusters!r}, expected a whole number in '
         f'1..{len(X)}, the number of samples, or None'
       )
+    for name in ('jaccard_k1', 'jaccard_k2'):
+      values.whole(getattr(self, name), name, 1)
     if self.metric == 'precomputed' and X.shape[0] != X.shape[1]:
       raise ValueError(
         f'X: got shape {X.shape}, expected [N, N]: metric is precomputed'

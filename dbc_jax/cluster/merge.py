@@ -9,7 +9,10 @@ import numpy.typing as npt
 from jax.typing import ArrayLike
 
 from dbc_jax.cluster import checks, constraints, scores
-from dbc_jax.cluster.criteria.criterion import Criterion
+from dbc_jax.cluster.criteria.criterion import (
+  Criterion,
+  check_criterion,
+)
 from dbc_jax.cluster.engines import choice, dense, matrix_free
 from dbc_jax.labels import apart
 
@@ -120,6 +123,7 @@ def merge_clusters(
   Source: Ding et al., DBC, Algorithm 1 and Eq. 6; Zeng et al., E-cluster,
     Algorithm 1; Lin et al., BUC (AAAI 2019).
   """
+  check_criterion(criterion)
   if features is None:
     if distances is None or criterion.uses_deviations:
       raise ValueError(

@@ -8,8 +8,12 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
+from dbc_jax import values
 from dbc_jax.cluster import checks
-from dbc_jax.cluster.criteria.criterion import Criterion
+from dbc_jax.cluster.criteria.criterion import (
+  Criterion,
+  check_criterion,
+)
 from dbc_jax.cluster.criteria.means import Means, start_means
 from dbc_jax.cluster.criteria.rule import Terms
 from dbc_jax.cluster.distances import panels, sources
@@ -106,12 +110,14 @@ def criterion_matrix(
   Raises:
     ValueError: as `merge_clusters`, or labels name no num_clusters clusters.
   """
+  check_criterion(criterion)
+  num_clusters = values.whole(num_clusters, 'num_clusters', 1)
   features = checks.check_features(features)
   labels, _ = checks.check_labels(labels, len(features), num_clusters)
   with jax.enable_x64(True):
     source = base_source(criterion, features, distances)
     linkage = criterion.rule.linkage
-    inter = panels.linkage_matrix(source, labels, int(num_clusters), linkage)
+    inter = panels.linkage_matrix(source, labels, num_clusters, linkage)
     within = jnp.diagonal(inter)
     terms, _ = cluster_terms(criterion, source, features, labels, within)
     matrix = score_matrix(criterion.form, criterion.reg_weight, inter, terms)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from jax.typing import ArrayLike
 
+from dbc_jax import values
 from dbc_jax.cluster import checks
 from dbc_jax.cluster.distances.sources import plain_features
 from dbc_jax.labels import NOT_PLACED
@@ -48,8 +49,17 @@ def choose_clustering(
   Raises:
     ValueError: there are none.
   """
-  if not indices:
-    raise ValueError('indices: got none, expected those of a clustering')
+  keys = {'silhouette', 'neighbour_f'}
+  if not (
+    isinstance(indices, Sequence)
+    and len(indices)
+    and all(isinstance(x, Mapping) and keys <= x.keys() for x in indices)
+  ):
+    raise ValueError(
+      f'indices: got {indices!r}, expected some of what validity_indices '
+      'returns; pass a list of these.'
+    )
+  share = values.number(share, 'share', 0, 1)
   best = max(each['silhouette'] for each in indices)
   if best > _NO_STRUCTURE:
     enough = [each['silhouette'] >= share * best for each in indices]
@@ -114,11 +124,8 @@ def validity_indices(
   Source: Rousseeuw, Silhouettes (1987); Ding et al., DBC, Eq. 3-4, for the
     dispersions; Zhong et al., Re-ranking (2017), for 20 neighbours.
   """
-  if not checks.is_whole(sample_size) or sample_size < 1:
-    raise ValueError(
-      f'sample_size: got {sample_size!r}, expected a number of samples >= 1; '
-      'leave it out for 4096.'
-    )
+  sample_size = values.whole(sample_size, 'sample_size', 1)
+  seed = values.whole(seed, 'seed', 0)
   from_rows, num_samples = _source(features, distances)
   labels = checks.check_shape(labels, num_samples)
   placed = labels != NOT_PLACED

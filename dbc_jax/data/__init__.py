@@ -8,6 +8,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from dbc_jax import values
 from dbc_jax.data import forgotten, readers
 from dbc_jax.data.decode import samples_of
 from dbc_jax.data.loading import load_images
@@ -58,6 +59,8 @@ def find_reader(name: str) -> ModuleType:
       of the two.
   """
   names = reader_names()
+  if not isinstance(name, str):
+    raise ValueError(f'name: got {name!r}, expected one of {", ".join(names)}')
   if name in names:
     module = _DEMOS.get(name, f'readers.{name}')
     return importlib.import_module(f'{__name__}.{module}')
@@ -157,7 +160,7 @@ def _checked_root(name: str, root: str | os.PathLike[str] | None) -> Path:
       f'Data set {name!r} needs the folder of its files: pass root, or '
       '--config.data.root=DIR to a training, --root=DIR to a command.'
     )
-  path = Path(root).expanduser()
+  path = values.path(root, 'root')
   if not path.exists():
     above = next(p for p in path.absolute().parents if p.exists())
     raise ValueError(

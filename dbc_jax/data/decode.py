@@ -81,7 +81,8 @@ def samples_of(items: Sequence[Source | Sequence[Source]]) -> Samples:
     ValueError: there are no items, an item is neither an image nor a tracklet,
       or there are items of both kinds.
   """
-  if isinstance(items, str | os.PathLike) or not len(items):
+  is_list = isinstance(items, Sequence | np.ndarray)
+  if not is_list or isinstance(items, str) or not len(items):
     raise ValueError(
       f'items: got {items!r}, expected a list of paths or arrays, at least one'
     )

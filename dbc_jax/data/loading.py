@@ -6,6 +6,7 @@ import sys
 import warnings
 from collections.abc import Callable, Container, Sequence
 from concurrent import futures
+from typing import Any
 
 import cv2
 import numpy as np
@@ -13,12 +14,15 @@ from tqdm import tqdm
 
 from dbc_jax.data import decoder_messages
 from dbc_jax.data.samples import Samples, printable
+from dbc_jax.values import is_whole
 
 _NAMES_SHOWN = 10
 _PROGRESS_FROM = 2000
 _MAX_THREADS = 32
 # Frames that a thread takes at a time.
 _CHUNK = 16
+# Of an image's side; OpenCV resizes to no more.
+_LONGEST = 2**15
 
 
 def load_images(
@@ -41,6 +45,12 @@ def load_images(
     ValueError: frames that cannot be read (all are tried, one error tells
       their number and the first ten), or of several sizes with `size=None`.
   """
+  if not isinstance(samples, Samples):
+    raise ValueError(
+      f'samples: got {samples!r}, expected Samples; make them by samples_of.'
+    )
+  if size is not None:
+    _check_size(size)
   shapes: dict[int, tuple[int, ...]] = {}
   native = (0, 0)
   if size is None and len(samples):
@@ -53,6 +63,15 @@ def load_images(
   unreadable = for_each_frame(samples, size, images.__setitem__)
   raise_unreadable([*unreadable.values()], samples.num_frames)
   return images
+
+
+def _check_size(size: Any) -> None:
+  is_pair = isinstance(size, tuple | list) and len(size) == 2
+  if not is_pair or not all(is_whole(x) and 1 <= x <= _LONGEST for x in size):
+    raise ValueError(
+      f'size: got {size!r}, expected (height, width) in pixels, each in '
+      f'1..{_LONGEST}.'
+    )
 
 
 def for_each_frame(
@@ -77,8 +96,8 @@ def for_each_frame(
   Raises:
     ValueError: a size below 1.
   """
-  if size is not None and (len(size) != 2 or min(size) < 1):
-    raise ValueError(f'size: expected (height, width) in pixels, got {size}.')
+  if size is not None:
+    _check_size(size)
 
   def read_chunk(start: int) -> dict[int, str]:
     unreadable = {}

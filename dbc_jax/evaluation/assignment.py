@@ -8,9 +8,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.cluster.hierarchy import linkage
 
-from dbc_jax import cluster
+from dbc_jax import cluster, values
 from dbc_jax.evaluation import similarity
-from dbc_jax.evaluation.calibration import PairCalibration, checked_labels, fit
+from dbc_jax.evaluation.calibration import (
+  PairCalibration,
+  check_inside,
+  checked_labels,
+  fit,
+)
 from dbc_jax.labels import NOT_PLACED
 
 KNOWN, NEW, UNSURE = 'known', 'new', 'unsure'
@@ -85,10 +90,7 @@ class Assigner:
     Raises:
       ValueError: a rate out of range, or below 1 / (n + 1).
     """
-    if not 0 < false_match_rate < 1:
-      raise ValueError(
-        f'false_match_rate: expected between 0 and 1, got {false_match_rate:g}.'
-      )
+    check_inside('false_match_rate', false_match_rate)
     count = len(self.strangers)
     # Rounded first: 1 / 49 of 49 is 1.
     rank = math.floor(round(false_match_rate * (count + 1), 6))
@@ -220,7 +222,7 @@ def learn_assignment(features: ArrayLike, labels: ArrayLike) -> Assigner:
     and the rest, are this project's.
   """
   checked = similarity.checked_features(features, 'features')
-  labels = np.asarray(labels)
+  labels = values.integers(labels, 'labels', len(checked), 'one cluster')
   checked_labels(labels, len(checked))
   rows = np.argsort(labels, kind='stable')
   rows = rows[labels[rows] >= 0]

@@ -1,10 +1,9 @@
 """Means of features: of a person's queries, and of a query and its nearest."""
 
-import operator
-
 import numpy as np
 from numpy.typing import ArrayLike
 
+from dbc_jax import values
 from dbc_jax.evaluation import similarity
 from dbc_jax.evaluation.truth import checked_ids
 
@@ -31,10 +30,10 @@ def pool_queries(
   Source: Zheng et al., Scalable Person Re-identification (ICCV 2015), sec. 4,
     for queries of a camera that are averaged.
   """
-  checked = similarity.checked_features(features, 'query_features')
+  checked = similarity.checked_features(features, 'features')
   ids = [
     checked_ids(each, len(checked), name)
-    for each, name in ((pids, 'query_pids'), (camids, 'query_camids'))
+    for each, name in ((pids, 'pids'), (camids, 'camids'))
   ]
   pairs, group = np.unique(np.stack(ids, 1), axis=0, return_inverse=True)
   # Added row by row in float64, for each group in the order of its rows.
@@ -74,13 +73,8 @@ def expand_queries(
     al., Fine-tuning CNN Image Retrieval (TPAMI 2018), for alpha.
   """
   queries, gallery = similarity.checked_sides(query_features, gallery_features)
-  k = operator.index(k)
-  if not 1 <= k <= len(gallery):
-    raise ValueError(
-      f'k: expected 1..{len(gallery)}, the size of the gallery, got {k}.'
-    )
-  if not 0 <= alpha < np.inf:
-    raise ValueError(f'alpha: expected at least 0, got {alpha}.')
+  k = values.whole(k, 'k', 1, len(gallery))
+  alpha = values.number(alpha, 'alpha', 0, np.inf)
   sums = queries.unit.astype(np.float64)
   ranks, _ = similarity.nearest(queries, gallery, k)
   for query, entries in enumerate(ranks):

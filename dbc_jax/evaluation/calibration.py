@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike
 from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.optimize import minimize
 
+from dbc_jax import values
 from dbc_jax.evaluation import similarity
 from dbc_jax.evaluation.truth import checked_ids
 from dbc_jax.labels import apart
@@ -53,7 +54,7 @@ class PairCalibration:
     Raises:
       ValueError: distances that are not in [0, 2], or a prior out of range.
     """
-    distances = np.asarray(distances, np.float64)
+    distances = values.reals(distances, 'distances').astype(np.float64)
     # Rounding in float32 can leave the distance of opposites above 2.
     inside = (distances >= 0) & (distances <= 2 + 1e-6)
     if not inside.all():
@@ -61,7 +62,7 @@ class PairCalibration:
         f'distances: got {distances[~inside].flat[0]}, expected 0 to 2: '
         'Euclidean distances of L2-normalised features.'
       )
-    _check_inside('prior', prior)
+    check_inside('prior', prior)
     cosines = 1 - distances**2 / 2
     logits = self.offset + self.slope * cosines + math.log(prior / (1 - prior))
     # As tanh, it cannot overflow.
@@ -83,7 +84,7 @@ class PairCalibration:
       ValueError: a rate out of range, or so low that fewer than 10 of the
         pairs would decide; says which is the lowest.
     """
-    _check_inside('false_match_rate', false_match_rate)
+    check_inside('false_match_rate', false_match_rate)
     # In binary 0.29 times 100 is a little less than 29.
     below = int(round(false_match_rate * len(self.different), 6))
     if below < _FEWEST:
@@ -147,15 +148,9 @@ def calibrate_pairs(
   """
   checked = similarity.checked_features(features, 'features')
   labels = checked_labels(labels, len(checked))
-  for name, value, least in (
-    ('leeway', leeway, 1),
-    ('num_pairs', num_pairs, _FEWEST),
-  ):
-    if not least <= value < math.inf:
-      raise ValueError(f'{name}: expected at least {least}, got {value}.')
-  if num_pairs != int(num_pairs):
-    raise ValueError(f'num_pairs: expected a whole number, got {num_pairs}.')
-  num_pairs = int(num_pairs)
+  leeway = values.number(leeway, 'leeway', 1, math.inf)
+  num_pairs = values.whole(num_pairs, 'num_pairs', _FEWEST)
+  seed = values.whole(seed, 'seed', 0)
   rng = np.random.default_rng(seed)
   coarse = _coarser(checked, labels, leeway)
   same = _distances(checked, *_pairs_inside(coarse, num_pairs, rng))
@@ -184,9 +179,10 @@ def checked_labels(labels: ArrayLike, size: int) -> np.ndarray:
   return labels
 
 
-def _check_inside(name: str, value: float) -> None:
-  if not 0 < value < 1:
-    raise ValueError(f'{name}: expected between 0 and 1, got {value}.')
+def check_inside(name: str, value: float) -> None:
+  """Raises ValueError unless it is a number in (0, 1)."""
+  if not 0 < values.number(value, name, 0, 1) < 1:
+    raise ValueError(f'{name}: got {value}, expected between 0 and 1.')
 
 
 def _coarser(

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from dbc_jax import values
 from dbc_jax.data.samples import JUNK_PID
 from dbc_jax.labels import NOT_PLACED, apart
 
@@ -51,11 +52,15 @@ def clustering_scores(labels: ArrayLike, pids: ArrayLike) -> dict[str, float]:
   """
   labels, pids = _checked(labels, 'labels'), _checked(pids, 'pids')
   if len(labels) != len(pids):
-    raise ValueError(f'Got {len(labels)} labels, but {len(pids)} pids.')
+    raise ValueError(
+      f'labels: got {len(labels)} for {len(pids)} pids, expected as many.'
+    )
   labels = apart(labels)
   known = pids != JUNK_PID
   if not known.any():
-    raise ValueError(f'None of the {len(pids)} samples has an identity.')
+    raise ValueError(
+      f'pids: none of the {len(pids)} samples has an identity; all are -1.'
+    )
 
   table = _Table.of(labels[known], pids[known])
   right, together, alike = map(
@@ -108,12 +113,7 @@ def cluster_sizes(labels: ArrayLike) -> dict[str, float]:
 
 
 def _checked(ids: ArrayLike, name: str) -> np.ndarray:
-  ids = np.asarray(ids)
-  if ids.ndim != 1 or not np.issubdtype(ids.dtype, np.integer):
-    raise ValueError(
-      f'{name}: expected [N] integers, got {ids.shape} {ids.dtype}.'
-    )
-  return ids
+  return values.integers(ids, name, None, 'one')
 
 
 class _Table(NamedTuple):

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
+from dbc_jax import values
 from dbc_jax.evaluation import similarity
 from dbc_jax.evaluation.measures import (
   Collector,
@@ -17,7 +18,7 @@ from dbc_jax.evaluation.measures import (
 from dbc_jax.evaluation.similarity import Features
 from dbc_jax.evaluation.truth import (
   Truth,
-  check_protocol,
+  check_settings,
   checked_ranks,
   checked_truth,
 )
@@ -103,10 +104,12 @@ def evaluate_ranking(
     torchreid; Open-ReID's `cmc` without `first_match_break` for all shots; Ye
     et al., Deep Learning for Person Re-identification (TPAMI 2021), for mINP.
   """
-  check_protocol(protocol)
-  distances = np.asarray(distances)
+  check_settings(protocol, camera_rule, seed, per_query)
+  distances = values.reals(distances, 'distances')
   if distances.ndim != 2:
-    raise ValueError(f'distances: expected [Q, G], got {distances.shape}.')
+    raise ValueError(
+      f'distances: expected [Q, G], got shape {distances.shape}.'
+    )
   truth = checked_truth(
     distances.shape,
     (query_pids, gallery_pids),
@@ -171,7 +174,7 @@ def rank_features(
     ValueError: as `evaluate_ranking`, and for features that are not finite,
       differ in dimension or are all equal.
   """
-  check_protocol(protocol)
+  check_settings(protocol, camera_rule, seed, per_query)
   queries, gallery = similarity.checked_sides(query_features, gallery_features)
   truth = checked_truth(
     (len(queries), len(gallery)),
@@ -189,8 +192,7 @@ def rank_features(
   gallery = gallery.take(truth.kept)
   if chunk_size is None:
     chunk_size = max(1, _CHUNK_VALUES // len(gallery))
-  elif chunk_size < 1:
-    raise ValueError(f'chunk_size: expected at least 1, got {chunk_size}.')
+  chunk_size = values.whole(chunk_size, 'chunk_size', 1)
   collector = Collector(protocol, ranks)
   if protocol == 'cuhk03':
     rows = itertools.chain.from_iterable(

@@ -1,10 +1,9 @@
 """Re-ranking by k-reciprocal neighbours: distances for `evaluate_ranking`."""
 
-import operator
-
 import numpy as np
 from numpy.typing import ArrayLike
 
+from dbc_jax import values
 from dbc_jax.cluster.distances.reciprocal import (
   distances_of_row,
   neighbourhoods,
@@ -54,15 +53,9 @@ def rerank_distances(
   Source: Zhong et al., Re-ranking Person Re-identification with k-reciprocal
     Encoding (CVPR 2017), Eq. 12, and the published settings.
   """
-  k1, k2 = operator.index(k1), operator.index(k2)
-  if k1 < 1:
-    raise ValueError(f'k1: expected at least 1, got {k1}.')
-  if not 1 <= k2 <= k1 + 1:
-    raise ValueError(f'k2: expected 1..{k1 + 1} (k1 + 1), got {k2}.')
-  if not 0 <= distance_weight <= 1:
-    raise ValueError(
-      f'distance_weight: expected 0 to 1, got {distance_weight}.'
-    )
+  k1 = values.whole(k1, 'k1', 1)
+  k2 = values.whole(k2, 'k2', 1, k1 + 1)
+  distance_weight = values.number(distance_weight, 'distance_weight', 0, 1)
   everything, num_queries = _joined(query_features, gallery_features)
   features = everything.unit
   ranks, least = similarity.nearest(

@@ -5,6 +5,8 @@ import dataclasses
 import numpy as np
 from numpy.typing import ArrayLike
 
+from dbc_jax import values
+
 # Exact similarities are rounded to this many decimals, so that equal features
 # tie, whatever the order in which their products were summed up.
 _DECIMALS = 12
@@ -39,10 +41,11 @@ class Features:
 
 def checked_features(features: ArrayLike, name: str) -> Features:
   """Raises a ValueError unless they are [N, D], N and D >= 1, and finite."""
-  features = np.asarray(features)
+  features = values.reals(features, name)
   if features.ndim != 2 or 0 in features.shape:
     raise ValueError(
-      f'{name}: expected [N, D], neither of them 0, got {features.shape}.'
+      f'{name}: got shape {features.shape}, expected [N, D], neither of them '
+      '0; stack the feature vectors, one a row.'
     )
   if features.dtype not in (np.float32, np.float64):
     features = features.astype(np.float64)

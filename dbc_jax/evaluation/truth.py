@@ -1,12 +1,12 @@
 """The checked inputs of an evaluation: identities, cameras and settings."""
 
 import dataclasses
-import operator
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from dbc_jax import values
 from dbc_jax.data.samples import JUNK_PID
 
 PROTOCOLS = ('market1501', 'cuhk03', 'allshots')
@@ -57,9 +57,11 @@ def checked_ranks(
   """The ranks asked for; the default ones may lie beyond the gallery."""
   if ranks is None:
     return list(DEFAULT_RANKS)
-  ranks = [operator.index(rank) for rank in ranks]
-  if not ranks or min(ranks) < 1:
-    raise ValueError(f'ranks: expected some, counted from 1, got {ranks}.')
+  if isinstance(ranks, str) or not isinstance(ranks, Iterable):
+    raise ValueError(f'ranks: got {ranks!r}, expected such as [1, 5, 10].')
+  ranks = [values.whole(rank, 'ranks', 1) for rank in ranks]
+  if not ranks:
+    raise ValueError('ranks: got none, expected some, counted from 1.')
   size, what = len(truth.gallery_pids), 'entries'
   if protocol == 'cuhk03':
     size, what = len(np.unique(truth.gallery_pids)), 'identities'
@@ -71,12 +73,14 @@ def checked_ranks(
   return ranks
 
 
-def check_protocol(protocol: str) -> None:
-  """Raises a ValueError unless it is one of those known."""
-  if protocol not in PROTOCOLS:
-    raise ValueError(
-      f'protocol: got {protocol!r}, known are: {", ".join(PROTOCOLS)}.'
-    )
+def check_settings(
+  protocol: str, camera_rule: bool, seed: int, per_query: bool
+) -> None:
+  """Raises a ValueError for one that `evaluate_ranking` does not take."""
+  values.flag(camera_rule, 'camera_rule')
+  values.flag(per_query, 'per_query')
+  values.whole(seed, 'seed', 0)
+  values.choice(protocol, 'protocol', PROTOCOLS)
 
 
 def checked_truth(
@@ -144,12 +148,7 @@ def checked_ids(ids: ArrayLike | None, size: int, name: str) -> np.ndarray:
       if name.endswith('camids')
       else f'{name}: got None, identities are needed.'
     )
-  ids = np.asarray(ids)
-  if ids.shape != (size,) or not np.issubdtype(ids.dtype, np.integer):
-    raise ValueError(
-      f'{name}: expected [{size}] integers, got {ids.shape} {ids.dtype}.'
-    )
-  return ids
+  return values.integers(ids, name, size, 'one')
 
 
 def why_no_match(truth: Truth) -> str:

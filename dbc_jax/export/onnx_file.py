@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from dbc_jax import values
 from dbc_jax.data.augment import MEAN, STD
 from dbc_jax.export.network import Network
 from dbc_jax.export.packages import require
@@ -72,8 +73,10 @@ def write_onnx(
     metadata: that is written into it, beside `input`.
 
   Raises:
-    ValueError: onnx is not installed.
+    ValueError: no path, no such use, or onnx is not installed.
   """
+  path = values.path(path, 'path')
+  values.choice(use, 'use', tuple(USES))
   onnx = require('onnx')
   helper, kinds = onnx.helper, onnx.TensorProto
   graph = _Graph(onnx)

@@ -3,6 +3,8 @@
 import importlib
 from typing import Any
 
+from dbc_jax import values
+
 # Of each, which extra of this package brings it, and what for.
 _OPTIONAL = {
   'onnx': ('onnx', 'ONNX'),
@@ -17,6 +19,7 @@ def require(package: str) -> Any:
   Raises:
     ValueError: it is not installed; says how to.
   """
+  values.choice(package, 'package', tuple(_OPTIONAL))
   extra, what = _OPTIONAL[package]
   try:
     return importlib.import_module(package)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save_file
 
+from dbc_jax import values
 from dbc_jax.export.network import Network
 from dbc_jax.models.backbones import resnet
 from dbc_jax.models.weight_files import flatten
@@ -31,6 +32,7 @@ def write_safetensors(
   Raises:
     ValueError: torchvision cannot build this network; names what it lacks.
   """
+  path = values.path(path, 'path')
   if found := beyond_torchvision(network):
     raise ValueError(
       f'--format=safetensors: torchvision cannot build {network.name} with '

@@ -10,6 +10,7 @@ import jax
 import jax.export
 import numpy as np
 
+from dbc_jax import values
 from dbc_jax.data.augment import resize
 from dbc_jax.export.packages import require
 from dbc_jax.models import layers
@@ -46,6 +47,7 @@ def write_stablehlo(
   Raises:
     ValueError: flatbuffers, which jax writes such files by, is not installed.
   """
+  path = values.path(path, 'path')
   require('flatbuffers')
   network = {key: variables[key] for key in ('params', 'batch_stats')}
 
@@ -77,6 +79,7 @@ def read_stablehlo(path: Path) -> Callable[[Any], jax.Array]:
     ValueError: no such file, a damaged one, or one of a jax that this one does
       not read.
   """
+  path = values.path(path, 'path')
   require('flatbuffers')
   if not path.is_file():
     raise ValueError(f'{path} does not exist')

@@ -4,10 +4,12 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from dbc_jax import values
 from dbc_jax.models.backbones import find_family
 from dbc_jax.models.layers import BatchNorm
 
 _EPSILON = 1e-12
+_WIDEST = 2**16
 
 
 def l2_normalize(x: jax.Array) -> jax.Array:
@@ -237,33 +239,25 @@ def create_encoder(
   """
   family, member = find_family(name)
   groups = family.groups(member)
-  checks = {
-    'embedding_dim': (embedding_dim >= 1, embedding_dim, '>= 1'),
-    'head_layers': (head_layers in (0, 1, 2), head_layers, '0, 1 or 2'),
-    'dropout': (0.0 <= dropout < 1.0, dropout, 'in [0, 1)'),
-    'last_stride': (last_stride in (1, 2), last_stride, '1 or 2'),
-    'frozen_stages': (
-      0 <= frozen_stages <= groups,
-      frozen_stages,
-      f'0..{groups} for {name}',
-    ),
-    'pooling': (pooling in ('mean', 'gem'), pooling, "'mean' or 'gem'"),
-    'neck': (isinstance(neck, bool), neck, 'True or False'),
-    'parts': (parts >= 1, parts, '>= 1'),
-    'parts_and_global': (
-      isinstance(parts_and_global, bool) and parts > parts_and_global,
-      parts_and_global,
-      'False, or True with more than one of model.parts',
-    ),
-    'dtype': (
-      dtype in ('float32', 'bfloat16'),
-      dtype,
-      "'float32' or 'bfloat16'",
-    ),
-  }
-  for field, (valid, got, expected) in checks.items():
-    if not valid:
-      raise ValueError(f'model.{field}: got {got!r}, expected {expected}')
+  try:
+    values.whole(embedding_dim, 'embedding_dim', 1, _WIDEST)
+    values.whole(head_layers, 'head_layers', 0, 2)
+    if values.number(dropout, 'dropout', 0, 1) == 1:
+      raise ValueError(f'dropout: got {dropout}, expected a number in [0, 1)')
+    values.whole(last_stride, 'last_stride', 1, 2)
+    values.whole(frozen_stages, 'frozen_stages', 0, groups)
+    values.choice(pooling, 'pooling', ('mean', 'gem'))
+    neck = values.flag(neck, 'neck')
+    values.whole(parts, 'parts', 1)
+    parts_and_global = values.flag(parts_and_global, 'parts_and_global')
+    if parts == 1 and parts_and_global:
+      raise ValueError(
+        'parts_and_global: got True, expected False, or more than one of '
+        'model.parts'
+      )
+    values.choice(dtype, 'dtype', ('float32', 'bfloat16'))
+  except ValueError as error:
+    raise ValueError(f'model.{error}') from error
   backbone = family.create(
     member,
     last_stride=last_stride,

@@ -9,6 +9,7 @@ import json
 import os
 import pickle
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ import jax
 import numpy as np
 import safetensors
 import safetensors.numpy
+
+from dbc_jax import values
 
 _TORCH_SUFFIXES = ('.pth', '.pt', '.bin', '.ckpt')
 _SUFFIXES = ('.safetensors', *_TORCH_SUFFIXES, '.npz')
@@ -65,10 +68,16 @@ def save_npz(path: str | os.PathLike[str], variables: Any) -> None:
   Raises:
     ValueError: another suffix.
   """
-  file = Path(path).expanduser()
+  file = values.path(path, 'path')
   if file.suffix != '.npz':
     raise ValueError(f'{file}: expected a path that ends in .npz')
-  np.savez(file, **jax.tree.map(np.asarray, flatten(variables)))
+  leaves = flatten(variables)
+  if not isinstance(variables, Mapping) or not leaves:
+    raise ValueError(
+      f'variables: got {type(variables).__name__} of {len(leaves)} arrays, '
+      "expected 'params' and 'batch_stats' of an encoder"
+    )
+  np.savez(file, **jax.tree.map(np.asarray, leaves))
 
 
 def locate(path: str | os.PathLike[str]) -> Path:
@@ -80,7 +89,7 @@ def locate(path: str | os.PathLike[str]) -> Path:
   """
   if str(path).startswith('hf:'):
     return _fetch(str(path))
-  file = Path(path).expanduser()
+  file = values.path(path, 'path')
   if file.is_dir():
     raise ValueError(f'{file}: is a folder, expected one file of weights')
   if not file.is_file():

@@ -8,6 +8,7 @@ from typing import Any
 import ml_collections
 
 from dbc_jax.cluster.cuts.cut import floor_share
+from dbc_jax.run import numbers
 
 # An `ml_collections.ConfigDict`, the types of whose fields nothing knows.
 Config = Any
@@ -244,6 +245,7 @@ def check_config(config: Config) -> None:
   Fields of the network, the criterion and the data set are checked where they
   are used to make one, before work starts as well.
   """
+  numbers.check_numbers(flat(config.to_dict()))
   train, memory, data = config.train, config.memory, config.data
   cluster = config.cluster
   positive = {
@@ -310,6 +312,11 @@ def check_config(config: Config) -> None:
         f'{field}: got {value}, expected (lower, upper) with 0 < lower <= '
         f'upper <= {most:g}'
       )
+  if len(cluster.share) != 2:
+    raise ValueError(
+      f'cluster.share: got {tuple(cluster.share)}, expected two, of the first '
+      'stage and of the last'
+    )
   for field, value in positive.items():
     if not 0 < value < math.inf:
       raise ValueError(f'{field}: got {value}, expected more than 0')

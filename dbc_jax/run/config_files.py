@@ -14,6 +14,13 @@ from dbc_jax.run.config import Config, flat
 # That come with the package; `configs` of a checkout is a link to it.
 _FOLDER = pathlib.Path(__file__).parents[1] / 'configs'
 _NO_CONFIGS = ('__init__', 'common')
+_KINDS = {
+  bool: 'True or False',
+  int: 'a whole number',
+  float: 'a number',
+  str: 'a text',
+  tuple: 'numbers in brackets, such as (64, 32)',
+}
 
 
 def names() -> list[str]:
@@ -88,6 +95,11 @@ def check_fields(config: Config, keys: Iterable[str]) -> None:
       raise ValueError(f'--config.{key}: there is no such field; {hint}')
 
 
+def kind(value: Any) -> str:
+  """What a field takes that has some value."""
+  return _KINDS.get(type(value), type(value).__name__)
+
+
 def with_changes(config: Config, changes: Mapping[str, Any]) -> Config:
   """A config with other values in some fields.
 
@@ -108,6 +120,6 @@ def with_changes(config: Config, changes: Mapping[str, Any]) -> Config:
       changed.update_from_flattened_dict({key: value})
     except (TypeError, ValueError) as error:
       raise ValueError(
-        f'--config.{key}: got {value!r}, expected {type(old).__name__}'
+        f'--config.{key}: got {value!r}, expected {kind(old)}'
       ) from error
   return changed

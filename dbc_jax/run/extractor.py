@@ -5,12 +5,12 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
+from dbc_jax import values
 from dbc_jax.data import pipeline, samples_of
 from dbc_jax.data.split import Split
 from dbc_jax.devices.compilation_cache import use_compilation_cache
@@ -49,7 +49,7 @@ class FeatureExtractor:
     Raises:
       ValueError: as `restore_run`.
     """
-    return cls(restore_run(Path(workdir).expanduser(), stage))
+    return cls(restore_run(values.path(workdir, 'workdir'), stage))
 
   @classmethod
   def from_pretrained(
@@ -64,7 +64,7 @@ class FeatureExtractor:
       ValueError: no such folder, or its files do not fit together.
     """
     use_compilation_cache()
-    parts, stage, variables = hub.read(Path(folder).expanduser())
+    parts, stage, variables = hub.read(values.path(folder, 'folder'))
     return cls(
       RestoredRun(parts, stage, variables, np.zeros(0, np.int32), digest='')
     )
@@ -130,12 +130,7 @@ class FeatureExtractor:
     return loaded.split
 
   def _checked(self, cameras: Sequence[int], count: int) -> np.ndarray:
-    camids = np.asarray(cameras)
-    if camids.shape != (count,) or camids.dtype.kind not in 'iu':
-      raise ValueError(
-        f'cameras: got {camids.dtype}{list(camids.shape)}, expected a whole '
-        f'number for each of the {count} items'
-      )
+    camids = values.integers(cameras, 'cameras', count, 'one camera')
     if camera_statistics.KEY not in self.run.variables:
       raise ValueError(
         'cameras: got some, but this run has no statistics of cameras '

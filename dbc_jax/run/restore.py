@@ -95,6 +95,7 @@ def restore_run(workdir: Path, stage: str = 'chosen') -> RestoredRun:
       workdir / workdir_lib.CONFIG,
     )
   history = record['history']
+  stage = str(stage)
   wanted = _wanted(stage, history)
   if wanted not in saved:
     which = stage if stage == str(wanted) else f'{stage}, which is {wanted}'

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from dbc_jax import values
 from dbc_jax.cluster import Criterion
 from dbc_jax.evaluation import Assigner
 from dbc_jax.run import identities
@@ -54,6 +55,13 @@ def assign(
     ValueError: a rate so low that the clusters tell nothing of it, or features
       of another width.
   """
+  first_new = values.whole(first_new, 'first_new', 0)
+  features = values.reals(features, 'features')
+  if not features.ndim or len(names) != len(features):
+    raise ValueError(
+      f'names: got {len(names)} for features {features.shape}, expected one '
+      'for each row.'
+    )
   said, clusters = assigner.place(
     features,
     criterion,
@@ -74,5 +82,6 @@ def first_free(workdir: pathlib.Path, numbers: np.ndarray) -> int:
     workdir: of the run.
     numbers: [N] int, of its clusters now.
   """
-  listed = identities.read(workdir) or []
-  return 1 + max([int(numbers.max()), *(each.id for each in listed)])
+  listed = identities.read(values.path(workdir, 'workdir')) or []
+  numbers = values.integers(numbers, 'numbers', None, 'the cluster')
+  return 1 + max([int(numbers.max(initial=-1)), *(each.id for each in listed)])

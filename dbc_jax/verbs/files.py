@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps
 
+from dbc_jax import values
 from dbc_jax.cluster.checks import check_no_distances
 from dbc_jax.reporting import busy, check_new
 from dbc_jax.reporting.report import scatter
@@ -45,6 +46,11 @@ def write_features(
   Raises:
     ValueError: another suffix, or pyarrow is not installed.
   """
+  path = values.path(path, 'path')
+  if path.suffix not in SUFFIXES:
+    raise ValueError(
+      f'path: {path} ends in neither {" nor ".join(SUFFIXES)}; rename it'
+    )
   partial = path.with_name(f'{path.name}.tmp')
   if path.suffix == '.parquet':
     with busy('pictures, t-SNE and neighbours' if full else 'writing'):
@@ -69,6 +75,7 @@ def read_features(path: Path) -> Embedded:
   Raises:
     ValueError: no such file, or no features in it.
   """
+  path = values.path(path, 'path')
   if path.is_dir():
     raise ValueError(f'{path} is a folder; name a file of `dbc embed` in it')
   if not path.exists():

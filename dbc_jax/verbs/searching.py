@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from dbc_jax import values
 from dbc_jax.evaluation import PairCalibration, calibrate_pairs
 
 # Similarities that are held at once.
@@ -50,12 +51,18 @@ def search(
   Raises:
     ValueError: an empty gallery, or features of another width.
   """
+  queries, gallery = _unit(queries, 'queries'), _unit(gallery, 'gallery')
   if not len(gallery):
-    raise ValueError('the gallery is empty')
+    raise ValueError('gallery: got no rows, expected one or more')
   if queries.shape[1] != gallery.shape[1]:
     raise ValueError(
-      f'queries have {queries.shape[1]} dimensions and the gallery '
+      f'queries: got {queries.shape[1]} dimensions, and the gallery has '
       f'{gallery.shape[1]}; both must be of one network'
+    )
+  top = values.whole(top, 'top', 1)
+  if calibration is not None and not isinstance(calibration, PairCalibration):
+    raise ValueError(
+      f'calibration: got {calibration!r}, expected what calibrate_pairs returns'
     )
   found = []
   for ids, distances in nearest(queries, gallery, top):
@@ -68,6 +75,22 @@ def search(
         Match(int(i), float(d), p)
         for i, d, p in zip(ids, distances, probabilities, strict=True)
       ]
+    )
+  return found
+
+
+def _unit(features: np.ndarray, name: str) -> np.ndarray:
+  """Features [N, D] float32, checked."""
+  found = values.reals(features, name).astype(np.float32, copy=False)
+  if found.ndim != 2:
+    raise ValueError(f'{name}: got shape {found.shape}, expected [N, D].')
+  # Rounding, and rows of zeros, which are equally far from all.
+  lengths = np.linalg.norm(found.astype(np.float64), axis=1)
+  bad = np.flatnonzero(~((np.abs(lengths - 1) < 1e-3) | (lengths == 0)))
+  if len(bad):
+    raise ValueError(
+      f'{name}: row {bad[0]} has the length {lengths[bad[0]]:.4g}, expected 1: '
+      'divide each row by its length'
     )
   return found
 

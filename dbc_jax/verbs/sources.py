@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from dbc_jax import values
 from dbc_jax.data import Samples, load_dataset
 from dbc_jax.data.decode import IMAGE_SUFFIXES
 from dbc_jax.data.readers.pattern import load_pattern
@@ -50,7 +51,8 @@ def find_sources(
   Raises:
     ValueError: there are none, or the list has a fault; names it.
   """
-  where = where.expanduser()
+  where = values.path(where, 'where')
+  tracklets = values.flag(tracklets, 'tracklets')
   if not where.exists():
     raise ValueError(f'{where} does not exist')
   if where.is_dir():
@@ -101,6 +103,7 @@ def find_sources_like(
       pattern is given.
     where, tracklets, pattern: as there.
   """
+  where = values.path(where, 'where')
   is_list = where.suffix.lower() == '.csv'
   if '{camid}' in pattern_of_run and not (pattern or tracklets or is_list):
     # Images stay images, and keep their paths.

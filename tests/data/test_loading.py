@@ -105,9 +105,13 @@ def test_no_samples():
   assert load_images(EMPTY, (8, 4)).shape == (0, 8, 4, 3)
 
 
-@pytest.mark.parametrize('size', [(32,), (0, 16), (32, 16, 3)])
+@pytest.mark.parametrize(
+  'size', [(32,), (0, 16), (32, 16, 3), 5, (1.5, 2), (10**9, 1)]
+)
 def test_size_is_checked(size):
-  with pytest.raises(ValueError, match=r'size: expected \(height, width\)'):
+  with pytest.raises(
+    ValueError, match=r'^size: got .*, expected \(height, width\)'
+  ):
     load_images(EMPTY, size)
 
 

@@ -134,11 +134,11 @@ def test_hundred_thousand_samples_do_not_overflow():
 @pytest.mark.parametrize(
   ('labels', 'pids', 'message'),
   [
-    ([0, 1], [0], 'Got 2 labels, but 1 pids'),
-    ([0.0, 1.0], [0, 1], r'labels: expected \[N\] integers, .* float64'),
-    ([[0, 1]], [0, 1], r'labels: expected \[N\] integers, got \(1, 2\)'),
+    ([0, 1], [0], 'labels: got 2 for 1 pids'),
+    ([0.0, 1.0], [0, 1], r'labels: got dtype float64, expected integers'),
+    ([[0, 1]], [0, 1], r'labels: got shape \(1, 2\), expected \[N\]'),
     ([0, -2], [0, 1], 'labels: 1 are below -1'),
-    ([0, 1], [-1, -1], 'None of the 2 samples has an identity'),
+    ([0, 1], [-1, -1], 'pids: none of the 2 samples has an identity'),
   ],
 )
 def test_errors(labels, pids, message):
@@ -162,7 +162,7 @@ def test_sizes_alone():
     (np.zeros(0, int), 'labels: there are none'),
     ([0, -2], 'labels: 1 are below -1'),
     ([-1, -1], 'labels: there are none'),
-    ([0.5], r'labels: expected \[N\] integers'),
+    ([0.5], r'labels: got dtype float64, expected integers'),
   ],
 )
 def test_sizes_check_labels(labels, message):

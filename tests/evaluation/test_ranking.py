@@ -323,9 +323,9 @@ def test_scale_of_features_plays_no_part_and_zero_rows_are_kept():
     ({0: np.zeros(3)}, r'distances: expected \[Q, G\]'),
     ({0: np.full((30, 60), np.nan)}, 'row 0 holds NaN'),
     ({0: np.zeros((0, 60)), 1: [], 3: []}, 'There are 0 queries'),
-    ({1: np.ones(29, int)}, r'query_pids: expected \[30\] integers, got \(29'),
-    ({2: np.ones(60)}, r'gallery_pids: expected \[60\] integers, .* float64'),
-    ({4: np.ones((60, 1), int)}, 'gallery_camids: expected'),
+    ({1: np.ones(29, int)}, r'query_pids: got shape \(29,\), expected \(30,\)'),
+    ({2: np.ones(60)}, r'gallery_pids: got dtype float64, expected integers'),
+    ({4: np.ones((60, 1), int)}, 'gallery_camids: got shape .* expected'),
     ({3: None}, 'query_camids: got None; .* camera_rule=False'),
     ({2: np.full(60, -1)}, 'every entry is junk'),
     ({1: np.full(30, 99)}, 'None of the identities of the 30 queries'),
@@ -342,10 +342,10 @@ def test_errors_name_the_input(change, message):
 
 def test_settings_are_checked():
   case = random_case(0)
-  with pytest.raises(ValueError, match=r"'duke', known are: market1501"):
+  with pytest.raises(ValueError, match=r"'duke', expected one of market1501"):
     evaluate_ranking(*case, protocol='duke')
   for ranks in ((0, 1), ()):
-    with pytest.raises(ValueError, match=r'ranks: expected some, .* from 1'):
+    with pytest.raises(ValueError, match=r'^ranks: got (0|none), expected'):
       evaluate_ranking(*case, ranks=ranks)
 
 
@@ -355,7 +355,9 @@ def test_features_are_checked():
     rank_features(queries, gallery[:, :4], *ids)
   with pytest.raises(ValueError, match='chunk_size'):
     rank_features(queries, gallery, *ids, chunk_size=0)
-  with pytest.raises(ValueError, match=r'query_features: expected \[N, D\]'):
+  with pytest.raises(
+    ValueError, match=r'^query_features: got shape .*\[N, D\]'
+  ):
     rank_features(queries[0], gallery, *ids)
   gallery[3, 1] = np.nan
   with pytest.raises(ValueError, match=r'gallery_features: 1 of 60 .* row 3'):

@@ -101,10 +101,16 @@ def test_it_finds_more_where_people_form_groups():
 @pytest.mark.parametrize(
   ('change', 'message'),
   [
-    ({'k1': 0}, 'k1: expected at least 1, got 0'),
-    ({'k1': 4, 'k2': 6}, r'k2: expected 1\.\.5 \(k1 \+ 1\), got 6'),
-    ({'distance_weight': 1.5}, 'distance_weight: expected 0 to 1, got 1.5'),
-    ({'distance_weight': np.nan}, 'distance_weight: expected 0 to 1'),
+    ({'k1': 0}, 'k1: got 0, expected a whole number of 1'),
+    ({'k1': 4, 'k2': 6}, r'k2: got 6, expected a whole number in 1\.\.5'),
+    (
+      {'distance_weight': 1.5},
+      'distance_weight: got 1.5, expected',
+    ),
+    (
+      {'distance_weight': np.nan},
+      'distance_weight: got nan, expected',
+    ),
     ({'gallery_features': np.ones((3, 5))}, '8 dimensions, gallery_features 5'),
     (
       {'gallery_features': np.diag([1.0] * 7 + [0.0])},

@@ -184,7 +184,7 @@ def test_other_fields_are_refused_by_name(finished, market, monkeypatch):
   ('more', 'message'),
   [
     (['--config.train.batch_sice=8'], 'did you mean train.batch_size'),
-    (['--config.train.batch_size=x'], "got 'x', expected int"),
+    (['--config.train.batch_size=x'], "got 'x', expected a whole number"),
     (['--config.train.batch_size=-8'], 'train.batch_size'),
     (['--rows=buc-0,bcu'], 'got bcu, expected some of buc-0, buc-0.003'),
     (['--dataset', 'demo', 'mars'], 'These can still run: --dataset demo$'),

@@ -65,7 +65,7 @@ def test_clusters_that_teach_nothing_give_no_calibration(labels):
 
 def test_bad_input_is_named():
   rng = np.random.default_rng(3)
-  with pytest.raises(ValueError, match='gallery is empty'):
+  with pytest.raises(ValueError, match='gallery: got no rows'):
     search(unit(rng, 2), np.zeros((0, 8), np.float32))
-  with pytest.raises(ValueError, match='8 dimensions and the gallery 4'):
+  with pytest.raises(ValueError, match='8 dimensions, and the gallery has 4'):
     search(unit(rng, 2), unit(rng, 2, 4))

@@ -105,6 +105,15 @@ class Criterion:
     return self.rule.uses_deviations and self.reg_weight > 0
 
 
+def check_criterion(criterion: object) -> None:
+  """Raises ValueError unless it is a `Criterion`."""
+  if not isinstance(criterion, Criterion):
+    raise ValueError(
+      f'criterion: got {criterion!r}, expected a Criterion; pass '
+      "Criterion('average', 0.002) or another."
+    )
+
+
 def _is_rule(found: object) -> TypeGuard[type[rules.Rule]]:
   return (
     inspect.isclass(found)

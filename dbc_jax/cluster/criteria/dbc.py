@@ -11,9 +11,12 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
+from dbc_jax import values
+from dbc_jax.cluster import checks
 from dbc_jax.cluster.criteria import rule
 
 
@@ -96,7 +99,8 @@ def dispersion_matrix(
     pair; `criterion_matrix` masks it.
 
   Raises:
-    ValueError: intra is neither 'sum' nor 'mean'.
+    ValueError: intra is neither 'sum' nor 'mean'; no such matrix, sizes or
+      weight.
 
   Source: Ding et al., DBC, Eq. 3-5.
   """
@@ -105,6 +109,14 @@ def dispersion_matrix(
       f"intra: got {intra!r}, expected 'sum' (Eq. 3 as printed) or 'mean' "
       '(divided by the number of pairs); pass one of the two.'
     )
-  linkage = jnp.asarray(mean_linkage, jnp.float32)
+  linkage = checks.check_linkage(mean_linkage)
+  sizes = values.reals(sizes, 'sizes')
+  are_whole = sizes.dtype != bool and bool((sizes == np.floor(sizes)).all())
+  if sizes.shape != linkage.shape[:1] or not are_whole or sizes.min() < 1:
+    raise ValueError(
+      f'sizes: got {sizes.tolist()}, expected a whole number >= 1 for each of '
+      f'the {len(linkage)} clusters; pass np.bincount(labels).'
+    )
+  reg_weight = values.number(reg_weight, 'reg_weight', 0, 1e30)
   sizes = jnp.asarray(sizes, jnp.float32)
   return _dispersion_matrix(linkage, sizes, reg_weight, intra)

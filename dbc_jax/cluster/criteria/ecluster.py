@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
+from dbc_jax.cluster import checks
 from dbc_jax.cluster.criteria import rule
 
 
@@ -44,7 +45,6 @@ class Rule(rule.Rule):
     return combine(a.ssd, b.ssd)
 
 
-@jax.jit
 def energy_distance_matrix(mean_linkage: ArrayLike) -> Array:
   """Energy distance between every pair of clusters.
 
@@ -58,8 +58,15 @@ def energy_distance_matrix(mean_linkage: ArrayLike) -> Array:
   Returns:
     [K, K] float32, symmetric, zero diagonal, >= 0 up to rounding.
 
+  Raises:
+    ValueError: no [K, K] finite numbers.
+
   Source: Zeng et al., E-cluster, Eq. 6.
   """
-  linkage = jnp.asarray(mean_linkage, jnp.float32)
+  return _energy_distance_matrix(checks.check_linkage(mean_linkage))
+
+
+@jax.jit
+def _energy_distance_matrix(linkage: Array) -> Array:
   within = jnp.diagonal(linkage)
   return energy_distance(linkage, within[:, None], within)

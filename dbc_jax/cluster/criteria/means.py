@@ -12,6 +12,7 @@ import numpy as np
 from jax import Array, lax
 from jax.typing import ArrayLike
 
+from dbc_jax import values
 from dbc_jax.cluster import checks
 
 _BLOCK_SIZE = 512
@@ -155,8 +156,15 @@ def sum_squared_deviations(
 
   Source: Zeng et al., E-cluster, Eq. 7.
   """
+  num_clusters = values.whole(num_clusters, 'num_clusters', 1)
   features = checks.check_features(features)
   labels, _ = checks.check_labels(labels, len(features), num_clusters)
   with jax.enable_x64(True):
-    _, ssd = start_means(jnp.asarray(features), labels, int(num_clusters))
-    return ssd.astype(jnp.float32)
+    _, ssd = start_means(jnp.asarray(features), labels, num_clusters)
+    found = ssd.astype(jnp.float32)
+  if not np.isfinite(np.asarray(found)).all():
+    raise ValueError(
+      'features: got deviations beyond 3e38, which float32 does not hold; '
+      'divide all features by one number.'
+    )
+  return found

@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 from jax.typing import ArrayLike
 
+from dbc_jax import values
 from dbc_jax.cluster import checks
 
 
@@ -33,17 +34,7 @@ def center_cameras(features: ArrayLike, camids: ArrayLike) -> np.ndarray:
     re-identification with camera-based batch normalization, ECCV 2020).
   """
   features = checks.check_features(features)
-  camids = np.asarray(camids)
-  if camids.shape != (len(features),):
-    raise ValueError(
-      f'camids: got shape {camids.shape}, expected ({len(features)},), one '
-      'camera for each sample; pass the cameras that belong to these samples.'
-    )
-  if not np.issubdtype(camids.dtype, np.integer):
-    raise ValueError(
-      f'camids: got dtype {camids.dtype}, expected integers; number the '
-      'cameras with np.unique(camids, return_inverse=True)[1].'
-    )
+  camids = values.integers(camids, 'camids', len(features), 'one camera')
   out = features.astype(np.float64)
   for camid in np.unique(camids):
     own = camids == camid

@@ -5,6 +5,7 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
+from dbc_jax import values
 from dbc_jax.cluster import checks
 from dbc_jax.cluster.distances import panels, sources
 from dbc_jax.cluster.linkages import MIN
@@ -37,13 +38,10 @@ def pairwise_distances(
     Eq. 6.
   """
   features = checks.check_features(features)
+  squared = values.flag(squared, 'squared')
   if block_size is None:
     block_size = panels.TILE
-  if block_size < 1:
-    raise ValueError(
-      f'block_size: got {block_size}, expected a number of rows >= 1; leave '
-      f'it out for {panels.TILE}.'
-    )
+  block_size = values.whole(block_size, 'block_size', 1)
   num_samples = len(features)
   with jax.enable_x64(True):
     return panels.linkage_matrix(
@@ -51,5 +49,5 @@ def pairwise_distances(
       np.arange(num_samples, dtype=np.int32),
       num_samples,
       MIN,
-      tile=min(int(block_size), num_samples),
+      tile=min(block_size, num_samples),
     )

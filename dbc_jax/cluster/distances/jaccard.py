@@ -13,6 +13,7 @@ import numpy as np
 from jax import Array, lax
 from jax.typing import ArrayLike
 
+from dbc_jax import values
 from dbc_jax.cluster import checks
 from dbc_jax.cluster.distances.panels import TILE
 from dbc_jax.cluster.distances.reciprocal import (
@@ -30,7 +31,7 @@ _BLOCK_SIZE = 128  # rows
 
 
 def _check_count(field: str, value: int, most: float, expected: str) -> int:
-  if not checks.is_whole(value) or not 1 <= value <= most:
+  if not values.is_whole(value) or not 1 <= value <= most:
     raise ValueError(
       f'{field}: got {value!r}, expected an integer {expected}; leave it out '
       'for the default, 30 for k1 and 6 for k2.'

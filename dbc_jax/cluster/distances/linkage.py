@@ -4,6 +4,7 @@ import jax
 from jax import Array
 from jax.typing import ArrayLike
 
+from dbc_jax import values
 from dbc_jax.cluster import checks
 from dbc_jax.cluster.distances import panels, sources
 from dbc_jax.cluster.distances.sources import EuclideanDistances
@@ -16,10 +17,11 @@ def _linkage(
   num_clusters: int,
   linkage: Linkage,
 ) -> Array:
+  num_clusters = values.whole(num_clusters, 'num_clusters', 1)
   with jax.enable_x64(True):
     source = sources.as_source(distances)
     labels, _ = checks.check_labels(labels, source.num_samples, num_clusters)
-    return panels.linkage_matrix(source, labels, int(num_clusters), linkage)
+    return panels.linkage_matrix(source, labels, num_clusters, linkage)
 
 
 def mean_linkage(

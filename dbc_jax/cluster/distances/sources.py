@@ -16,6 +16,7 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
+from dbc_jax import values
 from dbc_jax.cluster import checks
 
 # Features up to so large, and down to one by it, are taken as they are.
@@ -179,5 +180,6 @@ def as_source(distances: ArrayLike | EuclideanDistances) -> Source:
   """The source of what a caller passed as distances, checked."""
   if isinstance(distances, EuclideanDistances):
     features = checks.check_features(distances.features)
-    return feature_source(features, distances.squared)
+    squared = values.flag(distances.squared, 'squared')
+    return feature_source(features, squared)
   return MatrixSource(checks.check_distances(distances))

@@ -3,7 +3,8 @@
 import math
 from typing import NamedTuple
 
-from dbc_jax.cluster.criteria.criterion import Criterion
+from dbc_jax import values
+from dbc_jax.cluster.criteria.criterion import Criterion, check_criterion
 from dbc_jax.cluster.distances import panels
 from dbc_jax.devices import mesh
 
@@ -42,6 +43,16 @@ def _shared_bytes(criterion: Criterion, shape: tuple[int, int]) -> int:
   return shared
 
 
+def _checked_shape(shape: tuple[int, int]) -> tuple[int, int]:
+  try:
+    num_samples, dim = shape
+  except (TypeError, ValueError):
+    raise ValueError(
+      f'shape: got {shape!r}, expected (N, D); pass features.shape.'
+    ) from None
+  return values.whole(num_samples, 'shape', 1), values.whole(dim, 'shape', 1)
+
+
 def choose_engine(
   criterion: Criterion,
   shape: tuple[int, int],
@@ -67,7 +78,16 @@ def choose_engine(
   Raises:
     ValueError: the budget is too small for any engine that could do it.
   """
+  check_criterion(criterion)
+  shape = _checked_shape(shape)
   num_samples = shape[0]
+  num_clusters = values.whole(num_clusters, 'num_clusters', 1, num_samples)
+  given_distances = values.flag(given_distances, 'given_distances')
+  num_forbidden = values.whole(num_forbidden, 'num_forbidden', 0)
+  if memory_budget_gb is not None:
+    memory_budget_gb = values.number(
+      memory_budget_gb, 'memory_budget_gb', 0, math.inf
+    )
   # Pairs are padded, moved and turned.
   free = _shared_bytes(criterion, shape) + 64 * num_forbidden
   given = 4 * num_samples**2 if given_distances else 0

@@ -36,6 +36,8 @@ def find_family(name: str) -> tuple[ModuleType, str]:
   Raises:
     ValueError: there is none.
   """
+  if not isinstance(name, str):
+    raise ValueError(f'model.name: got {name!r}, expected a text.')
   for family in _families():
     if name in family.MEMBERS:
       return family, name

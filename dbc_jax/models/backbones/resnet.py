@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from dbc_jax import values
 from dbc_jax.models import layers
 
 ModuleDef = Any
@@ -88,7 +89,7 @@ def groups(name: str) -> int:
 
 def frozen_prefixes(frozen_stages: int) -> tuple[str, ...]:
   """How the names of the parts begin that `frozen_stages` freezes."""
-  if not frozen_stages:
+  if not values.whole(frozen_stages, 'frozen_stages', 0):
     return ()
   return ('stem_', *(f'layer{i + 1}_' for i in range(frozen_stages)))
 

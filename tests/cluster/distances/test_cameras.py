@@ -81,7 +81,7 @@ def test_leaves_its_arguments_alone():
   ('camids', 'message'),
   [
     (CAMIDS[:39], r'camids: got shape \(39,\), expected \(40,\)'),
-    (None, r'camids: got shape \(\)'),
+    (None, r'camids: got None'),
     (CAMIDS.astype(float), r'camids: got dtype float64, expected integers'),
   ],
 )

@@ -213,10 +213,17 @@ def test_what_needs_the_dense_engine_says_so():
     )
 
 
-@pytest.mark.parametrize('budget', [0.0, -1.0, float('nan')])
+@pytest.mark.parametrize('budget', [0.0, 1e-9])
 def test_budget_too_small_for_either_engine(budget):
   x = oracles.unit_features(26, 5, seed=10)
   with pytest.raises(
     ValueError, match=r'for the matrix-free engine, or .* for the dense one'
   ):
+    merge_clusters(x, np.arange(26), 5, ESTAT, memory_budget_gb=budget)
+
+
+@pytest.mark.parametrize('budget', [-1.0, float('nan'), '1', True])
+def test_a_budget_is_a_number(budget):
+  x = oracles.unit_features(26, 5, seed=10)
+  with pytest.raises(ValueError, match=r'^memory_budget_gb: got .* number'):
     merge_clusters(x, np.arange(26), 5, ESTAT, memory_budget_gb=budget)
