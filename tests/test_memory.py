@@ -159,3 +159,41 @@ def test_init_of_cancelling_members_is_zero():
 def test_init_beyond_capacity_is_an_error():
   with pytest.raises(ValueError, match=r'num_clusters: got 3.*capacity 2'):
     memory.init_memory(np.eye(3, dtype=np.float32), np.arange(3), 3, 2)
+
+
+@pytest.mark.parametrize(
+  ('change', 'told'),
+  [
+    ({'memory': np.ones((3, 5))}, r'^embeddings: got shape \(4, 2\)'),
+    ({'memory': np.ones(3)}, r'^memory: got shape \(3,\), expected \[N, E\]'),
+    ({'embeddings': [['a', 'b']] * 4}, '^embeddings: got dtype .*real numbers'),
+    ({'embeddings': np.full((4, 2), np.nan)}, '^embeddings: got NaN'),
+    ({'labels': np.zeros(3, int)}, r'^labels: got shape \(3,\), expected \(4,'),
+    ({'labels': np.ones(4)}, '^labels: got dtype float64, expected integers'),
+    ({'labels': [0, 1, 2, 3]}, r'^labels: got 0\.\.3, expected 0\.\.2'),
+    ({'num_clusters': 0}, '^num_clusters: got 0, expected a whole number in 1'),
+    ({'temperature': 0.0}, '^temperature: got 0.0, expected a number'),
+    ({'temperature': np.nan}, '^temperature: got nan, expected a number'),
+  ],
+)
+def test_what_means_nothing_is_told(change, told):
+  arguments = {
+    'memory': np.ones((3, 2), np.float32),
+    'embeddings': np.ones((4, 2), np.float32),
+    'labels': np.array([0, 1, 2, 0]),
+    'temperature': 0.1,
+    'num_clusters': 3,
+  }
+  assert np.isfinite(memory.memory_loss(**arguments))
+  with pytest.raises(ValueError, match=told):
+    memory.memory_loss(**arguments | change)
+
+
+def test_an_update_by_no_rule_is_told():
+  table, labels = np.ones((3, 2), np.float32), np.array([0, 1])
+  with pytest.raises(ValueError, match=r"^by: got 'mea', expected one of each"):
+    memory.update_memory(table, table[:2], labels, momentum=0.5, by='mea')
+  with pytest.raises(ValueError, match=r'^momentum: got -1\.0, expected'):
+    memory.update_memory(table, table[:2], labels, momentum=-1.0)
+  with pytest.raises(ValueError, match=r'^capacity: got 0, expected'):
+    memory.init_memory(table, [0, 1, 2], 3, 0)

@@ -4,7 +4,6 @@ import argparse
 import csv
 import json
 import sys
-import zipfile
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from dbc_jax import evaluation
 from dbc_jax.commands import arguments
 from dbc_jax.evaluation.truth import DEFAULT_RANKS, PROTOCOLS
 from dbc_jax.reporting import busy
+from dbc_jax.reporting.npz import read_npz
 
 _ARRAYS = ('features', 'pids', 'camids')
 _SIDES = ('query', 'gallery')
@@ -224,19 +224,10 @@ def _from_file(args: argparse.Namespace) -> tuple[str, dict[str, np.ndarray]]:
     args.camera_rule = True
   path = args.features
   names = [f'{side}_{what}' for side in _SIDES for what in _ARRAYS]
-  try:
-    # Opened here: of a damaged file NumPy would leave it open.
-    with path.open('rb') as file:
-      loaded = np.load(file)
-      if not isinstance(loaded, np.lib.npyio.NpzFile):
-        raise ValueError('a single array')
-      files = loaded.files
-      wanted = [*names, 'query_names', 'copies']
-      arrays = {name: loaded[name] for name in wanted if name in files}
-  except (ValueError, EOFError, zipfile.BadZipFile) as error:
-    raise ValueError(
-      f'{path}: expected an .npz of plain arrays; write it by numpy.savez'
-    ) from error
+  wanted = (*names, 'query_names', 'copies')
+  loaded = read_npz(path)
+  files = list(loaded)
+  arrays = {k: x for k, x in loaded.items() if k in wanted}
   optional = ('query_camids', 'gallery_camids')
   if args.camera_rule or args.multi_query:
     optional = ()

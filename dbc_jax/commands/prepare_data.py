@@ -1,7 +1,6 @@
 """Command line: writes a data set as TFDS records, for any program to read."""
 
 import argparse
-import sys
 import time
 from pathlib import Path
 
@@ -27,17 +26,12 @@ def main(argv: list[str] | None = None) -> None:
   args = parser.parse_args(argv)
   root = Path(args.root).expanduser().absolute()
   start = time.monotonic()
-  try:
+  with arguments.one_line('The same command begins anew.'):
     if args.data_dir:
       data_dir = Path(args.data_dir).expanduser().absolute()
     else:
       data_dir = default_data_dir(args.dataset, root)
     folder, is_new = prepare(args.dataset, root, data_dir)
-  except ValueError as error:
-    sys.exit(f'Error: {error}')
-  except KeyboardInterrupt:
-    sys.exit('\nInterrupted. The same command begins anew.')
-
   if is_new:
     done = f'Written in {time.monotonic() - start:.0f} s'
   else:

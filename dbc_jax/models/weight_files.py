@@ -20,6 +20,8 @@ import safetensors.numpy
 
 from dbc_jax import values
 
+# What zipfile raises for a damaged archive; a name may be no text.
+_NO_ZIP = (OSError, zipfile.BadZipFile, UnicodeError, NotImplementedError)
 _TORCH_SUFFIXES = ('.pth', '.pt', '.bin', '.ckpt')
 _SUFFIXES = ('.safetensors', *_TORCH_SUFFIXES, '.npz')
 # Entries that hold the tensors of a network, the likeliest first.
@@ -119,7 +121,7 @@ def kind(file: Path) -> str:
         return '.pth'
       if names and all(name.endswith('.npy') for name in names):
         return '.npz'
-  except (OSError, zipfile.BadZipFile) as error:
+  except _NO_ZIP as error:
     raise _damaged(file, error) from error
   if start[8:9] == b'{':
     return '.safetensors'
@@ -160,7 +162,7 @@ def read(file: Path) -> dict[str, np.ndarray]:
   found = kind(file)
   try:
     _check_unpacked(file)
-  except (OSError, zipfile.BadZipFile) as error:
+  except _NO_ZIP as error:
     raise _damaged(file, error) from error
   if found == '.pth':
     return _read_torch(file)

@@ -66,7 +66,13 @@ def load_config(text: str) -> Config:
     ValueError: no config file, or a data set that it does not know.
   """
   file, colon, dataset = find_config(text).partition(':')
-  module = runpy.run_path(file)
+  try:
+    module = runpy.run_path(file)
+  except Exception as error:  # Whatever a module may do when it is run.
+    raise ValueError(
+      f'--config: {file} cannot be run ({type(error).__name__}: {error}); '
+      'expected a file such as configs/ecluster.py'
+    ) from error
   if 'get_config' not in module:
     raise ValueError(
       f'--config: {file} has no get_config; expected a file such as '

@@ -4,23 +4,18 @@ labels.npz, where they were clustered again since: their clusters.
 """
 
 import os
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from dbc_jax.reporting.npz import UNREADABLE
 from dbc_jax.run import selection
 
 NAME = 'features.npz'
 LABELS = 'labels.npz'
 _PREFIX = 'report_'
-# What NumPy raises for what is no such file.
-UNREADABLE = (
-  *(OSError, KeyError, ValueError, EOFError, IndexError, TypeError),
-  *(NotImplementedError, zipfile.BadZipFile),
-)
 
 
 class Shown(NamedTuple):

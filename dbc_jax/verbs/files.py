@@ -2,7 +2,6 @@
 
 import io
 import os
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from PIL import Image, ImageOps
 from dbc_jax import values
 from dbc_jax.cluster.checks import check_no_distances
 from dbc_jax.reporting import busy, check_new
+from dbc_jax.reporting.npz import read_npz
 from dbc_jax.reporting.report import scatter
 from dbc_jax.verbs.embedding import Embedded
 
@@ -126,16 +126,7 @@ def read_features(path: Path) -> Embedded:
 
 
 def _read_npz(path: Path) -> dict[str, Any]:
-  try:
-    with path.open('rb') as file:
-      loaded = np.load(file, allow_pickle=False)
-      if not isinstance(loaded, np.lib.npyio.NpzFile):
-        loaded = {'features': loaded}
-      found = {key: loaded[key] for key in loaded}
-  except (ValueError, EOFError, zipfile.BadZipFile, KeyError) as error:
-    raise ValueError(
-      f'{path}: expected an .npz of plain arrays; write it by numpy.savez'
-    ) from error
+  found = read_npz(path, 'features')
   if 'features' not in found:
     raise ValueError(
       f'{path}: lacks features; it has {", ".join(found) or "nothing"}'
@@ -184,20 +175,25 @@ def _read_parquet(path: Path) -> dict[str, Any]:
   arrow = _pyarrow()
   try:
     table = arrow.parquet.read_table(path)
-  except (arrow.ArrowInvalid, OSError) as error:
+    columns = table.column_names
+  # A name in it may be no text, which is a ValueError.
+  except (arrow.ArrowException, OSError, ValueError) as error:
     raise ValueError(f'{path}: expected a Parquet file') from error
-  if 'features' not in table.column_names:
-    raise ValueError(
-      f'{path}: lacks features; it has {", ".join(table.column_names)}'
-    )
+  if 'features' not in columns:
+    raise ValueError(f'{path}: lacks features; it has {", ".join(columns)}')
   found: dict[str, Any] = {}
   try:
     found['features'] = np.stack(table['features'].to_numpy())
-  except ValueError as error:
-    raise ValueError(f'{path}: features differ in length') from error
+  except (ValueError, TypeError) as error:
+    raise ValueError(
+      f'{path}: features differ in length, or are no lists of numbers'
+    ) from error
   for key, column in (('paths', 'path'), ('clusters', 'cluster')):
-    if column in table.column_names:
-      found[key] = table[column].to_numpy()
+    if column in columns:
+      try:
+        found[key] = table[column].to_numpy()
+      except (arrow.ArrowException, ValueError) as error:
+        raise ValueError(f'{path}: {column} cannot be read') from error
   return found
 
 

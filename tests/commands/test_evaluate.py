@@ -144,7 +144,11 @@ def test_missing_arrays_are_listed(path, arrays):
       [],
       'query_features: 20 of 20 rows hold NaN',
     ),
-    ({'query_pids': np.ones(3, int)}, [], r'query_pids: expected \[20\]'),
+    (
+      {'query_pids': np.ones(3, int)},
+      [],
+      r'query_pids: got .*, expected \(20,\)',
+    ),
     ({'query_pids': np.full(20, 9)}, [], 'None of the identities'),
     (
       {'query_camids': np.ones(20, int), 'gallery_camids': np.ones(50, int)},
@@ -152,7 +156,11 @@ def test_missing_arrays_are_listed(path, arrays):
       'pass --camera_rule=False',
     ),
     ({}, ['--ranks=1,100'], 'ranks: got 100, but the gallery has 4. entries'),
-    ({}, ['--query_expansion=0'], r'k: expected 1\.\.50'),
+    (
+      {},
+      ['--query_expansion=0'],
+      r'k: got .*, expected a whole number in 1\.\.50',
+    ),
     ({}, ['--alpha=2'], '--alpha is read with --query_expansion=K only'),
     ({}, ['--per_query=none/o.csv'], '--per_query: no folder none'),
     ({'query_pids': np.array([{}])}, [], 'expected an .npz of plain arrays'),
@@ -173,5 +181,5 @@ def test_other_files(content, tmp_path):
   np.save(tmp_path / 'f.npy', np.ones(3))
   with pytest.raises(SystemExit, match=r'f\.npy: expected an .npz of plain'):
     evaluate.main([f'--features={tmp_path}/f.npy'])
-  with pytest.raises(SystemExit, match=r'No such file .*none\.npz'):
+  with pytest.raises(SystemExit, match=r'none\.npz: there is no such file'):
     evaluate.main([f'--features={tmp_path}/none.npz'])

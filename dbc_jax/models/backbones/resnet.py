@@ -89,7 +89,7 @@ def groups(name: str) -> int:
 
 def frozen_prefixes(frozen_stages: int) -> tuple[str, ...]:
   """How the names of the parts begin that `frozen_stages` freezes."""
-  if not values.whole(frozen_stages, 'frozen_stages', 0):
+  if not values.whole(frozen_stages, 'frozen_stages', 0, 1000):
     return ()
   return ('stem_', *(f'layer{i + 1}_' for i in range(frozen_stages)))
 
