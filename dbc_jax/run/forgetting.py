@@ -130,6 +130,9 @@ def with_forgotten(config: Config, workdir: Path) -> Config:
       if source.exists():
         shutil.copyfile(source, path)
   processes.wait_for_all()
+  wanted = str(path) if path.exists() else ''
+  if config.data.forgotten == wanted:
+    return config
   found = config.copy_and_resolve_references()
-  found.data.forgotten = str(path) if path.exists() else ''
+  found.data.forgotten = wanted
   return found
