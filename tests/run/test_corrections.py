@@ -125,3 +125,20 @@ def test_links_are_rows_and_leave_out_what_is_not_there():
 def test_two_names_of_one_image_contradict_as_well():
   with pytest.raises(ValueError, match='n0 != n0'):
     corrections.links([Correction('n0', 'f0', False)], ['n0'], {'n0': 'f0'})
+
+
+def test_an_end_before_the_new_file_is_there_leaves_the_old(path, monkeypatch):
+  corrections.append_correction(path, Correction('a', 'b', True))
+  before = path.read_bytes()
+
+  def refuse(*_):
+    raise OSError('no space left')
+
+  for name in ('fsync', 'replace'):
+    with monkeypatch.context() as patch:
+      patch.setattr(os, name, refuse)
+      with pytest.raises(OSError, match='no space left'):
+        corrections.append_correction(path, Correction('c', 'd', True))
+    assert path.read_bytes() == before
+  corrections.append_correction(path, Correction('c', 'd', True))
+  assert len(corrections.read_corrections(path)) == 2
