@@ -12,6 +12,7 @@ _COMMANDS = {
   'cluster': 'clusters of any features: --features=F.npz --out=F.csv',
   'forget': 'takes a person out of a run: --workdir=W ID|PATH ...',
   'export': 'the network as ONNX, StableHLO, safetensors, or for a hub',
+  'review': 'a page to look at the clusters of a run, and to correct them',
   'report': 'the page of a run anew; its images by cluster',
   'evaluate': 'scores a run, or saved features',
   'reproduce': "the papers' tables and figures",

@@ -1,0 +1,92 @@
+"""Command line: opens a page on which clusters are looked at and corrected."""
+
+import argparse
+import functools
+import signal
+import socket
+import webbrowser
+from pathlib import Path
+
+from dbc_jax.commands import arguments
+
+_EXAMPLE = """examples:
+  dbc review --workdir=runs/best-folder
+  dbc review --workdir=runs/best-folder --port=8765 --root=/new/place/of/crops
+
+It prints an address for a browser on this machine, and serves nobody else. Each
+answer is in corrections.csv of the workdir before the next question
+(docs/correct.md).
+"""
+
+
+def main(argv: list[str] | None = None) -> None:
+  """Serves the page until Ctrl-C."""
+  args = _parse(argv)
+  with arguments.one_line(''):
+    _review(args)
+
+
+def _parse(argv: list[str] | None) -> argparse.Namespace:
+  parser = arguments.parser('review', __doc__, _EXAMPLE)
+  parser.add_argument(
+    '--workdir', type=arguments.folder, required=True, help='of a run'
+  )
+  parser.add_argument(
+    '--root', help="where the run's images are, if they moved"
+  )
+  parser.add_argument(
+    '--port', type=int, default=0, help='default: one that is free'
+  )
+  parser.add_argument(
+    '--open', action='store_true', help='opens the page in a browser here'
+  )
+  return parser.parse_args(argv)
+
+
+def _review(args: argparse.Namespace) -> None:
+  from dbc_jax.run import lock
+  from dbc_jax.run.workdir import DEMO, find_workdir
+  from dbc_jax.verbs.review import background, pictures, session
+  from dbc_jax.verbs.review.server import PageServer
+
+  workdir: Path = find_workdir(args.workdir)
+  if workdir == DEMO:
+    raise ValueError(
+      'workdir: demo comes with the package and stays as it is; '
+      '`dbc train best` makes one of your own'
+    )
+  if not workdir.is_dir():
+    raise ValueError(
+      f'workdir: {workdir} does not exist; name the --workdir of a training'
+    )
+  with lock.hold(workdir) as held:
+    load = functools.partial(background.load_run, workdir, args.root)
+    samples = functools.partial(pictures.samples_of_run, workdir, args.root)
+    look = session.Session(
+      workdir,
+      lambda found: pictures.Pictures(samples, found.names),
+      lambda found: background.Background(workdir, found, load),
+      check=held.check,
+    )
+    with PageServer(args.port, look.gets(), look.posts()) as server:
+      port, host = server.server_port, socket.gethostname()
+      print(
+        f'Open in a browser: {server.address}\n'
+        f'From another machine: ssh -L {port}:127.0.0.1:{port} {host}, then '
+        'open it there.\nCtrl-C ends it.',
+        flush=True,
+      )
+      for name in ('SIGTERM', 'SIGHUP'):
+        if number := getattr(signal, name, None):
+          signal.signal(number, signal.default_int_handler)
+      if args.open and not webbrowser.open(server.address):
+        print('--open: there is no browser here; open the address by hand')
+      try:
+        server.serve_forever()
+      except KeyboardInterrupt:
+        path = workdir / 'corrections.csv'
+        print(f'\nEnded. All answers are in {path}.')
+
+
+if __name__ == '__main__':
+  main()

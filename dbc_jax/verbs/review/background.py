@@ -1,0 +1,300 @@
+"""What the page needs of the run itself: features, network, merging.
+
+A page opens before they are there. They come from a thread, and whoever needs
+them waits.
+"""
+
+import collections
+import concurrent.futures
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from dbc_jax.run.corrections import Correction
+from dbc_jax.verbs.review.collection import Collection
+
+# Questions that are looked for at a time, and left when more are.
+_QUESTIONS, _FEW = 50, 10
+# Larger clusters are looked at by so many of their images.
+_MOST_IMAGES = 1000
+
+Pair = tuple[int, int, float | None]
+Match = tuple[int, float, float | None]
+
+
+class _Known(NamedTuple):
+  """What was loaded, in the order of the page's rows.
+
+  Attributes:
+    extractor: of the kept stage.
+    features: [N, D] float32, rows of unit length.
+    labels: [N] int, contiguous; -1 for an image in none.
+    aliases: of tracklets the paths of their first frames.
+    calibration: and a prior, as `calibration_of` gives them.
+    heights: of each cluster how far apart the sides of its last merge are, by
+      its number.
+  """
+
+  extractor: Any
+  features: np.ndarray
+  labels: np.ndarray
+  aliases: dict[str, str]
+  calibration: Any
+  heights: dict[int, float]
+
+
+def load_run(
+  workdir: Path, root: str | None
+) -> tuple[Any, np.ndarray, Sequence[str]]:
+  """The network of a run's kept stage, features [N, D] and names of images.
+
+  Args:
+    workdir: of the run.
+    root: where its images are, if they moved.
+
+  Raises:
+    ValueError: no run, or images that are needed and are not there.
+  """
+  from dbc_jax.run.extractor import FeatureExtractor
+  from dbc_jax.verbs import embedding
+
+  extractor = FeatureExtractor.from_workdir(workdir)
+  own = embedding.of_run(extractor, workdir, root=root)
+  return extractor, own.features, own.names
+
+
+class Background:
+  """Loads in a thread, and then answers."""
+
+  def __init__(
+    self,
+    workdir: Path,
+    collection: Collection,
+    load: Callable[[], tuple[Any, np.ndarray, Sequence[str]]],
+  ):
+    """Starts the thread.
+
+    Args:
+      workdir: of a run.
+      collection: whose rows are meant.
+      load: of `load_run`.
+    """
+    self._workdir, self._read = workdir, load
+    self._collection = collection
+    self._loading: concurrent.futures.Future[_Known] = (
+      concurrent.futures.Future()
+    )
+    self._working = threading.Lock()
+    self._queue: collections.deque[Pair] = collections.deque()
+    self._is_refilling = False
+    self._trees: dict[bytes, Any] = {}
+    threading.Thread(target=self._run, daemon=True).start()
+
+  @property
+  def state(self) -> dict[str, Any]:
+    """Whether all is there, or why it will not be."""
+    if not self._loading.done():
+      return {'ready': False, 'fault': None}
+    fault = self._loading.exception()
+    return {'ready': fault is None, 'fault': fault and str(fault)}
+
+  @property
+  def heights(self) -> dict[int, float] | None:
+    """See `_Known`; None while they are not known."""
+    loading = self._loading
+    if not loading.done() or loading.exception():
+      return None
+    return loading.result().heights
+
+  def _run(self) -> None:
+    loading = self._loading
+    try:
+      loading.set_result(self._load())
+    except BaseException as error:  # noqa: BLE001  Whoever waits is told.
+      loading.set_exception(error)
+      return
+    self._start_refill([], lambda a, b: True)
+
+  def _load(self) -> _Known:
+    from dbc_jax.verbs import reclustering
+
+    extractor, given, names = self._read()
+    rows = self._collection.row_of
+    if sorted(names) != sorted(rows):
+      raise ValueError(
+        f'workdir: clusters.csv of {self._workdir} lists other images than its '
+        'kept stage; `dbc report` writes it anew'
+      )
+    features = np.empty_like(given)
+    features[[rows[name] for name in names]] = given
+    aliases = reclustering.first_frames(self._workdir)
+    return self._known(extractor, features, aliases, self._collection)
+
+  def _known(
+    self,
+    extractor: Any,
+    features: np.ndarray,
+    aliases: dict[str, str],
+    collection: Collection,
+  ) -> _Known:
+    from dbc_jax.verbs.searching import calibration_of
+
+    ids = collection.ids
+    _, labels = np.unique(ids, return_inverse=True)
+    labels = np.where(ids < 0, -1, labels - int((ids < 0).any()))
+    return _Known(
+      extractor,
+      features,
+      labels,
+      aliases,
+      calibration_of(features, labels),
+      _heights(features, ids),
+    )
+
+  def like(self, row: int, count: int) -> list[Match]:
+    """The images nearest to a row: row, distance, probability of one person."""
+    known = self._loading.result()
+    return self._search(known, known.features[row : row + 1], count)
+
+  def find(self, data: bytes, count: int) -> list[Match]:
+    """As `like`, of the bytes of an image.
+
+    Raises:
+      ValueError: it is no image.
+    """
+    from dbc_jax.data.decode import decode_image
+
+    try:
+      image = decode_image(data)
+    except ValueError as error:
+      raise ValueError(f'picture: {error}') from error
+    known = self._loading.result()
+    return self._search(known, known.extractor([image]), count)
+
+  def _search(
+    self, known: _Known, query: np.ndarray, count: int
+  ) -> list[Match]:
+    from dbc_jax.verbs.searching import search
+
+    calibration, prior = known.calibration or (None, 0.5)
+    (found,) = search(
+      query, known.features, top=count, calibration=calibration, prior=prior
+    )
+    return [(x.index, x.distance, x.probability) for x in found]
+
+  def question(
+    self,
+    corrections: Sequence[Correction],
+    is_open: Callable[[int, int], bool],
+  ) -> Pair | None:
+    """The pair of rows whose answer matters most.
+
+    Args:
+      corrections: what was said.
+      is_open: whether a pair is to be asked.
+    """
+    self._loading.result()
+    asked = self._next(is_open)
+    if asked is None:
+      self._refill(corrections, is_open)
+      asked = self._next(is_open)
+    elif len(self._queue) < _FEW:
+      self._start_refill(corrections, is_open)
+    return asked
+
+  def _next(self, is_open: Callable[[int, int], bool]) -> Pair | None:
+    queue = self._queue
+    while queue:
+      pair = queue[0]
+      if is_open(*pair[:2]):
+        return pair
+      queue.popleft()
+    return None
+
+  def _start_refill(self, *given: Any) -> None:
+    if not self._is_refilling:
+      self._is_refilling = True
+      threading.Thread(target=self._refill, args=given, daemon=True).start()
+
+  def _refill(
+    self,
+    corrections: Sequence[Correction],
+    is_open: Callable[[int, int], bool],
+  ) -> None:
+    from dbc_jax.run.corrections import links
+    from dbc_jax.verbs.questions import least_certain_pairs
+
+    with self._working:
+      known = self._loading.result()
+      found = least_certain_pairs(
+        known.features,
+        known.labels,
+        links(corrections, self._collection.names, known.aliases),
+        _QUESTIONS,
+      )
+      self._queue = collections.deque(
+        (int(a), int(b), None if np.isnan(p) else float(p))
+        for (a, b), p in zip(found.pairs, found.probabilities, strict=True)
+        if is_open(int(a), int(b))
+      )
+      self._is_refilling = False
+
+  def parts(self, rows: np.ndarray, count: int) -> list[list[int]]:
+    """Rows of the parts of a cluster, cut along its own tree."""
+    from dbc_jax.verbs import reclustering
+
+    known, rows = self._loading.result(), np.sort(rows)
+    key = rows.tobytes()
+    with self._working:
+      if key not in self._trees:
+        self._trees = {key: reclustering.own_tree(known.features, rows)}
+      found = reclustering.parts_of(self._trees[key], rows, count)
+    return [part.tolist() for part in found]
+
+  def recluster(
+    self,
+    corrections: Sequence[Correction],
+    read: Callable[[], Collection],
+  ) -> int:
+    """Clusters again, and writes clusters.csv.
+
+    Args:
+      corrections: that are heeded.
+      read: the clusters, after it.
+
+    Returns:
+      How many of them name an image that the run does not have.
+    """
+    from dbc_jax.verbs import reclustering
+
+    known = self._loading.result()
+    with self._working:
+      run = known.extractor.run
+      found = reclustering.recluster(self._workdir, run, [*corrections])
+      run = run._replace(labels=found.labels)
+      extractor = type(known.extractor)(run)
+      loaded = self._known(extractor, known.features, known.aliases, read())
+      future: concurrent.futures.Future[_Known] = concurrent.futures.Future()
+      future.set_result(loaded)
+      self._loading = future
+      self._queue.clear()
+    return found.unknown
+
+
+def _heights(features: np.ndarray, ids: np.ndarray) -> dict[int, float]:
+  """How far apart the two sides of each cluster's last merge are."""
+  from dbc_jax.verbs.reclustering import own_tree
+
+  order = np.argsort(ids, kind='stable')
+  numbers, starts = np.unique(ids[order], return_index=True)
+  found = {}
+  for number, rows in zip(
+    numbers.tolist(), np.split(order, starts[1:]), strict=True
+  ):
+    if number >= 0 and len(rows) > 1:
+      some = rows[:: -(-len(rows) // _MOST_IMAGES)]
+      found[number] = float(own_tree(features, some)[-1, 2])
+  return found
