@@ -10,12 +10,12 @@ import numpy as np
 import runs
 
 from dbc_jax.reporting.clusters import write_clusters
+from dbc_jax.review.background import Background
+from dbc_jax.review.pictures import Pictures, samples_of_run
+from dbc_jax.review.server import PageServer
+from dbc_jax.review.session import Session
 from dbc_jax.run import build, features_file, identities
 from dbc_jax.run.restore import RestoredRun
-from dbc_jax.verbs.review.background import Background
-from dbc_jax.verbs.review.pictures import Pictures, samples_of_run
-from dbc_jax.verbs.review.server import PageServer
-from dbc_jax.verbs.review.session import Session
 
 HOSTILE = [
   '<script>alert(1)<',

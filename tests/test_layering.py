@@ -15,6 +15,7 @@ MAX_LINES = 400
 FLOORS = (
   ('__main__',),
   ('main', 'commands'),
+  ('review',),
   ('reproduce', 'verbs', 'export'),
   ('run', 'configs'),
   ('training', 'evaluation'),

@@ -17,6 +17,9 @@ It prints an address for a browser on this machine, and serves nobody else. Each
 answer is in corrections.csv of the workdir before the next question
 (docs/correct.md).
 """
+# The run that comes with the package. What else is known of it takes a second
+# to import, and a page opens at once.
+_DEMO = Path(__file__).resolve().parents[1] / 'demo'
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -44,13 +47,13 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
 
 
 def _review(args: argparse.Namespace) -> None:
+  from dbc_jax.review import background, pictures, session
+  from dbc_jax.review.server import PageServer
   from dbc_jax.run import lock
-  from dbc_jax.run.workdir import DEMO, find_workdir
-  from dbc_jax.verbs.review import background, pictures, session
-  from dbc_jax.verbs.review.server import PageServer
 
-  workdir: Path = find_workdir(args.workdir)
-  if workdir == DEMO:
+  workdir: Path = args.workdir
+  is_name = str(workdir) == _DEMO.name and not workdir.exists()
+  if is_name or workdir.resolve() == _DEMO:
     raise ValueError(
       'workdir: demo comes with the package and stays as it is; '
       '`dbc train best` makes one of your own'

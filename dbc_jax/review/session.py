@@ -14,15 +14,15 @@ import numpy as np
 
 from dbc_jax.data.samples import printable
 from dbc_jax.labels import NOT_PLACED
+from dbc_jax.review import collection as clusters
+from dbc_jax.review.answers import Answers, Step
+from dbc_jax.review.background import Background
+from dbc_jax.review.collection import Collection, View
+from dbc_jax.review.parameters import real, whole, whole_numbers
+from dbc_jax.review.pending import Pending, pending_of
+from dbc_jax.review.pictures import Pictures
+from dbc_jax.review.server import Answer, Route
 from dbc_jax.run import identities
-from dbc_jax.verbs.review import collection as clusters
-from dbc_jax.verbs.review.answers import Answers, Step
-from dbc_jax.verbs.review.background import Background
-from dbc_jax.verbs.review.collection import Collection, View
-from dbc_jax.verbs.review.parameters import real, whole, whole_numbers
-from dbc_jax.verbs.review.pending import Pending, pending_of
-from dbc_jax.verbs.review.pictures import Pictures
-from dbc_jax.verbs.review.server import Answer, Route
 
 _ICON = b"""<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16">
 <circle cx="5" cy="6" r="4" fill="#2563c9"/>
@@ -58,8 +58,8 @@ class Session:
     self._check = check
     self._workdir = workdir
     self.collection = clusters.read_collection(workdir)
-    self.answers = Answers(workdir)
     self.pictures = pictures(self.collection)
+    self.answers = Answers(workdir, self.pictures.digest)
     threading.Thread(target=self.pictures.open, daemon=True).start()
     self.background = background(self.collection)
     self._seen: tuple[Any, ...] = (None, None, None)

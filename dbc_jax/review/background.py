@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from dbc_jax.review.collection import Collection
 from dbc_jax.run.corrections import Correction
-from dbc_jax.verbs.review.collection import Collection
 
 # Questions that are looked for at a time, and left when more are.
 _QUESTIONS, _FEW = 50, 10

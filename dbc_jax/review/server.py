@@ -99,9 +99,7 @@ class PageServer(http.server.ThreadingHTTPServer):
 
 def _read_page() -> tuple[bytes, str]:
   """The page, and the policy that lets a browser run it and nothing else."""
-  page = (
-    resources.files('dbc_jax.verbs.review').joinpath('page.html').read_bytes()
-  )
+  page = resources.files('dbc_jax.review').joinpath('page.html').read_bytes()
   hashes = {}
   for tag in (b'script', b'style'):
     inside = re.findall(b'<%s>(.*?)</%s>' % (tag, tag), page, re.DOTALL)

@@ -5,8 +5,8 @@ import random
 
 import pytest
 
+from dbc_jax.review.answers import Answers, Said
 from dbc_jax.run.corrections import Correction, read_corrections
-from dbc_jax.verbs.review.answers import Answers, Said
 
 
 def told(answers):

@@ -4,8 +4,8 @@ import collections
 from typing import NamedTuple
 
 from dbc_jax.labels import NOT_PLACED
-from dbc_jax.verbs.review.answers import Answers
-from dbc_jax.verbs.review.collection import Collection
+from dbc_jax.review.answers import Answers
+from dbc_jax.review.collection import Collection
 
 _MOST_LISTED = 5
 

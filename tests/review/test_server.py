@@ -12,10 +12,10 @@ import pytest
 import reviews
 
 from dbc_jax.data.decode import decode_image
+from dbc_jax.review import pictures
+from dbc_jax.review.server import PageServer
 from dbc_jax.run import identities
-from dbc_jax.run.corrections import read_corrections
-from dbc_jax.verbs.review import pictures
-from dbc_jax.verbs.review.server import PageServer
+from dbc_jax.run.corrections import digest_of, read_corrections
 
 
 @pytest.fixture
@@ -257,6 +257,17 @@ def test_an_image_is_taken_out_and_marked(served, run):
   status, answer = post(served, 'take_out', {'rows': rows})
   assert status == 400
   assert 'leave one' in answer['error']
+
+
+def test_an_answer_knows_its_images_by_their_pixels(served, run):
+  served.session.pictures.open()
+  post(served, 'pair', {'a': 3, 'b': 4, 'answer': 'same'})
+  (said,) = on_disk(run)
+  for name, digest in ((said.a, said.a_digest), (said.b, said.b_digest)):
+    pixels = decode_image((run.images / name).read_bytes())
+    assert digest == digest_of(pixels)
+  post(served, 'undo')
+  assert on_disk(run) == []
 
 
 def test_a_cluster_is_named_and_the_name_taken_back(served, run):

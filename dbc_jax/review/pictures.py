@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from dbc_jax.data import Samples, load_configured
-from dbc_jax.run.workdir import read_config
+from dbc_jax.run.corrections import digest_of
 
 # Small pictures that are kept in memory, in bytes.
 CACHE_BYTES = 64 * 2**20
@@ -28,6 +28,8 @@ def samples_of_run(workdir: Path, root: str | None) -> Samples:
   Raises:
     ValueError: there are none, or the workdir is none of a run.
   """
+  from dbc_jax.run.workdir import read_config
+
   data = read_config(workdir).data
   if root is not None:
     data.root = root
@@ -56,6 +58,7 @@ class Pictures:
     self._opening = threading.Lock()
     self._cache: collections.OrderedDict[int, bytes] = collections.OrderedDict()
     self._held = 0
+    self._digests: dict[str, str] = {}
     self._caching = threading.Lock()
 
   @property
@@ -97,6 +100,22 @@ class Pictures:
     image = Image.fromarray(self.pixels(row))
     image.thumbnail(_MOST_PIXELS)
     return _jpeg(image)
+
+  def digest(self, name: str) -> str:
+    """Of an image or a tracklet's first frame; '' where it cannot be read.
+
+    By it a run finds the image under another name.
+    """
+    if name not in self._digests and self._samples is not None:
+      place = self._places.get(name)
+      if place is None:
+        return ''
+      try:
+        image = self._samples.read(int(self._samples.bounds[place]))
+      except ValueError:
+        return ''
+      self._digests[name] = digest_of(np.asarray(image))
+    return self._digests.get(name, '')
 
   def pixels(self, row: int) -> np.ndarray:
     """Of an image, or of the frame in the middle of a tracklet.

@@ -8,13 +8,13 @@ import pytest
 import reviews
 
 from dbc_jax.reporting.clusters import write_clusters
-from dbc_jax.run import identities
-from dbc_jax.verbs.review.collection import (
+from dbc_jax.review.collection import (
   CLUSTERS_A_PAGE,
   Collection,
   View,
   read_collection,
 )
+from dbc_jax.run import identities
 
 
 def make(ids, **given):
