@@ -2,8 +2,10 @@
 
 import argparse
 import functools
+import os
 import signal
 import socket
+import sys
 import webbrowser
 from pathlib import Path
 
@@ -27,6 +29,9 @@ def main(argv: list[str] | None = None) -> None:
   args = _parse(argv)
   with arguments.one_line(''):
     _review(args)
+  # A thread may be in compiled code, at which an ordinary end would abort.
+  sys.stdout.flush()
+  os._exit(0)
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:
@@ -87,8 +92,9 @@ def _review(args: argparse.Namespace) -> None:
       try:
         server.serve_forever()
       except KeyboardInterrupt:
-        path = workdir / 'corrections.csv'
-        print(f'\nEnded. All answers are in {path}.')
+        count = len(look.answers.all())
+        told = f'{count:,} answers are in {workdir / "corrections.csv"}.'
+        print(f'\nEnded. {told if count else "There are no answers."}')
 
 
 if __name__ == '__main__':

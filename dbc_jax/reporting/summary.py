@@ -61,6 +61,7 @@ def format_summary(
   lines += [
     '',
     f'Next: look at {page} in a browser, then',
+    f'  {dbc} review {where}   (look and correct)',
     f'  {dbc} search {where} --query=IMAGE --html=found.html',
     f'  {dbc} assign {where} --images=DIR --out=who.csv',
   ]

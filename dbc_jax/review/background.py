@@ -6,10 +6,13 @@ them waits.
 
 import collections
 import concurrent.futures
+import contextlib
+import dataclasses
+import functools
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +21,8 @@ from dbc_jax.run.corrections import Correction
 
 # Questions that are looked for at a time, and left when more are.
 _QUESTIONS, _FEW = 50, 10
+# That a calibration is learned from, which takes a second.
+_PAIRS = 100_000
 # Larger clusters are looked at by so many of their images.
 _MOST_IMAGES = 1000
 
@@ -25,25 +30,39 @@ Pair = tuple[int, int, float | None]
 Match = tuple[int, float, float | None]
 
 
-class _Known(NamedTuple):
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Known:
   """What was loaded, in the order of the page's rows.
 
   Attributes:
     extractor: of the kept stage.
     features: [N, D] float32, rows of unit length.
-    labels: [N] int, contiguous; -1 for an image in none.
+    ids: [N] int, the number of each image's cluster; -1 for one in none.
     aliases: of tracklets the paths of their first frames.
-    calibration: and a prior, as `calibration_of` gives them.
-    heights: of each cluster how far apart the sides of its last merge are, by
-      its number.
   """
 
   extractor: Any
   features: np.ndarray
-  labels: np.ndarray
+  ids: np.ndarray
   aliases: dict[str, str]
-  calibration: Any
-  heights: dict[int, float]
+
+  @functools.cached_property
+  def labels(self) -> np.ndarray:
+    """Contiguous [N]; -1 for an image in none."""
+    _, labels = np.unique(self.ids, return_inverse=True)
+    return np.where(self.ids < 0, -1, labels - int((self.ids < 0).any()))
+
+  @functools.cached_property
+  def calibration(self) -> Any:
+    """And a prior, or None."""
+    from dbc_jax.verbs.searching import calibration_of
+
+    return calibration_of(self.features, self.labels, num_pairs=_PAIRS)
+
+  @functools.cached_property
+  def heights(self) -> dict[int, float]:
+    """Of each cluster how far apart the sides of its last merge are."""
+    return _heights(self.features, self.ids)
 
 
 def load_run(
@@ -89,7 +108,8 @@ class Background:
     )
     self._working = threading.Lock()
     self._queue: collections.deque[Pair] = collections.deque()
-    self._is_refilling = False
+    self._looks_ahead = False
+    self._cutting = threading.Lock()
     self._trees: dict[bytes, Any] = {}
     threading.Thread(target=self._run, daemon=True).start()
 
@@ -116,7 +136,7 @@ class Background:
     except BaseException as error:  # noqa: BLE001  Whoever waits is told.
       loading.set_exception(error)
       return
-    self._start_refill([], lambda a, b: True)
+    self._look_ahead([])
 
   def _load(self) -> _Known:
     from dbc_jax.verbs import reclustering
@@ -131,28 +151,7 @@ class Background:
     features = np.empty_like(given)
     features[[rows[name] for name in names]] = given
     aliases = reclustering.first_frames(self._workdir)
-    return self._known(extractor, features, aliases, self._collection)
-
-  def _known(
-    self,
-    extractor: Any,
-    features: np.ndarray,
-    aliases: dict[str, str],
-    collection: Collection,
-  ) -> _Known:
-    from dbc_jax.verbs.searching import calibration_of
-
-    ids = collection.ids
-    _, labels = np.unique(ids, return_inverse=True)
-    labels = np.where(ids < 0, -1, labels - int((ids < 0).any()))
-    return _Known(
-      extractor,
-      features,
-      labels,
-      aliases,
-      calibration_of(features, labels),
-      _heights(features, ids),
-    )
+    return _Known(extractor, features, self._collection.ids, aliases)
 
   def like(self, row: int, count: int) -> list[Match]:
     """The images nearest to a row: row, distance, probability of one person."""
@@ -188,21 +187,27 @@ class Background:
   def question(
     self,
     corrections: Sequence[Correction],
+    unsure: Sequence[tuple[int, int]],
     is_open: Callable[[int, int], bool],
   ) -> Pair | None:
     """The pair of rows whose answer matters most.
 
     Args:
       corrections: what was said.
+      unsure: pairs of rows of which nobody can tell.
       is_open: whether a pair is to be asked.
     """
     self._loading.result()
     asked = self._next(is_open)
     if asked is None:
-      self._refill(corrections, is_open)
-      asked = self._next(is_open)
+      with self._working:
+        # Another may have found some meanwhile.
+        asked = self._next(is_open)
+        if asked is None:
+          self._find(corrections, unsure)
+          asked = self._next(is_open)
     elif len(self._queue) < _FEW:
-      self._start_refill(corrections, is_open)
+      self._look_ahead(corrections, unsure)
     return asked
 
   def _next(self, is_open: Callable[[int, int], bool]) -> Pair | None:
@@ -214,33 +219,44 @@ class Background:
       queue.popleft()
     return None
 
-  def _start_refill(self, *given: Any) -> None:
-    if not self._is_refilling:
-      self._is_refilling = True
-      threading.Thread(target=self._refill, args=given, daemon=True).start()
-
-  def _refill(
+  def _look_ahead(
     self,
     corrections: Sequence[Correction],
-    is_open: Callable[[int, int], bool],
+    unsure: Sequence[tuple[int, int]] = (),
+  ) -> None:
+    """Finds questions in a thread, unless one does so already."""
+
+    def work() -> None:
+      # What is wrong is told when a question is asked for.
+      with self._working, contextlib.suppress(ValueError):
+        self._find(corrections, unsure)
+      self._looks_ahead = False
+
+    if not self._looks_ahead:
+      self._looks_ahead = True
+      threading.Thread(target=work, daemon=True).start()
+
+  def _find(
+    self,
+    corrections: Sequence[Correction],
+    unsure: Sequence[tuple[int, int]],
   ) -> None:
     from dbc_jax.run.corrections import links
     from dbc_jax.verbs.questions import least_certain_pairs
 
-    with self._working:
-      known = self._loading.result()
-      found = least_certain_pairs(
-        known.features,
-        known.labels,
-        links(corrections, self._collection.names, known.aliases),
-        _QUESTIONS,
-      )
-      self._queue = collections.deque(
-        (int(a), int(b), None if np.isnan(p) else float(p))
-        for (a, b), p in zip(found.pairs, found.probabilities, strict=True)
-        if is_open(int(a), int(b))
-      )
-      self._is_refilling = False
+    known = self._loading.result()
+    _ = known.calibration  # The first search does not wait for it.
+    found = least_certain_pairs(
+      known.features,
+      known.labels,
+      links(corrections, self._collection.names, known.aliases),
+      _QUESTIONS,
+      asked=unsure,
+    )
+    self._queue = collections.deque(
+      (int(a), int(b), None if np.isnan(p) else float(p))
+      for (a, b), p in zip(found.pairs, found.probabilities, strict=True)
+    )
 
   def parts(self, rows: np.ndarray, count: int) -> list[list[int]]:
     """Rows of the parts of a cluster, cut along its own tree."""
@@ -248,7 +264,7 @@ class Background:
 
     known, rows = self._loading.result(), np.sort(rows)
     key = rows.tobytes()
-    with self._working:
+    with self._cutting:
       if key not in self._trees:
         self._trees = {key: reclustering.own_tree(known.features, rows)}
       found = reclustering.parts_of(self._trees[key], rows, count)
@@ -275,12 +291,15 @@ class Background:
       run = known.extractor.run
       found = reclustering.recluster(self._workdir, run, [*corrections])
       run = run._replace(labels=found.labels)
-      extractor = type(known.extractor)(run)
-      loaded = self._known(extractor, known.features, known.aliases, read())
-      future: concurrent.futures.Future[_Known] = concurrent.futures.Future()
-      future.set_result(loaded)
-      self._loading = future
+      loading: concurrent.futures.Future[_Known] = concurrent.futures.Future()
+      loading.set_result(
+        dataclasses.replace(
+          known, extractor=type(known.extractor)(run), ids=read().ids
+        )
+      )
+      self._loading = loading
       self._queue.clear()
+    self._look_ahead(corrections)
     return found.unknown
 
 

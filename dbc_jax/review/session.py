@@ -196,7 +196,13 @@ class Session:
       pair = names[a], names[b]
       return not said.known(*pair) and frozenset(pair) not in unsure
 
-    asked = self.background.question(known, is_open)
+    places = self.collection.row_of
+    unsure_rows = [
+      (places[a], places[b])
+      for a, b in map(sorted, unsure)
+      if a in places and b in places
+    ]
+    asked = self.background.question(known, unsure_rows, is_open)
     if asked is None:
       return {'pair': None}
     a, b, probability = asked

@@ -115,13 +115,14 @@ def nearest(
 
 
 def calibration_of(
-  features: np.ndarray, labels: np.ndarray
+  features: np.ndarray, labels: np.ndarray, *, num_pairs: int = 1_000_000
 ) -> tuple[PairCalibration, float] | None:
   """What distances say, by the clusters of a run; and a prior.
 
   Args:
     features: [N, D] of its training images.
     labels: [N] their clusters; -1 for one in none.
+    num_pairs: that are looked at, as of `calibrate_pairs`.
 
   Returns:
     The calibration, and the share of pairs inside clusters; None where the
@@ -133,6 +134,7 @@ def calibration_of(
   if not 0 < inside < pairs:
     return None
   try:
-    return calibrate_pairs(features, labels), float(inside / pairs)
+    learned = calibrate_pairs(features, labels, num_pairs=num_pairs)
+    return learned, float(inside / pairs)
   except ValueError:
     return None

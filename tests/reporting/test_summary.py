@@ -54,7 +54,8 @@ def test_the_next_step_is_one_that_is_there(called, command, monkeypatch):
   )
   steps = text.split('Next: ')[1].splitlines()
   assert 'runs/demo/report.html' in steps[0]
-  for step, verb in zip(steps[1:], ('search', 'assign'), strict=True):
+  verbs = ('review', 'search', 'assign')
+  for step, verb in zip(steps[1:], verbs, strict=True):
     assert step.startswith(f'  {command} {verb} --workdir=runs/demo ')
 
 
