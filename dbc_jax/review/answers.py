@@ -1,8 +1,9 @@
 """What a person said on the page, and how it is taken back.
 
-What is confirmed stays as it was seen. So a merge links all images of the
-clusters, and an image that is taken out is told apart from all that stay. Of
-answers that exclude each other the latest holds, and the page says so.
+A wrong "same" unites whole clusters, a wrong "different" keeps two images
+apart. So a merge links clusters by one image of each, and what is taken out or
+split is told apart image by image. Of answers that exclude each other the
+latest holds, and the page says so.
 """
 
 import collections
@@ -134,14 +135,14 @@ class Answers:
   def pair(self, a: str, b: str, *, same: bool) -> int:
     """Says what two images are; see `merge`."""
     if same:
-      return self.merge([[a], [b]], title='same')
+      return self.merge([a, b], title='same')
     return self._say('not the same', [Correction(a, b, False)])
 
-  def merge(self, clusters: Sequence[Sequence[str]], *, title: str) -> int:
-    """Says that all images of some clusters are one.
+  def merge(self, names: Sequence[str], *, title: str) -> int:
+    """Says that some images are one person.
 
     Args:
-      clusters: of each its images.
+      names: of images, such as one of each cluster.
       title: what it was, for an undo.
 
     Returns:
@@ -149,13 +150,12 @@ class Answers:
     """
     self.all()
     said = self.said
-    hub = clusters[0][0]
-    linked = {said.root(hub)}
+    linked = {said.root(names[0])}
     new = []
-    for name in (name for members in clusters for name in members):
+    for name in names[1:]:
       if said.root(name) not in linked:
         linked.add(said.root(name))
-        new.append(Correction(hub, name, True))
+        new.append(Correction(names[0], name, True))
     against = [
       x
       for x in self._known
@@ -194,7 +194,10 @@ class Answers:
     return self._say(title, new, against)
 
   def split(self, parts: Sequence[Sequence[str]], *, title: str) -> int:
-    """Says that the parts of a cluster are as many persons; as `merge`."""
+    """Says that the parts of a cluster are as many persons; as `merge`.
+
+    Each image is told apart from the first of every other part.
+    """
     self.all()
     part_of = {name: i for i, part in enumerate(parts) for name in part}
     spread: dict[str, set[int]] = collections.defaultdict(set)
@@ -204,7 +207,7 @@ class Answers:
     def crosses(each: Correction) -> bool:
       ends = part_of.get(each.a), part_of.get(each.b)
       if None not in ends:
-        return each.same != (ends[0] == ends[1])
+        return each.same and ends[0] != ends[1]
       # By way of an image elsewhere; the first part keeps those.
       is_other = any(end for end in ends)
       return each.same and is_other and len(spread[self.said.root(each.a)]) > 1
@@ -214,19 +217,14 @@ class Answers:
     new = self._kept_together(ways, part_of.keys())
     out = {*against}
     said = Said([*(x for x in self._known if x not in out), *new])
-    for part in parts:
-      linked = {said.root(part[0])}
-      for name in part[1:]:
-        if said.root(name) not in linked:
-          linked.add(said.root(name))
-          new.append(Correction(part[0], name, True))
-    new += [
-      Correction(a[0], b[0], False)
-      for i, a in enumerate(parts)
-      for b in parts[i + 1 :]
-      if not said.known(a[0], b[0])
-    ]
-    return self._say(title, new, against)
+    told = {
+      frozenset((name, other[0])): Correction(name, other[0], False)
+      for i, part in enumerate(parts)
+      for j, other in enumerate(parts)
+      for name in part
+      if i != j and not said.known(name, other[0])
+    }
+    return self._say(title, [*new, *told.values()], against)
 
   def _kept_together(
     self, gone: Sequence[Correction], names: Collection[str]

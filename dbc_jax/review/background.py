@@ -259,7 +259,10 @@ class Background:
     )
 
   def parts(self, rows: np.ndarray, count: int) -> list[list[int]]:
-    """Rows of the parts of a cluster, cut along its own tree."""
+    """Rows of the parts of a cluster, cut along its own tree.
+
+    The largest part first, and in each part the image nearest to its mean.
+    """
     from dbc_jax.verbs import reclustering
 
     known, rows = self._loading.result(), np.sort(rows)
@@ -268,7 +271,11 @@ class Background:
       if key not in self._trees:
         self._trees = {key: reclustering.own_tree(known.features, rows)}
       found = reclustering.parts_of(self._trees[key], rows, count)
-    return [part.tolist() for part in found]
+    features = known.features
+    return [
+      part[np.argsort(-features[part] @ features[part].mean(axis=0))].tolist()
+      for part in found
+    ]
 
   def recluster(
     self,

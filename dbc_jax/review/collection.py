@@ -131,6 +131,12 @@ class Collection:
     """Rows of a cluster, the most doubtful first; as `place`."""
     return self._members[self.place(number)]
 
+  def typical(self, number: int) -> int:
+    """The row of a cluster with the highest silhouette; as `place`."""
+    members = self.members(number)
+    known = members[~np.isnan(self.silhouettes[members])]
+    return int(known[-1] if len(known) else members[0])
+
   def check_row(self, row: int) -> int:
     """The row.
 

@@ -270,9 +270,9 @@ class Session:
       raise ValueError('merge: choose two clusters or more')
     if NOT_PLACED in ids:
       raise ValueError('merge: the images in no cluster are no one person')
-    members = [self._names(self.collection.members(i)) for i in ids]
+    names = self._names(self.collection.typical(number) for number in ids)
     told = ', '.join(map(str, ids))
-    count = self.answers.merge(members, title=f'clusters {told} are one')
+    count = self.answers.merge(names, title=f'clusters {told} are one')
     return self._done(f'Kept: clusters {told} are one person', count)
 
   def take_out(self, given: dict[str, Any]) -> dict[str, Any]:
