@@ -7,17 +7,13 @@ latest holds, and the page says so.
 """
 
 import collections
-import csv
 import functools
 from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from dbc_jax.reporting import write_table
 from dbc_jax.run import corrections as files
 from dbc_jax.run.corrections import Correction
-
-CANNOT_TELL = 'cannot_tell.csv'
 
 
 class Step(NamedTuple):
@@ -88,11 +84,11 @@ class Answers:
       ValueError: as `read_corrections`.
     """
     self._path = workdir / files.NAME
-    self._unsure_path = workdir / CANNOT_TELL
+    self._unsure_path = workdir / files.UNSURE
     self._digest = digest
     self._stamp: object = ()
     self._known: list[Correction] = []
-    self._unsure = _read_pairs(self._unsure_path)
+    self._unsure = files.read_unsure(self._unsure_path)
     self.steps: list[Step] = []
     self.all()
 
@@ -129,7 +125,7 @@ class Answers:
     )
 
   def _write_unsure(self, pairs: list[tuple[str, str]]) -> None:
-    write_table(self._unsure_path, [('a', 'b'), *pairs])
+    files.write_unsure(self._unsure_path, pairs)
     self._unsure = pairs
 
   def pair(self, a: str, b: str, *, same: bool) -> int:
@@ -282,18 +278,3 @@ class Answers:
     last = self._known[-1]
     self._write([], [last])
     return str(last)
-
-
-def _read_pairs(path: Path) -> list[tuple[str, str]]:
-  try:
-    with path.open(
-      newline='', encoding='utf-8', errors='surrogateescape'
-    ) as file:
-      return [(row['a'], row['b']) for row in csv.DictReader(file)]
-  except FileNotFoundError:
-    return []
-  except (OSError, KeyError, csv.Error) as error:
-    raise ValueError(
-      f'{path}: cannot be read ({type(error).__name__}); delete it, and what '
-      'it holds is asked again'
-    ) from error

@@ -17,8 +17,11 @@ from pathlib import Path
 import numpy as np
 
 from dbc_jax.cluster.linked import Links
+from dbc_jax.reporting import write_table
 
 NAME = 'corrections.csv'
+# Pairs of which a person said that nobody can tell.
+UNSURE = 'cannot_tell.csv'
 HEADER = ('a', 'b', 'answer', 'a_digest', 'b_digest')
 _ANSWERS = {'same': True, 'different': False}
 _MOST_LISTED = 3
@@ -294,3 +297,28 @@ def row_of(rows: Mapping[str, int], name: str) -> int | None:
   """
   row = rows.get(name)
   return rows.get(name.strip()) if row is None else row
+
+
+def read_unsure(path: Path) -> list[tuple[str, str]]:
+  """The pairs of a file named `UNSURE`; none where there is no file.
+
+  Raises:
+    ValueError: it is no such file.
+  """
+  try:
+    with path.open(
+      newline='', encoding='utf-8', errors='surrogateescape'
+    ) as file:
+      return [(row['a'], row['b']) for row in csv.DictReader(file)]
+  except FileNotFoundError:
+    return []
+  except (OSError, KeyError, csv.Error) as error:
+    raise ValueError(
+      f'{path}: cannot be read ({type(error).__name__}: {error}); delete it, '
+      'and these pairs are asked again'
+    ) from error
+
+
+def write_unsure(path: Path, pairs: Iterable[tuple[str, str]]) -> None:
+  """Replaces the file as a whole."""
+  write_table(path, [('a', 'b'), *pairs])

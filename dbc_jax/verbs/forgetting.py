@@ -180,6 +180,11 @@ def _drop_corrections(
   kept = [x for x in found if not {x.a.strip(), x.b.strip(), x.a, x.b} & lost]
   if len(kept) < len(found):
     corrections_lib.write_corrections(path, kept)
+  path = workdir / corrections_lib.UNSURE
+  unsure = corrections_lib.read_unsure(path)
+  left = [pair for pair in unsure if not {*pair} & lost]
+  if len(left) < len(unsure):
+    corrections_lib.write_unsure(path, left)
   return len(found) - len(kept)
 
 

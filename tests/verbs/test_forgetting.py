@@ -76,6 +76,8 @@ def test_a_person_is_nowhere_in_the_run_any_more(run, capsys):
   listed[0] = listed[0]._replace(name='Eve')
   identities.write(workdir, listed)
   other = Correction(left[0], left[1], False)
+  unsure = [(gone[0], left[1]), (left[2], left[3])]
+  corrections.write_unsure(workdir / corrections.UNSURE, unsure)
   corrections.append_corrections(
     workdir / corrections.NAME, [Correction(gone[0], left[0], False), other]
   )
@@ -100,6 +102,8 @@ def test_a_person_is_nowhere_in_the_run_any_more(run, capsys):
   assert paths == left
   assert len(features) == len(left)
   assert corrections.read_corrections(workdir / corrections.NAME) == [other]
+  pairs = corrections.read_unsure(workdir / corrections.UNSURE)
+  assert pairs == unsure[1:]
   assert 'Ada' not in _cells(workdir / identities.NAME)
   assert 'Eve' in _cells(workdir / identities.NAME)
   assert _cells(workdir / identities.MOVED)[3:] == [left[0], '1', '2']
