@@ -13,11 +13,14 @@ import io
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dbc_jax.cluster.linked import Links
 from dbc_jax.reporting import write_table
+
+if TYPE_CHECKING:
+  from dbc_jax.cluster.linked import Links
 
 NAME = 'corrections.csv'
 # Pairs of which a person said that nobody can tell.
@@ -262,7 +265,7 @@ def links(
   corrections: Sequence[Correction],
   names: Sequence[str],
   aliases: Mapping[str, str] | None = None,
-) -> Links:
+) -> 'Links':
   """Answers as rows of images; those that name another image are left out.
 
   Args:
@@ -273,6 +276,9 @@ def links(
   Raises:
     ValueError: answers that contradict each other.
   """
+  # Imported late: a page that shows answers opens a second sooner.
+  from dbc_jax.cluster.linked import Links
+
   rows = rows_of(names, aliases)
   pairs: dict[bool, list[tuple[int, int]]] = {True: [], False: []}
   told = []
