@@ -29,7 +29,7 @@ _ICON = b"""<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16">
 <circle cx="11" cy="10" r="4" fill="#c9632b"/></svg>"""
 _FOUND = 60  # Images that a search shows.
 _MOST_SIGNS = 200  # Of a name.
-_MOST_MOVED = 500  # Images that are listed after a clustering.
+_MOST_MOVED = 3  # Images that are named of those that moved together.
 
 
 class Session:
@@ -351,10 +351,19 @@ class Session:
     text = f'{_count(len(moved), "image")} of {len(now.names):,} moved'
     if unknown:
       text += f'; {_count(unknown, "answer")} left out, of images not here'
+    groups: dict[tuple[str, str], list[int]] = {}
+    for row in moved.tolist():
+      way = before.titles[before.places[row]], now.titles[now.places[row]]
+      groups.setdefault(way, []).append(row)
     return self._done(text) | {
       'moved': [
-        now.image(row) | {'before': before.titles[before.places[row]]}
-        for row in moved[:_MOST_MOVED].tolist()
+        {
+          'before': way[0],
+          'now': way[1],
+          'count': len(rows),
+          'paths': [now.shown_names[row] for row in rows[:_MOST_MOVED]],
+        }
+        for way, rows in groups.items()
       ],
       'count': len(moved),
       'clusters': [len(np.unique(x.ids[x.ids >= 0])) for x in (before, now)],

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import reviews
 
+from dbc_jax.data.samples import in_memory_tracklets
 from dbc_jax.reporting.clusters import write_clusters
 from dbc_jax.review.collection import (
   CLUSTERS_A_PAGE,
@@ -14,7 +15,9 @@ from dbc_jax.review.collection import (
   View,
   read_collection,
 )
+from dbc_jax.review.pictures import Pictures
 from dbc_jax.run import identities
+from dbc_jax.run.corrections import digest_of
 
 
 def make(ids, **given):
@@ -104,6 +107,26 @@ def test_it_is_read_as_a_run_writes_it(tmp_path):
   order = made.names[::-1]
   again = read_collection(run.workdir, order)
   np.testing.assert_array_equal(again.ids, made.ids[::-1])
+
+
+def test_tracklets_go_by_their_names_and_show_the_frame_in_the_middle(tmp_path):
+  frames = [np.full((3, 4, 2, 3), 20 * i, np.uint8) for i in range(4)]
+  for each in frames:
+    each[1] += 100
+  names = [f't{i}' for i in range(4)]
+  write_clusters(
+    tmp_path / 'clusters.csv',
+    [f'{name}/00.png' for name in names],
+    np.array([1, 0, 1, 0]),
+    tracklets=names,
+  )
+  made = read_collection(tmp_path)
+  assert made.names == ('t1', 't3', 't0', 't2')
+  samples = in_memory_tracklets(names, frames)
+  shown = Pictures(lambda: samples, made.names)
+  for row, name in enumerate(made.names):
+    np.testing.assert_array_equal(shown.pixels(row), frames[int(name[1])][1])
+    assert shown.digest(name) == digest_of(frames[int(name[1])][0])
 
 
 @pytest.mark.parametrize(

@@ -323,15 +323,17 @@ def test_clustering_again_heeds_what_was_said_and_tells_what_moved(served, run):
   post(served, 'name', {'id': 0, 'name': 'Anna'})
   status, answer = post(served, 'recluster')
   assert status == 200, answer
-  assert answer['count'] == len(answer['moved']) > 0
+  assert answer['count'] == sum(x['count'] for x in answer['moved']) > 0
   assert answer['state']['pending'] == 0
   shown = served.session.collection
   for each in on_disk(run):
     a, b = (shown.row_of[name] for name in (each.a, each.b))
     assert (shown.ids[a] == shown.ids[b]) == each.same
-  for image in answer['moved']:
-    assert shown.image(image['row'])['title'] == image['title']
-    assert image['before'] != image['title']
+  for group in answer['moved']:
+    assert group['before'] != group['now']
+    for path in group['paths']:
+      row = shown.shown_names.index(path)
+      assert shown.image(row)['title'] == group['now']
   assert 'Cluster 0, Anna' in shown.titles
   # Rows, and so pictures, are those of before.
   assert get(served, 'question')[0] == 200
