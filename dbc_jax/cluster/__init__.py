@@ -6,7 +6,10 @@ from dbc_jax.cluster.criteria.ecluster import energy_distance_matrix
 from dbc_jax.cluster.criteria.means import sum_squared_deviations
 from dbc_jax.cluster.distances.cameras import center_cameras
 from dbc_jax.cluster.distances.euclidean import pairwise_distances
-from dbc_jax.cluster.distances.jaccard import jaccard_distances
+from dbc_jax.cluster.distances.jaccard import (
+  jaccard_distances,
+  jaccard_similarities,
+)
 from dbc_jax.cluster.distances.linkage import mean_linkage, min_linkage
 from dbc_jax.cluster.distances.sources import EuclideanDistances
 from dbc_jax.cluster.engines.choice import Engine, choose_engine
@@ -30,6 +33,7 @@ __all__ = [
   'dispersion_matrix',
   'energy_distance_matrix',
   'jaccard_distances',
+  'jaccard_similarities',
   'mean_linkage',
   'merge_clusters',
   'min_linkage',

@@ -2,12 +2,14 @@
 
 import itertools
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 from jax.typing import ArrayLike
+from scipy import sparse
 
 from dbc_jax import values
 from dbc_jax.labels import NOT_PLACED
@@ -194,6 +196,37 @@ def check_linkage(linkage: ArrayLike) -> Array:
       'numbers; look at the distances that it is of.'
     )
   return jnp.asarray(found)
+
+
+def check_similarities(similarities: object, num_samples: int) -> Any:
+  """Similarities as a CSR array [N, N] float32: in [0, 1], symmetric."""
+  if not sparse.issparse(similarities):
+    raise ValueError(
+      f'similarities: got {type(similarities).__name__}, expected a sparse '
+      'array of SciPy; pass what jaccard_similarities returns.'
+    )
+  found = sparse.csr_array(similarities, dtype=np.float32)
+  if found.shape != (num_samples, num_samples):
+    raise ValueError(
+      f'similarities: got shape {found.shape}, expected '
+      f'{(num_samples, num_samples)}; pass those of the same samples.'
+    )
+  found.sum_duplicates()
+  low, high = (
+    float(x) for x in (found.data.min(initial=0), found.data.max(initial=0))
+  )
+  if not (low >= 0 and high <= 1 + _SYMMETRY_TOLERANCE):
+    raise ValueError(
+      f'similarities: got numbers from {low:g} to {high:g}, expected 0 to 1; '
+      'pass 1 minus the distances.'
+    )
+  gap = abs(found - found.T).data.max(initial=0)
+  if not gap <= _SYMMETRY_TOLERANCE:
+    raise ValueError(
+      f'similarities: got entries (i, j) and (j, i) that differ by {gap:g}, '
+      'expected a symmetric array; pass (s + s.T) / 2.'
+    )
+  return found
 
 
 def check_scores(scores: np.ndarray) -> None:

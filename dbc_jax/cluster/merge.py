@@ -1,12 +1,13 @@
 """Merging clusters bottom-up: what a stage ends with."""
 
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 import numpy.typing as npt
 from jax.typing import ArrayLike
+from scipy import sparse
 
 from dbc_jax.cluster import checks, constraints, scores
 from dbc_jax.cluster.criteria.criterion import (
@@ -27,7 +28,8 @@ class MergeResult(NamedTuple):
       clusters are 0..K-1, and merge t makes cluster K + t. m is num_merges, or
       less where cannot-links leave no pair.
     scores: [m] float32. What each pair was chosen by.
-    engine: how it was computed: 'dense', on a matrix, or 'matrix_free'.
+    engine: how it was computed: 'dense', on a matrix, 'matrix_free', or
+      'sparse', by similarities.
     united: [u, 2] int32, what must-links united before. It is a tree of its
       own, numbered as `pairs`, from the clusters that were passed; it leaves K
       of them, the starting clusters of `pairs`. Their labels, which a cut of
@@ -70,6 +72,7 @@ def merge_clusters(
   criterion: Criterion,
   *,
   distances: ArrayLike | None = None,
+  similarities: sparse.sparray | None = None,
   must_link: npt.ArrayLike | None = None,
   cannot_link: npt.ArrayLike | None = None,
   memory_budget_gb: float | None = None,
@@ -103,6 +106,9 @@ def merge_clusters(
     criterion: what to merge by.
     distances: [N, N] float32, symmetric, zero diagonal. The base distance, if
       not the Euclidean distance of the features.
+    similarities: [N, N] sparse, symmetric, in [0, 1], in place of distances,
+      which are 1 minus them. The diagonal is not read. For sequential merging
+      by average, buc, dbc or ecluster (but for ssd='printed').
     must_link: [P, 2] integer, rows of features: two samples of one cluster.
     cannot_link: [P, 2] integer, rows of features: two samples of different
       clusters.
@@ -125,17 +131,18 @@ def merge_clusters(
   """
   check_criterion(criterion)
   if features is None:
-    if distances is None or criterion.uses_deviations:
+    alone = distances is None and similarities is None
+    if alone or criterion.uses_deviations:
       raise ValueError(
         f'features: got None, expected [N, D]: {criterion.name!r} with '
         f'reg_weight={criterion.reg_weight:g}'
-        + (' needs them beside distances' if distances is not None else '')
+        + ('' if alone else ' needs them beside distances')
         + '; pass them, or distances and a criterion without SSD.'
       )
     # No rule reads them.
     features = np.zeros((len(np.asarray(labels)), 1), np.float32)
   features = checks.check_features(features)
-  if distances is None:
+  if distances is None and similarities is None:
     checks.check_no_distances(
       features,
       'pass them as distances=, and features=None (an estimator takes them by '
@@ -149,19 +156,38 @@ def merge_clusters(
   labels, forbidden = linked.labels, linked.forbidden
   num_clusters -= len(united)
   num_merges = min(num_merges, num_clusters - 1)
-  engine = choice.choose_engine(
-    criterion,
-    features.shape,
-    num_clusters,
-    given_distances=distances is not None,
-    num_forbidden=0 if forbidden is None else len(forbidden),
-    memory_budget_gb=memory_budget_gb,
-  )
-  merge = functools.partial(dense.merge, capacity=engine.capacity)
-  if engine.name == 'matrix_free':
-    merge = matrix_free.merge
+  source: Any
+  if similarities is not None:
+    if distances is not None:
+      raise ValueError(
+        'similarities: got them together with distances, expected one of the '
+        'two; leave out distances.'
+      )
+    source = checks.check_similarities(similarities, len(features))
+    engine = choice.sparse_engine(
+      criterion,
+      source.nnz,
+      num_clusters,
+      features.shape[1] if criterion.uses_deviations else 0,
+      memory_budget_gb=memory_budget_gb,
+    )
+    # Loads a compiler.
+    from dbc_jax.cluster.engines.sparse import merge
+  else:
+    engine = choice.choose_engine(
+      criterion,
+      features.shape,
+      num_clusters,
+      given_distances=distances is not None,
+      num_forbidden=0 if forbidden is None else len(forbidden),
+      memory_budget_gb=memory_budget_gb,
+    )
+    merge = functools.partial(dense.merge, capacity=engine.capacity)
+    if engine.name == 'matrix_free':
+      merge = matrix_free.merge
+    with jax.enable_x64(True):
+      source = scores.base_source(criterion, features, distances)
   with jax.enable_x64(True):
-    source = scores.base_source(criterion, features, distances)
     slots, merge_scores = merge(
       criterion,
       source,

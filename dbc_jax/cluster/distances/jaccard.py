@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 from jax.typing import ArrayLike
+from scipy import sparse
 
 from dbc_jax import values
 from dbc_jax.cluster import checks
@@ -107,6 +108,25 @@ def _put_rows(out: Array, rows: Array, start: int) -> Array:
   return lax.dynamic_update_slice_in_dim(out, rows, start, axis=0)
 
 
+def _neighbourhoods(features: ArrayLike, k1: int, k2: int) -> sparse.csr_array:
+  """W of `jaccard_distances`, [N, N] float64, after checking all of it."""
+  features = checks.check_features(features)
+  checks.check_no_distances(
+    features, 'pass the features that they are of, or merge by them themselves.'
+  )
+  features, _ = plain_features(features)
+  k1 = _check_count('k1', k1, np.inf, '>= 1')
+  k2 = _check_count('k2', k2, k1 + 1, f'in 1..{k1 + 1}, k1 + 1 at most')
+  n = len(features)
+  if k2 >= n > 1:
+    raise ValueError(
+      f'k2: got {k2} for {n} samples, expected at most {n - 1}: each would be '
+      'averaged over all of them, and every distance would be zero.'
+    )
+  ranks, furthest = _nearest(features, min(k1 + 1, n))
+  return neighbourhoods(features, ranks, furthest, k1, k2)
+
+
 def jaccard_distances(
   features: ArrayLike, *, k1: int = 30, k2: int = 6
 ) -> Array:
@@ -141,25 +161,36 @@ def jaccard_distances(
   Source: Zhong et al., Re-ranking person re-identification with k-reciprocal
     encoding, CVPR 2017, Eq. 2-10, with all samples as probes and gallery.
   """
-  features = checks.check_features(features)
-  checks.check_no_distances(
-    features, 'pass the features that they are of, or merge by them themselves.'
-  )
-  features, _ = plain_features(features)
-  k1 = _check_count('k1', k1, np.inf, '>= 1')
-  k2 = _check_count('k2', k2, k1 + 1, f'in 1..{k1 + 1}, k1 + 1 at most')
-  n = len(features)
-  if k2 >= n > 1:
-    raise ValueError(
-      f'k2: got {k2} for {n} samples, expected at most {n - 1}: each would be '
-      'averaged over all of them, and every distance would be zero.'
-    )
-  ranks, furthest = _nearest(features, min(k1 + 1, n))
-  weights = neighbourhoods(features, ranks, furthest, k1, k2)
+  weights = _neighbourhoods(features, k1, k2)
   columns = weights.tocsc()
+  n = columns.shape[0]  # pyright: ignore[reportOptionalSubscript]
   out = jnp.zeros((n, n), jnp.float32)
   for i in range(0, n, _BLOCK_SIZE):
     rows = range(i, min(i + _BLOCK_SIZE, n))
     block = np.stack([distances_of_row(row, weights, columns) for row in rows])
     out = _put_rows(out, block, i)
   return out
+
+
+def jaccard_similarities(
+  features: ArrayLike, *, k1: int = 30, k2: int = 6
+) -> sparse.csr_array:
+  """1 minus `jaccard_distances`, without what is zero.
+
+  Most samples share no neighbour: of 12,936 crops some 300 do with one, with
+  k1 = 20 and k2 = 3. So the memory grows with N, and the time, but for the
+  search for neighbours, which is exact and takes N^2 D.
+
+  Args:
+    features, k1, k2: as `jaccard_distances` takes them.
+
+  Returns:
+    [N, N] float32 in (0, 1], exactly symmetric, 1 on the diagonal.
+
+  Raises:
+    ValueError: as `jaccard_distances`.
+  """
+  # Loads a compiler.
+  from dbc_jax.cluster.distances.overlaps import jaccard_overlaps
+
+  return jaccard_overlaps(_neighbourhoods(features, k1, k2))

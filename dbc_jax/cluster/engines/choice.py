@@ -6,17 +6,24 @@ from typing import NamedTuple
 from dbc_jax import values
 from dbc_jax.cluster.criteria.criterion import Criterion, check_criterion
 from dbc_jax.cluster.distances import panels
+from dbc_jax.cluster.engines.separable import form_of
 from dbc_jax.devices import mesh
 
 # Of the device's memory, where no budget is set; the rest is other programs'.
 _SHARE_OF_DEVICE = 0.8
+# From so many samples on the sparse engine is worth loading its compiled code.
+_MANY = 4096
+# Of an edge: its similarity twice over, and room for merged rows.
+_BYTES_PER_EDGE = 24
+_BYTES_PER_CLUSTER = 300
 
 
 class Engine(NamedTuple):
   """An engine, and why it was chosen.
 
   Attributes:
-    name: 'dense', on a [C, C] matrix, or 'matrix_free', without one.
+    name: 'dense', on a [C, C] matrix; 'matrix_free', without one; 'sparse', on
+      similarities of which most are zero.
     reason: for a log line.
     capacity: C, slots for clusters, >= K. Compiled code depends on it.
   """
@@ -59,18 +66,21 @@ def choose_engine(
   num_clusters: int,
   *,
   given_distances: bool = False,
+  jaccard: bool = False,
   num_forbidden: int = 0,
   memory_budget_gb: float | None = None,
 ) -> Engine:
-  """The engine that `merge_clusters` uses.
+  """The engine that `merge_clusters` uses, or is best called for.
 
-  The dense one, which is faster, wherever it fits.
+  The dense one, which is faster, wherever it fits. For Jaccard distances it is
+  the sparse one from 4,096 samples on, and wherever the dense one does not fit.
 
   Args:
     criterion, memory_budget_gb: as in `merge_clusters`.
     shape: (N, D) of the features.
     num_clusters: K.
     given_distances: whether a distance matrix is given.
+    jaccard: whether `jaccard_similarities` could be passed in its place.
     num_forbidden: pairs of clusters that never merge; any engine takes them.
 
   Without a budget it is 80 % of the memory that the device has.
@@ -108,6 +118,10 @@ def choose_engine(
     budget = memory_budget_gb * 1e9
     allowed = f'a budget of {memory_budget_gb:.3g} GB'
     got = f'{memory_budget_gb:g}'
+  is_sparse = jaccard and form_of(criterion) is not None
+  if is_sparse and num_samples >= _MANY:
+    reason = f'{num_samples:,} samples, and most share no neighbour'
+    return Engine('sparse', reason, num_clusters)
   fits = [c for c, matrix in sizes.items() if budget >= free + given + matrix]
   # Without a budget, what takes least: no stage of a run follows.
   if memory_budget_gb is None:
@@ -117,6 +131,8 @@ def choose_engine(
   needs = f'the dense engine needs {dense / 1e9:.3g} GB'
   if fits:
     return Engine('dense', f'{needs} of {allowed}', capacity)
+  if is_sparse:
+    return Engine('sparse', f'{needs}, more than {allowed}', num_clusters)
   size = f'{num_samples} samples in {num_clusters} clusters'
   if criterion.merge == 'ranked' or given_distances:
     what = 'a given distance matrix' if given_distances else "merge='ranked'"
@@ -137,3 +153,45 @@ def choose_engine(
     f'{needs}, more than {allowed}',
     num_clusters,
   )
+
+
+def sparse_engine(
+  criterion: Criterion,
+  num_edges: int,
+  num_clusters: int,
+  num_means: int,
+  *,
+  memory_budget_gb: float | None = None,
+) -> Engine:
+  """The engine for given similarities.
+
+  Args:
+    criterion, memory_budget_gb: as in `merge_clusters`.
+    num_edges: similarities above zero.
+    num_clusters: K.
+    num_means: D, the width of features that the criterion needs, or 0.
+
+  Raises:
+    ValueError: the criterion does not go with them, or the budget is too small.
+  """
+  if form_of(criterion) is None:
+    what = repr(criterion.name)
+    if criterion.merge == 'ranked':
+      what = "merge='ranked'"
+    elif 'squared' in criterion.rule.options() and criterion.squared:
+      what = 'squared=True'
+    raise ValueError(
+      f'similarities: {what} needs the distances of all pairs: its score of '
+      'two clusters that share no neighbour is no sum; pass '
+      'distances=jaccard_distances(...), or merge by average, buc, dbc or '
+      'ecluster.'
+    )
+  needed = _BYTES_PER_EDGE * num_edges
+  needed += (_BYTES_PER_CLUSTER + 8 * num_means) * num_clusters
+  if memory_budget_gb is not None and not memory_budget_gb * 1e9 >= needed:
+    raise ValueError(
+      f'memory_budget_gb: got {memory_budget_gb:g}, expected at least '
+      f'{needed / 1e9:.3g} for {num_edges:,} pairs that share neighbours; '
+      'raise it, or take a smaller jaccard_k1.'
+    )
+  return Engine('sparse', 'similarities are given', num_clusters)
