@@ -11,7 +11,10 @@ from sklearn.utils.validation import validate_data
 from dbc_jax import values
 from dbc_jax.cluster import constraints
 from dbc_jax.cluster.criteria.criterion import Criterion
-from dbc_jax.cluster.distances.jaccard import jaccard_distances
+from dbc_jax.cluster.distances.jaccard import (
+  jaccard_distances,
+  jaccard_similarities,
+)
 from dbc_jax.cluster.engines.choice import choose_engine
 from dbc_jax.cluster.hierarchy import labels_after
 from dbc_jax.cluster.linked import (
@@ -41,8 +44,9 @@ class BottomUpClustering(ClusterMixin, BaseEstimator):
       reciprocal neighbourhoods; 'precomputed': X is a distance matrix [N, N].
     jaccard_k1: neighbours that are looked at; fewer where there are fewer.
     jaccard_k2: neighbours that are averaged over.
-    memory_budget_gb: as in `merge_clusters`. 'jaccard' and 'precomputed' need
-      a matrix [N, N] and more, which must fit.
+    memory_budget_gb: as in `merge_clusters`. 'precomputed' needs a matrix
+      [N, N] and more, which must fit; so does 'jaccard' by criteria that the
+      sparse engine does not know.
 
   Attributes:
     labels_: [N] int32, contiguous; a cluster's number rises with its first
@@ -114,26 +118,29 @@ class BottomUpClustering(ClusterMixin, BaseEstimator):
     alone = np.arange(count)
     constraints.resolve(alone, must_link, cannot_link)
     # Before the distances are computed.
-    choose_engine(
+    engine = choose_engine(
       criterion,
       X.shape,
       count,
       given_distances=self.metric != 'euclidean',
+      jaccard=self.metric == 'jaccard',
       memory_budget_gb=self.memory_budget_gb,
     )
-    features, distances = self._features_and_distances(X)
+    features, given = self._features_and_distances(X, engine.name)
     tree = merge_clusters(
       features,
       alone,
       count - 1,
       criterion,
-      distances=distances,
+      **given,
       cannot_link=cannot_link,
       memory_budget_gb=self.memory_budget_gb,
     )
     n_clusters = self.n_clusters
     if n_clusters is None:
-      n_clusters = choose_count(tree.pairs, features, distances, count)
+      n_clusters = choose_count(
+        tree.pairs, features, given.get('distances'), count
+      )
     self.children_ = tree.pairs
     self.distances_ = tree.scores.astype(np.float64)
     self.n_leaves_ = count
@@ -148,7 +155,7 @@ class BottomUpClustering(ClusterMixin, BaseEstimator):
       self.labels_ = labels_after(tree.pairs, alone, merges)
     else:
       rows = np.zeros((count, 1), np.float32) if features is None else features
-      regroup = regrouping(rows, criterion, distances)
+      regroup = regrouping(rows, criterion, **given)
       self.labels_, _ = labels_of_count(
         tree.pairs,
         alone,
@@ -177,15 +184,18 @@ class BottomUpClustering(ClusterMixin, BaseEstimator):
       )
 
   def _features_and_distances(
-    self, X: np.ndarray
-  ) -> tuple[np.ndarray | None, np.ndarray | None]:
+    self, X: np.ndarray, engine: str
+  ) -> tuple[np.ndarray | None, dict[str, Any]]:
+    """Features, and what stands for their distances, by its argument."""
     if self.metric == 'precomputed':
-      return None, X.astype(np.float32)
+      return None, {'distances': X.astype(np.float32)}
     if self.metric == 'jaccard':
       k1 = min(self.jaccard_k1, len(X) - 1)
       k2 = min(self.jaccard_k2, k1 + 1, len(X) - 1)
-      return X, np.asarray(jaccard_distances(X, k1=k1, k2=k2))
-    return X, None
+      if engine == 'sparse':
+        return X, {'similarities': jaccard_similarities(X, k1=k1, k2=k2)}
+      return X, {'distances': np.asarray(jaccard_distances(X, k1=k1, k2=k2))}
+    return X, {}
 
   def __sklearn_tags__(self) -> Any:
     tags = super().__sklearn_tags__()

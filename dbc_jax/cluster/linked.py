@@ -97,7 +97,11 @@ def _among(rows: np.ndarray, pairs: np.ndarray) -> np.ndarray:
 
 
 def regrouping(
-  features: np.ndarray, criterion: Criterion, distances: Any = None
+  features: np.ndarray,
+  criterion: Criterion,
+  *,
+  distances: Any = None,
+  similarities: Any = None,
 ) -> Regroup:
   """Groups samples along their own trees, for `heed_links`.
 
@@ -105,6 +109,7 @@ def regrouping(
     features: [N, D].
     criterion: what to merge by.
     distances: [N, N]; the base distances, if not those of the features.
+    similarities: [N, N] sparse, in place of distances, which are 1 minus them.
   """
 
   def regroup(
@@ -113,6 +118,9 @@ def regrouping(
     given = None
     if distances is not None:
       given = np.asarray(distances)[np.ix_(rows, rows)]
+    elif similarities is not None:
+      given = 1 - similarities[rows][:, rows].toarray()
+      np.fill_diagonal(given, 0.0)
     trees = merge_inside(
       features[rows],
       groups,

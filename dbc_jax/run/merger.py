@@ -67,20 +67,21 @@ class _Samples:
   Attributes:
     features: [N, D].
     criterion: what to merge by.
-    distances: [N, N], the base distances, if not those of the features.
+    given: the base distances, if not those of the features: `distances` or
+      `similarities`, as `merge_clusters` takes them.
     links: rows of one cluster, and of two.
   """
 
   features: np.ndarray
   criterion: cluster.Criterion
-  distances: Any = None
+  given: dict[str, Any] = dataclasses.field(default_factory=dict)
   links: Links | None = None
 
   def heed(self, labels: np.ndarray) -> np.ndarray:
     """Labels [N], -1 or not, changed where the links contradict them."""
     if not self.links:
       return labels
-    regroup = regrouping(self.features, self.criterion, self.distances)
+    regroup = regrouping(self.features, self.criterion, **self.given)
     return heed_links(labels, self.links, regroup)
 
   def alone(self) -> np.ndarray:
@@ -119,6 +120,7 @@ class Merger:
         num_clusters,
         given_distances=self._reads_distances()
         or self._fields.distance == 'jaccard',
+        jaccard=self._fields.distance == 'jaccard' and self._goes_sparse(),
         memory_budget_gb=self._budget(),
       )
     except ValueError as error:
@@ -244,11 +246,13 @@ class Merger:
         # Told once, before the run.
         warnings.filterwarnings('ignore', 'camids: .* mean of their camera')
         chosen = cluster.center_cameras(chosen, camids)
-    given = None
+    given: dict[str, Any] = {}
     if fields.distance == 'jaccard':
-      given = cluster.jaccard_distances(
-        chosen, k1=fields.jaccard_k1, k2=fields.jaccard_k2
-      )
+      counts = {'k1': fields.jaccard_k1, 'k2': fields.jaccard_k2}
+      if self.engine(chosen.shape, len(chosen)).name == 'sparse':
+        given['similarities'] = cluster.jaccard_similarities(chosen, **counts)
+      else:
+        given['distances'] = cluster.jaccard_distances(chosen, **counts)
     return _Samples(chosen, self._criterion, given, links)
 
   def _place(
@@ -260,22 +264,24 @@ class Merger:
       start = samples.alone()
 
     def distances() -> Any:
-      given = samples.distances
+      given = samples.given.get('distances')
       if given is None:
         return cluster.pairwise_distances(samples.features)
       return given
 
-    def merge(
-      num_merges: int, distances: Any = samples.distances
-    ) -> cluster.MergeResult:
-      return self._merge(samples, start, num_merges, distances)
+    def merge(num_merges: int, distances: Any = None) -> cluster.MergeResult:
+      given = samples.given if distances is None else {'distances': distances}
+      return self._merge(samples, start, num_merges, given)
 
     wanted = fields.num_clusters
     if wanted and number == count - 1:
       if start.max() + 1 < wanted:
         start = samples.alone()
       return self._merge_to(samples, start, wanted)
-    placed = self._cut(cuts.Task(start, number, count, distances, merge))
+    similarities = samples.given.get('similarities')
+    placed = self._cut(
+      cuts.Task(start, number, count, distances, merge, similarities)
+    )
     return placed._replace(labels=samples.heed(placed.labels))
 
   def _merge_to(
@@ -290,7 +296,7 @@ class Merger:
     merges = int(start.max()) + 1 - wanted
     if merges < 1:
       return cuts.Placed(samples.heed(start), np.zeros(0, np.float32))
-    result = self._merge(samples, start, merges, samples.distances)
+    result = self._merge(samples, start, merges, samples.given)
     scores = np.asarray(result.scores)
     if not samples.links:
       return cuts.Placed(result.labels, scores)
@@ -309,7 +315,7 @@ class Merger:
     samples: _Samples,
     start: np.ndarray,
     num_merges: int,
-    distances: Any,
+    given: dict[str, Any],
   ) -> cluster.MergeResult:
     """Merges clusters that hold no cannot-link, and keeps them so."""
     cannot = None
@@ -326,7 +332,7 @@ class Merger:
       start,
       num_merges,
       self._criterion,
-      distances=distances,
+      **given,
       cannot_link=cannot,
       memory_budget_gb=self._budget(),
     )
@@ -336,6 +342,12 @@ class Merger:
 
   def _reads_distances(self) -> bool:
     return getattr(self._cut, 'reads_distances', True)
+
+  def _goes_sparse(self) -> bool:
+    """Whether the cut does without a matrix of Jaccard distances."""
+    return not self._reads_distances() or getattr(
+      self._cut, 'reads_similarities', False
+    )
 
   def _budget(self) -> float | None:
     """In 1e9 bytes: the config's, else half of what the device has.

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import cluster_oracles
 import numpy as np
 import pytest
 
@@ -183,13 +184,45 @@ def test_dense_is_below_the_threshold_and_whatever_is_near(scale):
   distances = np.asarray(task.distances())
   task = dataclasses.replace(task, distances=lambda: scale * distances)
   labels = share.labels_of_share(task, 0.9, 3)
-  means = core.mean_distances(np.asarray(task.distances()), labels)
+  means = core.mean_distances(task, labels)
   threshold = dense.otsu_threshold(means[np.isfinite(means)])
   got, _ = dense.Dense(3)(task)
   expected = np.where(means <= max(threshold, 0.6), labels, -1)
   np.testing.assert_array_equal(got, cuts.drop_small(expected, 3))
   assert 0 < (got >= 0).sum() < 60
   assert (threshold < 0.6) == (scale == 1.0)
+
+
+@pytest.mark.parametrize('cut', [dense.Dense(3), core.Core((0.4, 0.4), 3)])
+def test_similarities_place_as_the_distances_they_stand_for(cut):
+  features = cluster_oracles.unit_features(120, 6, seed=3)
+  given = {'k1': 6, 'k2': 2}
+  distances = np.asarray(cluster.jaccard_distances(features, **given))
+  similarities = cluster.jaccard_similarities(features, **given)
+  criterion = cluster.Criterion('average', 0.0)
+  alone = np.arange(120)
+
+  def merge(num_merges, **more):
+    return cluster.merge_clusters(None, alone, num_merges, criterion, **more)
+
+  plain = cuts.Task(
+    alone, 0, 1, lambda: distances, lambda m: merge(m, distances=distances)
+  )
+  sparse = cuts.Task(
+    alone,
+    0,
+    1,
+    lambda: pytest.fail('no matrix is needed'),
+    lambda m: merge(m, similarities=similarities),
+    similarities,
+  )
+  labels = cluster_oracles.random_labels(120, 30, seed=1) - 1
+  np.testing.assert_allclose(
+    core.mean_distances(sparse, labels), core.mean_distances(plain, labels)
+  )
+  got, expected = cut(sparse), cut(plain)
+  np.testing.assert_array_equal(got.labels, expected.labels)
+  assert 0 < (got.labels >= 0).sum() < 120
 
 
 def test_samples_at_equal_distances_are_placed_together():

@@ -9,6 +9,8 @@ import runs
 
 from dbc_jax import cluster
 from dbc_jax.cluster.cuts import papers
+from dbc_jax.cluster.engines import choice
+from dbc_jax.cluster.linked import Links
 from dbc_jax.devices import mesh
 from dbc_jax.run import job
 from dbc_jax.run import merger as merger_lib
@@ -48,6 +50,44 @@ def test_merges_by_the_distance_of_the_config(distance, centring):
   expected = cluster.merge_clusters(x, LABELS, 9, criterion, distances=dist)
   np.testing.assert_array_equal(got, expected.labels)
   np.testing.assert_array_equal(scores, expected.scores[[0, -1]])
+
+
+@pytest.mark.parametrize(
+  'fields',
+  [
+    {'cut': 'papers'},
+    {'cut': 'papers', 'num_clusters': 7},
+    {'cut': 'dense', 'anew': True, 'min_size': 2},
+    {'cut': 'core', 'anew': True, 'min_size': 2},
+  ],
+)
+@pytest.mark.parametrize('linked', [False, True])
+def test_many_samples_merge_alike_without_a_matrix(
+  fields, linked, monkeypatch, caplog
+):
+  links = None
+  if linked:
+    links = Links(np.array([[0, 1]]), np.array([[0, 2], [3, 5], [7, 9]]))
+  found = []
+  for many in (10**6, 1):
+    monkeypatch.setattr(choice, '_MANY', many)
+    merger, _ = _merger(
+      distance='jaccard', jaccard_k1=6, jaccard_k2=2, **fields
+    )
+    x = _features()
+    caplog.clear()
+    with caplog.at_level('INFO'):
+      labels, _ = merger(x, x, LABELS, 2, 3, CAMIDS, links)
+    found.append(labels)
+    assert ('the sparse engine' in caplog.text) == (many == 1)
+  np.testing.assert_array_equal(*found)
+  assert found[0].max() > 1
+
+
+def test_cuts_that_read_all_distances_keep_the_matrix(monkeypatch):
+  monkeypatch.setattr(choice, '_MANY', 1)
+  merger, _ = _merger(distance='jaccard', jaccard_k1=6, cut='dbscan')
+  assert merger.engine((30, 8), 30).name == 'dense'
 
 
 def test_centring_is_of_the_embeddings_where_those_are_clustered():

@@ -1,6 +1,7 @@
 """The dense core of each cluster; the samples around the cores wait."""
 
 import dataclasses
+from typing import ClassVar
 
 import numpy as np
 
@@ -17,11 +18,11 @@ from dbc_jax.labels import NOT_PLACED
 SHARE = 0.9
 
 
-def mean_distances(distances: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def mean_distances(task: Task, labels: np.ndarray) -> np.ndarray:
   """Of each sample, the mean distance to the others of its cluster.
 
   Args:
-    distances: [N, N].
+    task: whose distances, or similarities, they are.
     labels: [N] int; -1 for a sample in no cluster.
 
   Returns:
@@ -29,6 +30,16 @@ def mean_distances(distances: np.ndarray, labels: np.ndarray) -> np.ndarray:
     Time grows with the sum of the squares of the clusters' sizes.
   """
   means = np.full(len(labels), np.inf)
+  if task.similarities is not None:
+    pairs = task.similarities.tocoo()
+    inside = labels[pairs.row] == labels[pairs.col]
+    inside &= pairs.row != pairs.col
+    sums = np.bincount(pairs.row[inside], pairs.data[inside], len(labels))
+    others = np.bincount(labels + 1)[labels + 1] - 1
+    counts = (labels >= 0) & (others > 0)
+    means[counts] = 1.0 - sums[counts] / others[counts]
+    return means
+  distances = np.asarray(task.distances())
   order = np.argsort(labels, kind='stable')
   sizes = np.bincount(labels[labels >= 0], minlength=1)
   ends = np.cumsum(sizes) + np.count_nonzero(labels < 0)
@@ -55,6 +66,8 @@ class Core:
     min_size: of a cluster, before and after, in samples.
   """
 
+  reads_similarities: ClassVar[bool] = True
+
   share: tuple[float, float]
   min_size: int
 
@@ -64,7 +77,7 @@ class Core:
 
   def __call__(self, task: Task) -> Placed:
     labels = labels_of_share(task, SHARE, self.min_size)
-    means = mean_distances(np.asarray(task.distances()), labels)
+    means = mean_distances(task, labels)
     # Equal ones are placed together.
     last = max(1, round(share_now(self.share, task) * len(means))) - 1
     near = means <= np.partition(means, last)[last]

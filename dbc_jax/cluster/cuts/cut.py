@@ -6,6 +6,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 from jax import Array
+from scipy import sparse
 
 from dbc_jax.cluster.merge import MergeResult
 from dbc_jax.labels import NOT_PLACED
@@ -36,6 +37,8 @@ class Task:
     distances: returns the base distances [N, N] float32.
     merge: merges `labels` a number of times, by the criterion; a second
       argument replaces the base distances.
+    similarities: [N, N] sparse, 1 minus the base distances, where there are
+      too many samples for a matrix; else None.
   """
 
   labels: np.ndarray
@@ -43,6 +46,7 @@ class Task:
   count: int
   distances: Callable[[], Array]
   merge: Callable[..., MergeResult]
+  similarities: sparse.csr_array | None = None
 
   @property
   def progress(self) -> float:
@@ -55,7 +59,8 @@ class Cut(Protocol):
 
   A cut is immutable and pure. It sees no identity: only distances, merges and
   how far the run has come. One that has `reads_distances = False` does without
-  the distances of `Task`, and so without an array [N, N].
+  the distances of `Task`, and so without an array [N, N]. One that has
+  `reads_similarities = True` takes similarities in their place, if there are.
   """
 
   def __call__(self, task: Task) -> Placed: ...

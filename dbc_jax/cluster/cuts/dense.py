@@ -1,6 +1,7 @@
 """As `core`, but how many are dense enough follows from the distances."""
 
 import dataclasses
+from typing import ClassVar
 
 import numpy as np
 
@@ -57,6 +58,8 @@ class Dense:
     min_size: of a cluster, before and after, in samples.
   """
 
+  reads_similarities: ClassVar[bool] = True
+
   min_size: int
 
   def __post_init__(self) -> None:
@@ -64,7 +67,7 @@ class Dense:
 
   def __call__(self, task: Task) -> Placed:
     labels = labels_of_share(task, SHARE, self.min_size)
-    means = mean_distances(np.asarray(task.distances()), labels)
+    means = mean_distances(task, labels)
     known = np.isfinite(means)
     if known.any():
       near = means <= max(otsu_threshold(means[known]), _NEAR)

@@ -119,9 +119,6 @@ def choose_engine(
     allowed = f'a budget of {memory_budget_gb:.3g} GB'
     got = f'{memory_budget_gb:g}'
   is_sparse = jaccard and form_of(criterion) is not None
-  if is_sparse and num_samples >= _MANY:
-    reason = f'{num_samples:,} samples, and most share no neighbour'
-    return Engine('sparse', reason, num_clusters)
   fits = [c for c, matrix in sizes.items() if budget >= free + given + matrix]
   # Without a budget, what takes least: no stage of a run follows.
   if memory_budget_gb is None:
@@ -129,10 +126,14 @@ def choose_engine(
   capacity = fits[0] if fits else min(sizes)
   dense = free + given + sizes[capacity]
   needs = f'the dense engine needs {dense / 1e9:.3g} GB'
+  if is_sparse and budget >= free:
+    if num_samples >= _MANY:
+      reason = f'{num_samples:,} samples, and most share no neighbour'
+      return Engine('sparse', reason, num_clusters)
+    if not fits:
+      return Engine('sparse', f'{needs}, more than {allowed}', num_clusters)
   if fits:
     return Engine('dense', f'{needs} of {allowed}', capacity)
-  if is_sparse:
-    return Engine('sparse', f'{needs}, more than {allowed}', num_clusters)
   size = f'{num_samples} samples in {num_clusters} clusters'
   if criterion.merge == 'ranked' or given_distances:
     what = 'a given distance matrix' if given_distances else "merge='ranked'"

@@ -3,10 +3,12 @@
 A row lists the neighbours of a cluster, and the sums of similarities with them.
 After a merge other rows keep the names of both parts: names are resolved, and
 sums of equal ones put together, when a row is read.
+
+All compiled functions stand in this file: what is kept of them on disk is
+compiled anew when the file changes, and not when another one does.
 """
 
 import heapq
-from typing import NamedTuple
 
 import numba
 import numpy as np
@@ -20,46 +22,6 @@ from dbc_jax.cluster.engines.separable import (
 )
 
 _compiled = numba.njit(cache=True)
-
-
-class Graph(NamedTuple):
-  """Rows of the clusters in slots 0..K-1."""
-
-  parents: np.ndarray  # [K] int32: itself, or a slot that it went to.
-  starts: np.ndarray  # [K] int64
-  lengths: np.ndarray  # [K] int64
-  ids: np.ndarray  # [E] int32, with places to spare.
-  values: np.ndarray  # [E] float64
-
-
-class Bars(NamedTuple):
-  """Chains of the clusters with which a cluster may not merge."""
-
-  heads: np.ndarray  # [K] int64, or -1.
-  tails: np.ndarray  # [K] int64
-  following: np.ndarray  # [2 P] int64, or -1.
-  targets: np.ndarray  # [2 P] int32
-
-
-class Clusters(NamedTuple):
-  """What scores need to know of single clusters, each [K] float64."""
-
-  sizes: np.ndarray
-  inner: np.ndarray  # Sum of similarities over ordered pairs of members.
-  deviations: np.ndarray
-  spreads: np.ndarray
-  prices: np.ndarray
-  means: np.ndarray  # [K, D]; D is 0 where deviations are not needed.
-
-
-class Scratch(NamedTuple):
-  """Marks and sums by slot, of the row that was read last."""
-
-  marks: np.ndarray  # [K] int64
-  sums: np.ndarray  # [K] float64
-  seen: np.ndarray  # [K] int32
-  barred: np.ndarray  # [K] int64
-  stamp: np.ndarray  # [1] int64
 
 
 @_compiled
@@ -104,16 +66,6 @@ def _write(graph, scratch, slot, count):
 
 
 @_compiled
-def _bar(graph, bars, scratch, slot):
-  """Marks what may not merge with a cluster."""
-  place = bars.heads[slot]
-  while place >= 0:
-    other = _home(graph.parents, bars.targets[place])
-    scratch.barred[other] = scratch.stamp[0]
-    place = bars.following[place]
-
-
-@_compiled
 def fill(graph, inner, edges, labels, order, ends, nearest):
   """Rows of clusters from those of samples; the first free place.
 
@@ -153,6 +105,33 @@ def fill(graph, inner, edges, labels, order, ends, nearest):
           graph.values[places[other]] += value
     graph.lengths[slot] = free - graph.starts[slot]
   return free
+
+
+@_compiled
+def _compact(graph):
+  """Moves all rows to the front; the first place that is free."""
+  order = np.argsort(graph.starts)
+  place = 0
+  for slot in order:
+    if graph.parents[slot] != slot:
+      continue
+    start, length = graph.starts[slot], graph.lengths[slot]
+    for i in range(length):
+      graph.ids[place + i] = graph.ids[start + i]
+      graph.values[place + i] = graph.values[start + i]
+    graph.starts[slot] = place
+    place += length
+  return place
+
+
+@_compiled
+def _bar(graph, bars, scratch, slot):
+  """Marks what may not merge with a cluster."""
+  place = bars.heads[slot]
+  while place >= 0:
+    other = _home(graph.parents, bars.targets[place])
+    scratch.barred[other] = scratch.stamp[0]
+    place = bars.following[place]
 
 
 @_compiled
@@ -223,23 +202,6 @@ def _search(form, graph, bars, clusters, scratch, slot):
   count = _gather(graph, scratch, form.nearest, slot, 0)
   _write(graph, scratch, slot, count)
   return _best(form, graph, bars, clusters, scratch, slot, count)
-
-
-@_compiled
-def _compact(graph):
-  """Moves all rows to the front; the first place that is free."""
-  order = np.argsort(graph.starts)
-  place = 0
-  for slot in order:
-    if graph.parents[slot] != slot:
-      continue
-    start, length = graph.starts[slot], graph.lengths[slot]
-    for i in range(length):
-      graph.ids[place + i] = graph.ids[start + i]
-      graph.values[place + i] = graph.values[start + i]
-    graph.starts[slot] = place
-    place += length
-  return place
 
 
 @_compiled

@@ -17,15 +17,9 @@ import numpy as np
 from scipy import sparse
 
 from dbc_jax.cluster.criteria.criterion import Criterion
-from dbc_jax.cluster.engines.contraction import (
-  Bars,
-  Clusters,
-  Graph,
-  Scratch,
-  contract,
-  fill,
-)
+from dbc_jax.cluster.engines.contraction import contract, fill
 from dbc_jax.cluster.engines.separable import EQ7, Form, form_of
+from dbc_jax.cluster.engines.state import Bars, Clusters, Graph, Scratch
 
 # Places for rows of merged clusters, a share of the edges.
 _SPARE = 0.25

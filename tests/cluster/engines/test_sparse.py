@@ -184,7 +184,7 @@ def test_what_goes_on_similarities_alone_is_chosen_by_size():
   assert choose_engine(AVERAGE, **sizes).name == 'dense'
   few = {'shape': (1000, 32), 'num_clusters': 1000, 'given_distances': True}
   assert choose_engine(AVERAGE, **few, jaccard=True).name == 'dense'
-  little = {'jaccard': True, 'memory_budget_gb': 0.008}
+  little = {'jaccard': True, 'memory_budget_gb': 0.015}
   assert choose_engine(AVERAGE, **few, **little).name == 'sparse'
   estat = Criterion('estat', 0.1)
   with pytest.raises(ValueError, match='memory_budget_gb'):
