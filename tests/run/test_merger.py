@@ -166,18 +166,20 @@ def test_a_budget_too_small_ends_before_any_work(tmp_path):
   assert not (tmp_path / 'run').exists()
 
 
-@pytest.mark.parametrize('distance', ['euclidean', 'jaccard'])
-def test_a_cut_that_reads_distances_needs_memory_for_them(distance):
+@pytest.mark.parametrize(
+  ('distance', 'cut'), [('euclidean', 'core'), ('jaccard', 'dbscan')]
+)
+def test_a_cut_that_reads_distances_needs_memory_for_them(distance, cut):
   budget = {'memory_budget_gb': 0.00395, 'distance': distance}
-  core, _ = _merger(**budget, cut='core')
+  reads, _ = _merger(**budget, cut=cut)
   with pytest.raises(
     ValueError,
-    match=r"^cluster\.memory_budget_gb: got 0\.00.*cluster\.cut='core' reads",
+    match=rf"^cluster\.memory_budget_gb: got 0\.00.*cluster\.cut='{cut}' reads",
   ):
-    core.engine((300, 8), 300)
+    reads.engine((300, 8), 300)
   share, _ = _merger(**budget, cut='share')
-  if distance == 'euclidean':
-    assert share.engine((300, 8), 300).name == 'matrix_free'
+  other = 'matrix_free' if distance == 'euclidean' else 'sparse'
+  assert share.engine((300, 8), 300).name == other
 
 
 @pytest.mark.slow
