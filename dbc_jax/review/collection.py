@@ -10,7 +10,7 @@ import numpy as np
 
 from dbc_jax.data.samples import printable
 from dbc_jax.labels import NOT_PLACED
-from dbc_jax.reporting.clusters import spread
+from dbc_jax.reporting.report.sheets import spread
 from dbc_jax.run import identities
 
 ORDERS = ('largest', 'doubtful', 'newest')
