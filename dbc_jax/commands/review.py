@@ -76,20 +76,20 @@ def _review(args: argparse.Namespace) -> None:
       lambda found: background.Background(workdir, found, load),
       check=held.check,
     )
+    for name in ('SIGTERM', 'SIGHUP'):
+      if number := getattr(signal, name, None):
+        signal.signal(number, signal.default_int_handler)
     with PageServer(args.port, look.gets(), look.posts()) as server:
       port, host = server.server_port, socket.gethostname()
-      print(
-        f'Open in a browser: {server.address}\n'
-        f'From another machine: ssh -L {port}:127.0.0.1:{port} {host}, then '
-        'open it there.\nCtrl-C ends it.',
-        flush=True,
-      )
-      for name in ('SIGTERM', 'SIGHUP'):
-        if number := getattr(signal, name, None):
-          signal.signal(number, signal.default_int_handler)
-      if args.open and not webbrowser.open(server.address):
-        print('--open: there is no browser here; open the address by hand')
       try:
+        print(
+          f'Open in a browser: {server.address}\n'
+          f'From another machine: ssh -L {port}:127.0.0.1:{port} {host}, then '
+          'open it there.\nCtrl-C ends it.',
+          flush=True,
+        )
+        if args.open and not webbrowser.open(server.address):
+          print('--open: there is no browser here; open the address by hand')
         server.serve_forever()
       except KeyboardInterrupt:
         count = len(look.answers.all())
