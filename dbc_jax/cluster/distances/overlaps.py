@@ -72,3 +72,28 @@ def _fill(rows, columns, ends, ids, values):
       distance = np.float32(1.0) - part / (np.float32(2.0) - part)
       values[ends[row] + i] = np.float32(1.0) - distance
       shared[found[i]] = 0.0
+
+
+@numba.njit(cache=True)
+def asymmetry(starts, ids, values):
+  """The largest |s_ij - s_ji| of a CSR array; without a second array.
+
+  Args:
+    starts, ids, values: its parts, with sorted indices and no zeros.
+  """
+  worst = 0.0
+  # Rows are read in order, so each is met by its columns in order.
+  places = starts[:-1].copy()
+  for row in range(len(places)):
+    for place in range(starts[row], starts[row + 1]):
+      other = ids[place]
+      end = starts[other + 1]
+      while places[other] < end and ids[places[other]] < row:
+        worst = max(worst, abs(values[places[other]]))
+        places[other] += 1
+      if places[other] < end and ids[places[other]] == row:
+        worst = max(worst, abs(values[place] - values[places[other]]))
+        places[other] += 1
+      else:
+        worst = max(worst, abs(values[place]))
+  return worst

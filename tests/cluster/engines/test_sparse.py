@@ -14,6 +14,7 @@ from dbc_jax.cluster import (
   jaccard_similarities,
   merge_clusters,
 )
+from dbc_jax.cluster.distances import overlaps
 from dbc_jax.cluster.engines import separable
 
 FITTING = [c for c in oracles.WRITTEN_OUT if separable.form_of(c) is not None]
@@ -248,3 +249,16 @@ def test_a_budget_that_is_too_small_says_what_it_takes():
       similarities=similarities,
       distances=1 - similarities.toarray(),
     )
+
+
+@pytest.mark.parametrize('change', ['none', 'value', 'missing', 'extra'])
+def test_asymmetry_is_the_largest_difference(change):
+  rng = np.random.default_rng(3)
+  for _ in range(20):
+    s = graph(int(rng.integers(1000)))
+    i, j = rng.permutation(COUNT)[:2]
+    if change != 'none':
+      s[i, j] = {'value': 0.9 * s[i, j], 'missing': 0, 'extra': 0.7}[change]
+    given = sparse.csr_array(s)
+    got = overlaps.asymmetry(given.indptr, given.indices, given.data)
+    assert got == np.abs(s - s.T).max()
