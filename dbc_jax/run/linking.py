@@ -125,9 +125,11 @@ def _prepare(
   config: Config, path: Path, samples: Samples, data: LoadedDataset
 ) -> None:
   """Copies, finds images again, and keeps their digests."""
+  # One without answers counts, too: they were taken back.
+  is_there = path.exists()
   before = corrections_lib.read_corrections(path)
-  found = before or _of_elsewhere(config, path)
-  if config.data.corrections and before:
+  found = before if is_there else _of_elsewhere(config, path)
+  if config.data.corrections and is_there:
     _tell_of_others(config, path, before)
   if not found:
     return
@@ -215,7 +217,10 @@ def _tell_of_others(
 def _renamed(
   found: list[Correction], rows: dict[str, int], samples: Samples
 ) -> list[Correction]:
-  """Answers under the names that their images have now."""
+  """Answers under the names that their images have now.
+
+  One whose two images would be the same then, as where a copy is gone, waits.
+  """
   lost = {
     digest
     for each in found
@@ -246,11 +251,12 @@ def _renamed(
     is_lost = corrections_lib.row_of(rows, old) is None
     return now.get(digest, old) if is_lost else old
 
+  ends = [
+    (name(each.a, each.a_digest), name(each.b, each.b_digest)) for each in found
+  ]
   return [
-    dataclasses.replace(
-      each, a=name(each.a, each.a_digest), b=name(each.b, each.b_digest)
-    )
-    for each in found
+    each if a == b else dataclasses.replace(each, a=a, b=b)
+    for each, (a, b) in zip(found, ends, strict=True)
   ]
 
 

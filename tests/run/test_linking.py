@@ -304,6 +304,39 @@ def test_an_image_renamed_or_removed_since(crops, tmp_path, caplog):
 
 @pytest.mark.slow
 @pytest.mark.usefixtures('one')
+def test_answers_that_were_all_taken_back_do_not_return(crops, tmp_path):
+  file = _write(tmp_path / 'said.csv', _said())
+  workdir = tmp_path / 'run'
+  config = _config(crops, **{'data.corrections': str(file)})
+  runs.run_until(1, config, workdir)
+  own = workdir / corrections.NAME
+  corrections.remove_last(own, len(_said()))
+  runs.run_until(1, config, workdir)
+  assert corrections.read_corrections(own) == []
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures('one')
+@pytest.mark.parametrize('same', [True, False])
+def test_an_answer_on_an_image_and_its_copy_waits_when_one_is_gone(
+  same, crops, tmp_path
+):
+  (crops / 'copy.png').write_bytes((crops / NAMES[7]).read_bytes())
+  said = [Correction(NAMES[7], 'copy.png', same), *_said(3)[1:]]
+  file = _write(tmp_path / 'said.csv', said)
+  config = _config(crops, **{'data.corrections': str(file)})
+  runs.run_until(0, config, tmp_path / 'one')
+  (crops / NAMES[7]).unlink()
+  kept = tmp_path / 'one' / corrections.NAME
+  config = _config(crops, **{'data.corrections': str(kept)})
+  for _ in range(2):
+    runs.run_until(0, config, tmp_path / 'two')
+    told = corrections.read_corrections(tmp_path / 'two' / corrections.NAME)
+    assert told == corrections.read_corrections(kept)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures('one')
 def test_a_run_that_goes_on_takes_corrections_along(crops, tmp_path):
   old = tmp_path / 'old'
   file = _write(tmp_path / 'said.csv', _said())
