@@ -197,10 +197,10 @@ def merge_clusters(
       num_merges,
       forbidden=forbidden,
     )
-  if forbidden is not None and len(slots) < num_merges:
+  if len(slots) < num_merges:
     # All other pairs are forbidden, or scores are beyond float32.
     homes = _relabel(np.arange(num_clusters), slots, num_clusters)
-    if not constraints.all_forbidden(forbidden, homes):
+    if forbidden is None or not constraints.all_forbidden(forbidden, homes):
       merge_scores = np.append(merge_scores, np.float32(np.inf))
   checks.check_scores(merge_scores)
   return MergeResult(

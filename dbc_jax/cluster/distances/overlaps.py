@@ -1,8 +1,9 @@
 """How much rows of a sparse matrix overlap, compiled."""
 
-import numba
 import numpy as np
 from scipy import sparse
+
+from dbc_jax.cluster.compiled import compiled
 
 
 def jaccard_overlaps(weights: sparse.csr_array) -> sparse.csr_array:
@@ -30,7 +31,7 @@ def jaccard_overlaps(weights: sparse.csr_array) -> sparse.csr_array:
   return found
 
 
-@numba.njit(cache=True)
+@compiled
 def _count(starts, members, column_starts, column_rows):
   """How many rows share a column with each."""
   count = len(starts) - 1
@@ -47,7 +48,7 @@ def _count(starts, members, column_starts, column_rows):
   return counts
 
 
-@numba.njit(cache=True)
+@compiled
 def _fill(rows, columns, ends, ids, values):
   starts, members, weights = rows
   column_starts, column_rows, column_weights = columns
@@ -74,7 +75,7 @@ def _fill(rows, columns, ends, ids, values):
       shared[found[i]] = 0.0
 
 
-@numba.njit(cache=True)
+@compiled
 def asymmetry(starts, ids, values):
   """The largest |s_ij - s_ji| of a CSR array; without a second array.
 

@@ -10,9 +10,9 @@ compiled anew when the file changes, and not when another one does.
 
 import heapq
 
-import numba
 import numpy as np
 
+from dbc_jax.cluster.compiled import compiled
 from dbc_jax.cluster.engines.separable import (
   DEVIATIONS,
   EQ7,
@@ -21,10 +21,8 @@ from dbc_jax.cluster.engines.separable import (
   SUM,
 )
 
-_compiled = numba.njit(cache=True)
 
-
-@_compiled
+@compiled
 def _home(parents, slot):
   while parents[slot] != slot:
     parents[slot] = parents[parents[slot]]
@@ -32,7 +30,7 @@ def _home(parents, slot):
   return slot
 
 
-@_compiled
+@compiled
 def _gather(graph, scratch, nearest, slot, count):
   """Adds a row to the sums; `count` names were seen before it."""
   for place in range(
@@ -52,7 +50,7 @@ def _gather(graph, scratch, nearest, slot, count):
   return count
 
 
-@_compiled
+@compiled
 def _write(graph, scratch, slot, count):
   """Puts what was seen into the row's place; `count` is no longer than it."""
   place = graph.starts[slot]
@@ -65,7 +63,7 @@ def _write(graph, scratch, slot, count):
   graph.lengths[slot] = place - graph.starts[slot]
 
 
-@_compiled
+@compiled
 def fill(graph, inner, edges, labels, order, ends, nearest):
   """Rows of clusters from those of samples; the first free place.
 
@@ -107,7 +105,7 @@ def fill(graph, inner, edges, labels, order, ends, nearest):
   return free
 
 
-@_compiled
+@compiled
 def _compact(graph):
   """Moves all rows to the front; the first place that is free."""
   order = np.argsort(graph.starts)
@@ -124,7 +122,7 @@ def _compact(graph):
   return place
 
 
-@_compiled
+@compiled
 def _bar(graph, bars, scratch, slot):
   """Marks what may not merge with a cluster."""
   place = bars.heads[slot]
@@ -134,7 +132,7 @@ def _bar(graph, bars, scratch, slot):
     place = bars.following[place]
 
 
-@_compiled
+@compiled
 def _score(form, clusters, total, a, b):
   """Of two clusters with a sum of similarities; rounded as other engines do."""
   if not form.nearest:
@@ -146,20 +144,20 @@ def _score(form, clusters, total, a, b):
   return np.float64(np.float32(value))
 
 
-@_compiled
+@compiled
 def _tie(a, b):
   """Orders pairs of slots, the lowest first."""
   return (np.int64(min(a, b)) << 32) | np.int64(max(a, b))
 
 
-@_compiled
+@compiled
 def _within(clusters, slot):
   """M_aa, the mean distance over all ordered pairs."""
   size = clusters.sizes[slot]
   return max(1.0 - 1.0 / size - clusters.inner[slot] / (size * size), 0.0)
 
 
-@_compiled
+@compiled
 def _set_terms(form, clusters, slot):
   """Spread and price, but for that of Eq. 7, which follows another way."""
   if form.price == SIZES:
@@ -174,13 +172,13 @@ def _set_terms(form, clusters, slot):
     clusters.spreads[slot] = _within(clusters, slot)
 
 
-@_compiled
+@compiled
 def _own(form, clusters, slot):
   """What a cluster adds to its score with any that it shares no edge with."""
   return form.weight * clusters.prices[slot] - clusters.spreads[slot]
 
 
-@_compiled
+@compiled
 def _best(form, graph, bars, clusters, scratch, slot, count):
   """Score and tie of the best pair of a cluster with what was seen."""
   _bar(graph, bars, scratch, slot)
@@ -195,7 +193,7 @@ def _best(form, graph, bars, clusters, scratch, slot, count):
   return best, tie
 
 
-@_compiled
+@compiled
 def _search(form, graph, bars, clusters, scratch, slot):
   """Reads a row anew; score and tie of its best pair, +inf for none."""
   scratch.stamp[0] += 1
@@ -204,7 +202,7 @@ def _search(form, graph, bars, clusters, scratch, slot):
   return _best(form, graph, bars, clusters, scratch, slot, count)
 
 
-@_compiled
+@compiled
 def _unite(form, graph, bars, clusters, scratch, a, b, free):
   """Puts b into a, and searches it; score, tie, and the first free place."""
   scratch.stamp[0] += 1
@@ -256,7 +254,7 @@ def _unite(form, graph, bars, clusters, scratch, a, b, free):
   return score, tie, free
 
 
-@_compiled
+@compiled
 def _next_by_own(queue, versions):
   """Takes the live cluster of the smallest own number off the queue."""
   while len(queue):
@@ -266,7 +264,7 @@ def _next_by_own(queue, versions):
   return np.inf, np.int64(-1), np.int64(0)
 
 
-@_compiled
+@compiled
 def _mark(form, graph, bars, scratch, slot):
   """Bars what a cluster shares an edge with, or may not merge with."""
   scratch.stamp[0] += 1
@@ -276,7 +274,7 @@ def _mark(form, graph, bars, scratch, slot):
     scratch.barred[scratch.seen[i]] = scratch.stamp[0]
 
 
-@_compiled
+@compiled
 def _best_apart(form, graph, bars, clusters, scratch, queue, versions, limit):
   """The best pair that shares no edge, where it scores up to `limit`.
 
@@ -322,7 +320,7 @@ def _best_apart(form, graph, bars, clusters, scratch, queue, versions, limit):
   return best, tie
 
 
-@_compiled
+@compiled
 def contract(form, graph, bars, clusters, scratch, free, num_merges):
   """The best merges, one after the other.
 

@@ -3,8 +3,10 @@
 import itertools
 
 import cluster_oracles as oracles
+import numba
 import numpy as np
 import pytest
+from numba.core import caching
 from scipy import sparse
 
 from dbc_jax.cluster import (
@@ -14,6 +16,7 @@ from dbc_jax.cluster import (
   jaccard_similarities,
   merge_clusters,
 )
+from dbc_jax.cluster.compiled import compiled
 from dbc_jax.cluster.distances import overlaps
 from dbc_jax.cluster.engines import separable
 
@@ -140,6 +143,28 @@ def test_whole_trees_of_neighbours_equal_the_dense_engine(criterion):
     np.testing.assert_array_equal(got.pairs, dense.pairs)
     np.testing.assert_allclose(got.scores, dense.scores, atol=1e-5)
     np.testing.assert_array_equal(got.labels, dense.labels)
+
+
+def test_scores_beyond_float32_are_told():
+  x = 1e6 * oracles.unit_features(12, 3, seed=0)
+  with pytest.raises(ValueError, match=r'^reg_weight: got scores beyond 3e38'):
+    merge_clusters(
+      x,
+      np.arange(12),
+      8,
+      Criterion('ecluster', 1e30),
+      similarities=sparse.csr_array((12, 12), dtype=np.float32),
+    )
+
+
+def test_functions_compile_where_nothing_can_be_kept(monkeypatch):
+  def one_more(x):
+    return x + 1
+
+  monkeypatch.setattr(caching.CacheImpl, '_locator_classes', [])
+  with pytest.raises(RuntimeError, match='no locator available'):
+    numba.njit(cache=True)(one_more)
+  assert compiled(one_more)(2) == 3
 
 
 def test_rows_find_room_among_edges_that_went():
