@@ -1,18 +1,21 @@
 """Functions compiled by Numba, kept on disk where a folder can be written."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import numba
 
+_Function = TypeVar('_Function', bound=Callable)
 
-def compiled(function: Callable[..., Any]) -> Any:
+
+def compiled(function: _Function) -> _Function:
   """A function that is compiled when it is first called.
 
   Where no folder can be written, as under a user without a home, nothing is
   kept: each process compiles anew.
   """
+  compile_by: Any = numba.njit
   try:
-    return numba.njit(cache=True)(function)
+    return compile_by(cache=True)(function)
   except RuntimeError:  # Numba finds no folder.
-    return numba.njit(function)
+    return compile_by(function)
