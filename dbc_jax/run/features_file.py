@@ -118,6 +118,24 @@ def names(folder: Path) -> list[str]:
     return []
 
 
+def drop_after(workdir: Path, stage: int | None) -> None:
+  """Takes away what is of later stages, which are trained again.
+
+  Args:
+    workdir: of the run.
+    stage: the last one that stays; None for none.
+  """
+  for name in (NAME, LABELS):
+    path, of = workdir / name, ''
+    try:
+      with path.open('rb') as file:
+        of = str(np.load(file, allow_pickle=False)['stage'])
+    except UNREADABLE:
+      pass
+    if stage is None or (of.isdecimal() and int(of) > stage):
+      path.unlink(missing_ok=True)
+
+
 def write_labels(
   workdir: Path,
   labels: np.ndarray,

@@ -186,9 +186,9 @@ class _Job:
       linking.tell_of_later(self._workdir, history, self._data)
       self._write_result(history)
       return
+    # Of other networks, if there are any.
+    features_file.drop_after(self._workdir, done)
     if done is None:
-      # Of another network, if there is one.
-      (self._workdir / features_file.NAME).unlink(missing_ok=True)
       if told := cost.describe(self._parts, self._data):
         log.info(told)
       self._load_start()

@@ -3,6 +3,7 @@
 import itertools
 import json
 import pathlib
+import shutil
 
 import numpy as np
 import pytest
@@ -202,6 +203,28 @@ def test_a_run_heeds_corrections_from_the_first_stage_on(
   after = (workdir / 'clusters.csv').read_text()
   job.run(config, workdir)
   assert (workdir / 'clusters.csv').read_text() == after
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures('one')
+@pytest.mark.parametrize('lost', ['checkpoints', 'checkpoints/3'])
+def test_clusters_of_a_network_that_is_trained_again_do_not_return(
+  lost, crops, tmp_path
+):
+  workdir = tmp_path / 'run'
+  job.run(_config(crops), workdir)
+  run = restore.restore_run(workdir)
+  assert run.stage == 3
+  names = _names(crops, workdir)
+  a, b = np.flatnonzero(run.labels == np.bincount(run.labels).argmax())[:2]
+  said = [Correction(names[a], names[b], False)]
+  reclustering.recluster(workdir, run, said)
+  now = restore.restore_run(workdir).labels
+  assert now[a] != now[b]
+  shutil.rmtree(workdir / lost)
+  job.run(_config(crops), workdir)
+  again = restore.restore_run(workdir)
+  np.testing.assert_array_equal(again.labels, run.labels)
 
 
 @pytest.mark.slow
