@@ -1,6 +1,7 @@
 """Command line: trains and clusters what a config describes."""
 
 import difflib
+import errno
 import logging
 import pathlib
 import re
@@ -18,8 +19,8 @@ from dbc_jax.devices import interrupts, mesh, peers, processes
 from dbc_jax.devices.compilation_cache import use_compilation_cache
 from dbc_jax.devices.host_memory import keep_freed_memory
 from dbc_jax.reporting.plain_warnings import use_plain_warnings
+from dbc_jax.run import checkpoint, config_files, job
 from dbc_jax.run import config as config_lib
-from dbc_jax.run import config_files, job
 
 _CONFIG = config_flags.DEFINE_config_file(
   'config',
@@ -60,6 +61,8 @@ _NO_MEMORY = (
   'there is too little memory; lower extract_batch_size, train.batch_size, '
   'data.image_size or data.stored_size'
 )
+# A disk that is full, a quota that is used up, a file that may not grow.
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def main(argv: list[str]) -> None:
@@ -129,7 +132,14 @@ def _run(
         processes.count(),
       )
     job.run(config, _as_folder(workdir))
-  except (ValueError, FloatingPointError, OSError) as error:
+  except OSError as error:
+    if error.errno not in _NO_ROOM:
+      return f'Error: {error}'
+    return (
+      f'Error: workdir: {error.filename or workdir} cannot be written '
+      f'({error.strerror}); {checkpoint.MAKE_ROOM}'
+    )
+  except (ValueError, FloatingPointError) as error:
     return f'Error: {error}'
   except MemoryError as error:
     return f'Error: {_NO_MEMORY} ({error or "none is left"})'

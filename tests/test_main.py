@@ -13,14 +13,14 @@ pytestmark = pytest.mark.slow
 ROOT = pathlib.Path(__file__).parents[1]
 
 
-def _command(*arguments, cwd):
+def _command(*arguments, cwd, through=()):
   environment = {k: v for k, v in os.environ.items() if k != 'XLA_FLAGS'}
   environment['PYTHONPATH'] = str(ROOT)
   environment['XDG_CACHE_HOME'] = str(cwd / 'cache')
   # By default only programs that took a while to compile are kept.
   environment['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0'
   return subprocess.run(
-    [sys.executable, '-m', 'dbc_jax.main', *arguments],
+    [*through, sys.executable, '-m', 'dbc_jax.main', *arguments],
     cwd=cwd,
     env=environment,
     capture_output=True,
@@ -70,6 +70,37 @@ def test_a_bad_value_is_one_clear_line(tmp_path):
   assert 'nowhere' in lines[-1]
   assert 'Traceback' not in result.stderr
   assert not (tmp_path / 'runs').exists()
+
+
+@pytest.mark.skipif(os.name == 'nt', reason='has no limit of a file')
+@pytest.mark.parametrize('kilobytes', [2, 200])
+def test_a_disk_without_room_is_one_line_and_the_run_goes_on(
+  kilobytes, tmp_path
+):
+  names = [f'{i}.png' for i in range(24)]
+  runs.write_images(tmp_path / 'crops', names, runs.make_images(24, 6))
+  flags = [
+    '--config=ecluster:folder,small',
+    '--config.data.root=crops',
+    '--config.data.image_size=(24,12)',
+    '--config.data.stored_size=(24,12)',
+    '--config.model.name=resnet_tiny',
+    '--config.train.batch_size=8',
+    '--config.train.stage0_epochs=1',
+    '--config.train.stage_epochs=1',
+    '--config.cluster.merge_percent=0.4',
+    '--nocompilation_cache',
+  ]
+  # A file that may not grow is as a disk that is full.
+  limit = ('bash', '-c', f'ulimit -f {kilobytes}; exec "$@"', '-')
+  result = _command(*flags, cwd=tmp_path, through=limit)
+  assert result.returncode == 1
+  assert 'Traceback' not in result.stderr
+  last = result.stderr.splitlines()[-1]
+  assert last.startswith('Error: workdir: ')
+  assert 'make room for it' in last
+  result = _command(*flags, cwd=tmp_path)
+  assert result.returncode == 0, result.stderr
 
 
 def test_unknown_data_set_after_the_colon(tmp_path):

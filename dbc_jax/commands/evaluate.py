@@ -1,7 +1,6 @@
 """Command line: scores a run, or saved features, by CMC, mAP and mINP."""
 
 import argparse
-import csv
 import json
 import sys
 from typing import Any
@@ -329,12 +328,8 @@ def _evaluate(
     if names is not None and not args.multi_query:
       scores['query'] = names[index]
       columns = 'query', *columns
-    with args.per_query.open('w', newline='', encoding='utf-8') as file:
-      writer = csv.writer(file)
-      writer.writerow(columns)
-      rows = [np.asarray(scores[key]) for key in columns]
-      writer.writerows(zip(*rows, strict=True))
-    print(f'\nEach query: {args.per_query}')
+    rows = [np.asarray(scores[key]) for key in columns]
+    arguments.write_table(args.per_query, [columns, *zip(*rows, strict=True)])
 
 
 if __name__ == '__main__':

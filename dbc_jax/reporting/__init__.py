@@ -4,6 +4,7 @@ from dbc_jax.reporting.clusters import write_clusters
 from dbc_jax.reporting.metrics import (
   EventWriter,
   check_new,
+  table_text,
   write_atomically,
   write_metrics,
   write_table,
@@ -34,6 +35,7 @@ __all__ = [
   'format_summary',
   'places_of_map',
   'rows_of_map',
+  'table_text',
   'write_atomically',
   'write_clusters',
   'write_metrics',

@@ -2,10 +2,10 @@
 
 import csv
 import functools
-import io
 import json
 import os
 import pathlib
+import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -26,11 +26,22 @@ def check_new(option: str, path: pathlib.Path, *, overwrite: bool) -> None:
     raise ValueError(f'{option}: there is no folder {path.absolute().parent}')
 
 
+class _Lines(list[str]):
+  def write(self, line: str) -> None:
+    self.append(line.removesuffix('\r\n'))
+
+
+def table_text(rows: Iterable[Iterable[Any]]) -> str:
+  """Rows as CSV, whose lines end in a newline alone."""
+  lines = _Lines()
+  # csv may put a carriage return into quotes only where its lines have one.
+  csv.writer(lines, lineterminator='\r\n').writerows(rows)
+  return ''.join(f'{line}\n' for line in lines)
+
+
 def write_table(path: pathlib.Path, rows: Iterable[Iterable[Any]]) -> None:
   """Replaces a CSV file as a whole."""
-  text = io.StringIO()
-  csv.writer(text, lineterminator='\n').writerows(rows)
-  write_atomically(path, text.getvalue())
+  write_atomically(path, table_text(rows))
 
 
 def write_atomically(path: pathlib.Path, text: str) -> None:
@@ -80,15 +91,22 @@ class EventWriter:
 
   @functools.cached_property
   def _writer(self) -> Any:
-    # Takes a second or two, as it loads PyTorch where it can.
-    import tensorboardX
+    # Takes a second or two, as it loads PyTorch where it can. Its usual writer
+    # has a thread, which meets a full disk with a traceback.
+    from tensorboardX.event_file_writer import EventsWriter
+    from tensorboardX.proto import event_pb2
 
-    return tensorboardX.SummaryWriter(
-      str(self._folder),
-      purge_step=self._first,
+    self._folder.mkdir(parents=True, exist_ok=True)
+    writer = EventsWriter(
+      str(self._folder / 'events'),
       # Two files opened within one second would otherwise share a name.
-      filename_suffix=f'.stage{self._first}.{os.getpid()}',
+      f'.stage{self._first}.{os.getpid()}',
     )
+    proto: Any = event_pb2
+    start = proto.SessionLog(status=proto.SessionLog.START)
+    for content in {'file_version': 'brain.Event:2'}, {'session_log': start}:
+      writer.write_event(_event(self._first, **content))
+    return writer
 
   def write_stage(
     self, record: Record, labels: np.ndarray | None = None
@@ -104,19 +122,29 @@ class EventWriter:
     """
     if isinstance(record['stage'], str):
       return
+    from tensorboardX import summary
+
+    stage = int(record['stage'])
     for key, value in record.items():
       if key != 'stage':
-        self._writer.add_scalar(tag(key), float(value), int(record['stage']))
+        point = summary.scalar(tag(key), float(value))
+        self._writer.write_event(_event(stage, summary=point))
     if labels is not None and (labels >= 0).any():
       sizes = np.bincount(labels[labels >= 0])
       # A bar for each size while that fits, as the report has it.
       edges = np.linspace(0.5, sizes.max() + 0.5, min(sizes.max(), 60) + 1)
-      self._writer.add_histogram(
-        SIZES, sizes, int(record['stage']), bins=edges.tolist()
-      )
+      bars = summary.histogram(SIZES, sizes, edges.tolist())
+      self._writer.write_event(_event(stage, summary=bars))
     self._writer.flush()
 
   def close(self) -> None:
     """Closes the file, if any. Nothing may be written after."""
     if '_writer' in vars(self):
       self._writer.close()
+
+
+def _event(step: int, **content: Any) -> Any:
+  from tensorboardX.proto import event_pb2
+
+  proto: Any = event_pb2
+  return proto.Event(wall_time=time.time(), step=step, **content)

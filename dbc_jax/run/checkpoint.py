@@ -23,6 +23,7 @@ import orbax.checkpoint as ocp
 
 from dbc_jax.devices import processes
 from dbc_jax.reporting import write_atomically
+from dbc_jax.reporting.plain_warnings import without_tracebacks
 
 log = logging.getLogger('dbc_jax')
 
@@ -32,6 +33,10 @@ _RECORD = 'record'
 _UNFINISHED = '.orbax-checkpoint-tmp'
 _DAMAGED = 'damaged'
 _FILES = 'files.json'
+MAKE_ROOM = (
+  'make room for it, and start the same command again, which goes on from the '
+  'last checkpoint'
+)
 
 
 class DamagedError(ValueError):
@@ -96,23 +101,23 @@ class CheckpointStore:
       'checksums': _checksums(arrays),
     }
     try:
-      saved = self._manager.save(
-        stage,
-        args=ocp.args.Composite(
-          **{
-            _ARRAYS: ocp.args.StandardSave(arrays),
-            _RECORD: ocp.args.JsonSave(
-              {'content': content, 'checksum': _checksum_of(content)}
-            ),
-          }
-        ),
-      )
-      self._manager.wait_until_finished()
+      with without_tracebacks():
+        saved = self._manager.save(
+          stage,
+          args=ocp.args.Composite(
+            **{
+              _ARRAYS: ocp.args.StandardSave(arrays),
+              _RECORD: ocp.args.JsonSave(
+                {'content': content, 'checksum': _checksum_of(content)}
+              ),
+            }
+          ),
+        )
+        self._manager.wait_until_finished()
     except Exception as error:
       raise ValueError(
         f'workdir: {self._folder / str(stage)} cannot be written '
-        f'({_first_line(error)}); make room for it, and start the same command '
-        'again, which goes on from the last checkpoint'
+        f'({_first_line(error)}); {MAKE_ROOM}'
       ) from error
     if not saved:
       raise RuntimeError(

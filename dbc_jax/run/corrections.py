@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dbc_jax.reporting import write_table
+from dbc_jax.reporting import table_text, write_table
 
 if TYPE_CHECKING:
   from dbc_jax.cluster.linked import Links
@@ -217,17 +217,10 @@ def write_corrections(path: Path, corrections: Iterable[Correction]) -> None:
     for each in corrections
   ]
   width = max(map(len, rows), default=3)
-  text = io.StringIO()
-  # A carriage return is no reason for quotes to csv, and ends a line.
-  odd = any('\r' in cell for row in rows for cell in row)
-  csv.writer(
-    text,
-    lineterminator='\n',
-    quoting=csv.QUOTE_ALL if odd else csv.QUOTE_MINIMAL,
-  ).writerows([HEADER[:width], *rows])
+  text = table_text([HEADER[:width], *rows])
   partial = path.with_name(f'{path.name}.{os.getpid()}.tmp')
   with partial.open('wb') as file:
-    file.write(text.getvalue().encode('utf-8', 'surrogateescape'))
+    file.write(text.encode('utf-8', 'surrogateescape'))
     file.flush()
     os.fsync(file.fileno())
   os.replace(partial, path)

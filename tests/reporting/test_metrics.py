@@ -1,8 +1,11 @@
 """Tests of the records: JSON lines, TensorBoard events and plain text."""
 
+import csv
 import json
 import pathlib
 import struct
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -51,6 +54,18 @@ def test_a_crash_before_the_rename_leaves_the_old_file(tmp_path, monkeypatch):
   assert path.read_text() == 'old'
 
 
+@pytest.mark.parametrize(
+  'name', ['a\rb', 'a\nb', 'a\r\n', '\r', 'a,b', '"a"', ' a ', 'a\udcffb', '']
+)
+def test_a_table_reads_back_as_it_was_written(name, tmp_path):
+  path = tmp_path / 'table.csv'
+  rows = [['path', 'cluster'], [name, '1'], ['b', '2']]
+  metrics.write_table(path, rows)
+  with path.open(newline='', errors='surrogateescape') as file:
+    assert [*csv.reader(file)] == rows
+  assert path.read_bytes().endswith(b'b,2\n')
+
+
 def read_events(path: pathlib.Path) -> list[event_pb2.Event]:
   """Events of a TFRecord file: length, checksum, bytes, checksum."""
   data, events = path.read_bytes(), []
@@ -94,6 +109,30 @@ def test_tensorboard_reads_scalars_and_the_histogram_of_sizes(tmp_path):
     2: 2,
     5: 1,
   }
+
+
+def test_events_that_find_no_room_are_an_error_at_once(tmp_path):
+  code = f"""
+import pathlib, resource
+from dbc_jax.reporting import metrics
+# A file that may not grow is as a disk that is full.
+resource.setrlimit(resource.RLIMIT_FSIZE, (9, 9))
+writer = metrics.EventWriter(pathlib.Path({str(tmp_path)!r}), None)
+try:
+  for stage in range(20):
+    writer.write_stage({{'stage': stage, 'loss': 1.0, 'rank1': 0.5}})
+except OSError as error:
+  print(error.strerror)
+"""
+  result = subprocess.run(
+    [sys.executable, '-c', code],
+    capture_output=True,
+    text=True,
+    timeout=60,
+    check=False,
+  )
+  assert result.stdout == 'File too large\n', result.stderr
+  assert 'Traceback' not in result.stderr
 
 
 def test_sizes_of_many_kinds_share_bars(tmp_path):

@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -53,6 +55,37 @@ def test_a_used_stage_is_refused_aloud(tmp_path, arrays):
   store.save(1, arrays, {})
   with pytest.raises(RuntimeError, match='stage 1 was not written'):
     store.save(1, arrays, {})
+
+
+def test_a_disk_that_is_full_is_one_error_and_no_tracebacks(tmp_path):
+  code = f"""
+import pathlib, resource, time
+import numpy as np
+from dbc_jax.run import checkpoint
+store = checkpoint.CheckpointStore(pathlib.Path({str(tmp_path)!r}))
+rng = np.random.default_rng(0)
+arrays = {{f'a{{i}}': rng.bytes(20_000) for i in range(60)}}
+# A file that may not grow is as a disk that is full.
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+arrays = {{k: np.frombuffer(v, np.uint8) for k, v in arrays.items()}}
+try:
+  store.save(0, arrays, {{}})
+except ValueError as error:
+  print(error)
+time.sleep(1)
+"""
+  result = subprocess.run(
+    [sys.executable, '-c', code],
+    capture_output=True,
+    text=True,
+    timeout=120,
+    check=False,
+  )
+  (line,) = result.stdout.splitlines()
+  assert line.startswith(f'workdir: {tmp_path}/0 cannot be written (')
+  assert line.endswith(checkpoint.MAKE_ROOM)
+  assert 'Traceback' not in result.stderr
+  assert 'Event loop' not in result.stderr
 
 
 def test_keep_only(tmp_path, arrays):
