@@ -70,6 +70,8 @@ def without(
     splits[split] = _subset(samples, rows)
     for what, column in zip(('pids', 'camids'), truth.of(split), strict=True):
       columns[f'{split}_{what}'] = None if column is None else column[rows]
+    if split == 'train':
+      columns |= truth.moments(rows)
   return Dataset(**splits), GroundTruth(**columns)
 
 

@@ -41,8 +41,9 @@ class LoadedDataset:
   query: Split | None
   gallery: Split | None
   names: dict[str, list[str]]  # Paths of samples, by split; for reports.
-  # Its train_pids and train_camids are in the order of `train`; for evaluation
-  # and reports, and the cameras for `cluster.camera_centring`.
+  # What it has of training samples is in the order of `train`; for evaluation
+  # and reports, the cameras for `cluster.camera_centring`, and all but the
+  # identities for `ruled`.
   truth: GroundTruth
   digest: str | None  # Of the training images, whatever order they came in.
   decision: str  # Where images are kept and why, in one line.
@@ -63,6 +64,10 @@ class LoadedDataset:
   # Reads what a person says of pairs of training images, as rows of them; for
   # merging. None: nobody was asked.
   links: Callable[[], Any] | None = None
+  # [P, 2] int64, pairs that rules of the config keep apart; `links` has them.
+  ruled: np.ndarray = dataclasses.field(
+    default_factory=lambda: np.zeros((0, 2), np.int64)
+  )
 
   @property
   def first_frames(self) -> dict[str, str]:
@@ -132,6 +137,8 @@ def load_splits(
     for what, column in zip(('pids', 'camids'), truth.of(name), strict=True):
       fields[f'{name}_{what}'] = None if column is None else column[each.kept]
     names[name] = [given[name].names[i] for i in each.kept]
+  if 'train' in loaded:
+    fields |= truth.moments(loaded['train'].kept)
   train_pids = fields.get('train_pids')
   if train_pids is not None and (train_pids < 0).all():
     fields['train_pids'] = None

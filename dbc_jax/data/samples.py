@@ -80,16 +80,21 @@ class Dataset:
 
 @dataclasses.dataclass(frozen=True)
 class GroundTruth:
-  """Identities and cameras, for evaluation and reporting.
+  """Identities, cameras and moments, for evaluation and reporting.
 
-  Nothing else is given any of it, but for the training cameras: merging gets
-  them where `cluster.camera_centring` is set.
+  Nothing else is given any of it, but for training cameras, which merging gets
+  where `cluster.camera_centring` is set, and for pairs of training samples that
+  cannot be one person, by cameras and moments, where a config asks for those.
 
   Attributes:
     train_pids, query_pids, gallery_pids: int32 [N] of each split, or None
       where the data set has none. -1 marks junk in the gallery, and in
       training an image whose identity is not known.
     train_camids, query_camids, gallery_camids: int32 [N], or None likewise.
+    train_frames: int64 [N, 2], the first and the last frame of each training
+      sample in the video of its camera, or None likewise.
+    train_times: float64 [N, 2], the same in seconds of a clock that all cameras
+      share.
   """
 
   train_pids: np.ndarray | None = None
@@ -98,10 +103,17 @@ class GroundTruth:
   query_camids: np.ndarray | None = None
   gallery_pids: np.ndarray | None = None
   gallery_camids: np.ndarray | None = None
+  train_frames: np.ndarray | None = None
+  train_times: np.ndarray | None = None
 
   def of(self, split: str) -> tuple[np.ndarray | None, np.ndarray | None]:
     """Identities and cameras of one split, int32 [N] each, where known."""
     return getattr(self, f'{split}_pids'), getattr(self, f'{split}_camids')
+
+  def moments(self, kept: np.ndarray) -> dict[str, np.ndarray | None]:
+    """Frames and times of some training samples [n], by field."""
+    found = {x: getattr(self, x) for x in ('train_frames', 'train_times')}
+    return {x: None if y is None else y[kept] for x, y in found.items()}
 
   @property
   def can_evaluate(self) -> bool:
@@ -115,10 +127,30 @@ Loaded = tuple[Dataset, GroundTruth]
 
 def assemble(
   *splits: tuple[Samples, np.ndarray | None, np.ndarray | None],
+  frames: np.ndarray | None = None,
+  times: np.ndarray | None = None,
 ) -> Loaded:
-  """What a reader returns, of (samples, pids, camids) of the three splits."""
+  """What a reader returns, of (samples, pids, camids) of the three splits.
+
+  Args:
+    *splits: of each split.
+    frames, times: of the training samples, as in `GroundTruth`.
+  """
   columns = itertools.chain.from_iterable(split[1:] for split in splits)
-  return Dataset(*(split[0] for split in splits)), GroundTruth(*columns)
+  return Dataset(*(split[0] for split in splits)), GroundTruth(
+    *columns, train_frames=frames, train_times=times
+  )
+
+
+def spans(moments: np.ndarray, owners: Sequence[Sequence[int]]) -> np.ndarray:
+  """First and last moments [N, 2] of samples.
+
+  Args:
+    moments: [F], frames or times of images.
+    owners: of each of N samples, its images.
+  """
+  own = [moments[[*rows]] for rows in owners]
+  return np.array([(each.min(), each.max()) for each in own], moments.dtype)
 
 
 def in_memory(names: Sequence[str], images: Sequence[np.ndarray]) -> Samples:

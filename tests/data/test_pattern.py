@@ -178,3 +178,37 @@ def test_a_frame_twice_is_of_another_video(tmp_path):
   root = folder(tmp_path, [f'{v}_1_{f}.png' for v in 'ab' for f in range(3)])
   with pytest.warns(UserWarning, match='a frame twice in 1 tracklets: 1 in'):
     load_dataset('folder', root, pattern='*_{tracklet}_{frame}')
+
+
+def test_frames_and_times(tmp_path):
+  names = [f'c{c}_t{t}_f{f:03d}.png' for c, t, f in ((1, 2.5, 7), (2, 10, 6))]
+  _, truth = load_dataset(
+    'folder', folder(tmp_path, names), pattern='c{camid}_t{time}_f{frame}'
+  )
+  assert truth.train_frames.tolist() == [[7, 7], [6, 6]]
+  assert truth.train_times.tolist() == [[10, 10], [2.5, 2.5]][::-1]
+
+
+def test_tracklets_last_from_first_to_last_and_times_order_frames(tmp_path):
+  names = ['a_10.5.png', 'a_9.25.png', 'a_9.5.png', 'b_3.png']
+  dataset, truth = load_dataset(
+    'folder', folder(tmp_path, names), pattern='{tracklet}_{time}'
+  )
+  assert dataset.train.frame_names[:3] == ('a_9.25.png', names[2], names[0])
+  assert truth.train_times.tolist() == [[9.25, 10.5], [3, 3]]
+  assert truth.train_frames is None
+
+
+def test_frames_that_are_no_numbers_only_order(tmp_path):
+  names = ['a_f2.png', 'a_x1.png']
+  dataset, truth = load_dataset(
+    'folder', folder(tmp_path, names), pattern='{tracklet}_{frame}'
+  )
+  assert truth.train_frames is None
+  assert dataset.train.frame_names == tuple(names)
+
+
+def test_times_that_are_no_seconds_are_refused(tmp_path):
+  root = folder(tmp_path, ['a_5.png', 'a_noon.png'])
+  with pytest.raises(ValueError, match=r"pattern: .*'noon' .*a_noon.*seconds"):
+    load_dataset('folder', root, pattern='{tracklet}_{time}')

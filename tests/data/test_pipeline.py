@@ -229,6 +229,24 @@ def _whole(log):
   return dataset, samples_lib.GroundTruth(**columns), images
 
 
+def test_frames_and_times_follow_their_samples():
+  dataset, truth, _ = _whole([])
+  frames = np.stack([truth.train_pids * 10, truth.train_pids * 10 + 4], axis=1)
+  truth = dataclasses.replace(
+    truth, train_frames=frames, train_times=frames / 5
+  )
+  loaded = pipeline.load_splits(dataset, truth, size=SIZE, seed=0).truth
+  assert loaded.train_pids.tolist() != truth.train_pids.tolist()
+  np.testing.assert_array_equal(loaded.train_frames, frames[loaded.train_pids])
+  np.testing.assert_array_equal(
+    loaded.train_times, frames[loaded.train_pids] / 5
+  )
+  without = pipeline.load_splits(
+    dataset, truth, size=SIZE, seed=0, splits=['query']
+  )
+  assert without.truth.train_frames is None
+
+
 @pytest.mark.parametrize('budget', [1.0, NOTHING])
 def test_only_the_splits_that_are_named_are_decoded(budget):
   log = []

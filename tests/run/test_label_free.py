@@ -35,6 +35,7 @@ HOLDERS = {samples_lib.GroundTruth, samples_lib.Dataset, samples_lib.Samples}
 HOLDERS |= {pipeline.LoadedDataset}
 # Words in the names of parameters that would say who, or where, somebody is.
 IDENTITY = {'pid', 'pids', 'names', 'paths', 'truth', 'identities', 'dataset'}
+IDENTITY |= {'times', 'moments'}
 CAMERA = {'camid', 'camids', 'cameras'}
 RUNNER = stage_lib.StageRunner
 OBJECTIVES = (memory.MemoryObjective, contrastive.ContrastiveObjective)
@@ -54,8 +55,8 @@ STEPS = [
 MAKERS = [(mesh, 'parallel_update'), (embed, 'make_extractor')]
 STATES = [(stage_lib, 'RunState'), (step_lib, 'TrainState')]
 LOAD = pipeline.load_splits
-# Names and, under 'pids' and 'camids', columns of the truth, those of training
-# first; and what was called in the watched run. Globals: what a watch holds in
+# Names and, by what they are of, columns of the truth, those of training first;
+# and what was called in the watched run. Globals: what a watch holds in
 # a closure could itself be reached.
 SECRETS: dict[str, list] = {}
 CALLED: set[str] = set()
@@ -107,7 +108,7 @@ def _assert_same(*trees):
 def _load_and_remember(dataset, truth, **options):
   loaded = LOAD(dataset, truth, **options)
   splits = dataset.train, dataset.query, dataset.gallery
-  columns = {'pids': [], 'camids': []}
+  columns = {'pids': [], 'camids': [], 'frames': [], 'times': []}
   for each in (truth, loaded.truth):
     for field in dataclasses.fields(each):
       columns[field.name.split('_')[1]].append(getattr(each, field.name))
@@ -155,6 +156,7 @@ def _leaks(roots, *, cameras=False, stop=()):
   columns = SECRETS['pids'] + ([] if cameras else SECRETS['camids'])
   count = len(columns[0])
   groups = {_groups(x.tolist()) for x in columns if len(x) == count}
+  moments = [x for x in SECRETS['frames'] + SECRETS['times'] if x is not None]
   leaks = set()
   for found in _reachable(roots, stop):
     if type(found) in HOLDERS:
@@ -162,7 +164,7 @@ def _leaks(roots, *, cameras=False, stop=()):
     elif isinstance(found, str):
       leaks |= {name for name in SECRETS['names'] if name in found}
     elif isinstance(found, np.ndarray) and any(
-      np.may_share_memory(found, column) for column in columns
+      np.may_share_memory(found, column) for column in [*columns, *moments]
     ):
       leaks.add('a column of the truth')
     ids = _as_ids(found)
@@ -241,6 +243,10 @@ def test_a_split_leads_to_names_only_where_files_are_read(
 
 def _loaded(root, **options):
   dataset, truth = load_dataset('market1501', root)
+  frames = np.arange(2 * len(dataset.train)).reshape(-1, 2)
+  truth = dataclasses.replace(
+    truth, train_frames=frames, train_times=frames / 5
+  )
   return _load_and_remember(dataset, truth, size=runs.SHAPE, seed=0, **options)
 
 
@@ -255,6 +261,8 @@ def _loaded(root, **options):
     lambda loaded: np.unique(loaded.truth.train_pids, return_inverse=True),
     lambda loaded: jax.numpy.array(loaded.truth.train_camids),
     lambda loaded: f'/data/{loaded.names["train"][3]}',
+    lambda loaded: loaded.truth.train_frames[:, 0],
+    lambda loaded: [loaded.truth.train_times],
   ],
 )
 def test_the_watch_finds_what_is_hidden(hide, market):

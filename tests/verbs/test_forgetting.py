@@ -204,7 +204,8 @@ def test_bad_targets_are_told_and_nothing_changes(run):
 def test_tracklets_and_identities_are_left_out_together(tmp_path):
   frames = [np.full((k + 1, 2, 2, 3), k, np.uint8) for k in range(4)]
   samples = in_memory_tracklets(['t0', 't1', 't2', 't3'], frames)
-  dataset, truth = assemble(*[(samples, np.arange(4), None)] * 3)
+  seen = np.arange(8).reshape(4, 2)
+  dataset, truth = assemble(*[(samples, np.arange(4), None)] * 3, frames=seen)
   path = tmp_path / forgotten.NAME
   forgotten.add(path, ['t1', 't3'])
   forgotten.add(path, ['t1'])
@@ -218,4 +219,6 @@ def test_tracklets_and_identities_are_left_out_together(tmp_path):
     *(f't2/0{i}.png' for i in range(3)),
   )
   np.testing.assert_array_equal(known.gallery_pids, [0, 2])
+  np.testing.assert_array_equal(known.train_frames, [[0, 1], [4, 5]])
+  assert known.train_times is None
   assert isinstance(known, GroundTruth)

@@ -14,11 +14,12 @@ from dbc_jax.data.readers.checks import (
   listed,
   warn_of_no_tracks,
 )
-from dbc_jax.data.samples import EMPTY, Loaded, assemble
+from dbc_jax.data.samples import EMPTY, Loaded, assemble, spans
 
-_FIELDS = ('camid', 'tracklet', 'frame')
+_FIELDS = ('camid', 'tracklet', 'frame', 'time')
 _SHOWN = 5
 _LARGEST = 2**31 - 1
+_SECONDS = re.compile(r'-?\d+(\.\d+)?', re.ASCII)
 _TOKEN = re.compile(r'(\{\w*\}|\*\*?)')
 
 
@@ -26,9 +27,9 @@ def compile_pattern(pattern: str) -> re.Pattern[str]:
   """What a pattern matches: paths without their suffix.
 
   Args:
-    pattern: text with `{camid}`, `{tracklet}` and `{frame}`, each of one
-      character or more, as few as fit, and none of them '/'; `*` is anything
-      but '/', `**` anything.
+    pattern: text with `{camid}`, `{tracklet}`, `{frame}` and `{time}`, each of
+      one character or more, as few as fit, and none of them '/'; `*` is
+      anything but '/', `**` anything.
 
   Raises:
     ValueError: an unknown field, one that comes twice, or neither a camera nor
@@ -69,12 +70,14 @@ def load_pattern(root: Path, names: Sequence[str], pattern: str) -> Loaded:
 
   Returns:
     Images, or with `{tracklet}` tracklets: images of one folder, camera and
-    tracklet, by `{frame}`, or without one by name; numbers by their value.
-    Cameras that are numbers keep them; others get one that follows from their
-    text alone, so that it is the same in every folder.
+    tracklet, by `{frame}`, or without one by `{time}` or name; numbers by their
+    value. Cameras that are numbers keep them; others get one that follows from
+    their text alone, so that it is the same in every folder. The truth has
+    frames, where all are whole numbers, and times.
 
   Raises:
-    ValueError: a bad pattern, or images that it does not match.
+    ValueError: a bad pattern, images that it does not match, or a time that is
+      no number of seconds.
   """
   compiled = compile_pattern(pattern)
   matches = [match_of(compiled, pattern, name) for name in names]
@@ -89,6 +92,8 @@ def load_pattern(root: Path, names: Sequence[str], pattern: str) -> Loaded:
     )
   found = [match.groupdict() for match in matches if match]
   numbers = _numbers([each.get('camid') for each in found])
+  frames, times = _moments(pattern, found, names)
+  owners = [[i] for i in range(len(found))]
   if 'tracklet' not in found[0]:
     samples = image_files(root, names)
     camids = numbers and [numbers[each['camid']] for each in found]
@@ -106,15 +111,45 @@ def load_pattern(root: Path, names: Sequence[str], pattern: str) -> Loaded:
     warn_of_no_tracks(f'pattern: {pattern!r}', alone)
     _warn_of_frames_again(pattern, found, groups)
     for group in groups.values():
-      group.sort(key=lambda i: _by_value(found[i].get('frame') or names[i]))
+      if times is not None and 'frame' not in found[0]:
+        group.sort(key=times.__getitem__)
+      else:
+        group.sort(key=lambda i: _by_value(found[i].get('frame') or names[i]))
+    owners = [*groups.values()]
     titles = ['/'.join(filter(None, key)).removeprefix('./') for key in groups]
-    frames = [[names[i] for i in group] for group in groups.values()]
-    samples = image_files(root, titles, frames)
+    paths = [[names[i] for i in group] for group in owners]
+    samples = image_files(root, titles, paths)
     camids = numbers and [numbers[camid] for _, camid, _ in groups]
   column = np.array(camids, np.int32) if camids else None
   return assemble(
-    (samples, None, column), (EMPTY, None, None), (EMPTY, None, None)
+    (samples, None, column),
+    (EMPTY, None, None),
+    (EMPTY, None, None),
+    frames=None if frames is None else spans(frames, owners),
+    times=None if times is None else spans(times, owners),
   )
+
+
+def _moments(
+  pattern: str, found: Sequence[Mapping[str, str]], names: Sequence[str]
+) -> tuple[np.ndarray | None, np.ndarray | None]:
+  """Frames [F] int64 and times [F] float64 of images, where there are any."""
+  frames = times = None
+  texts = [each.get('frame', '') for each in found]
+  if all(text.isascii() and text.isdigit() for text in texts):
+    numbers = [*map(int, texts)]
+    if max(numbers) <= _LARGEST:
+      frames = np.array(numbers, np.int64)
+  if 'time' in found[0]:
+    texts = [each['time'] for each in found]
+    for text, name in zip(texts, names, strict=True):
+      if not _SECONDS.fullmatch(text):
+        raise ValueError(
+          f'pattern: {pattern!r} reads the time {text!r} out of {name}, '
+          'expected seconds such as 12 or 12.5; write * where it is no time'
+        )
+    times = np.array([*map(float, texts)])
+  return frames, times
 
 
 def _warn_of_frames_again(
@@ -147,10 +182,10 @@ def match_of(
 
 def _numbers(texts: Sequence[str | None]) -> dict[str, int]:
   """Each camera's number; empty without cameras."""
-  return {text: _number(text) for text in texts if text is not None}
+  return {text: camera_number(text) for text in texts if text is not None}
 
 
-def _number(text: str) -> int:
+def camera_number(text: str) -> int:
   """The same for the same text, whatever other cameras a folder has."""
   if text.isascii() and text.isdigit() and int(text) <= _LARGEST:
     return int(text)

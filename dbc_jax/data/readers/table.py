@@ -5,6 +5,7 @@ import collections
 import csv
 import dataclasses
 import io
+import math
 import os
 import re
 import warnings
@@ -27,9 +28,10 @@ from dbc_jax.data.samples import (
   Loaded,
   Samples,
   assemble,
+  spans,
 )
 
-_COLUMNS = ('path', 'camid', 'tracklet', 'pid', 'split')
+_COLUMNS = ('path', 'camid', 'tracklet', 'pid', 'split', 'frame', 'time')
 _LARGEST = 2**31 - 1
 _FAULTS_SHOWN = 10
 
@@ -41,6 +43,8 @@ class _Row:
   tracklet: str
   pid: int
   split: str
+  frame: int | None
+  time: float | None
 
 
 def load_table(root: Path, table: str) -> Loaded:
@@ -60,6 +64,9 @@ def load_table(root: Path, table: str) -> Loaded:
       pid       identity, an integer of 0 or more, or -1 for nobody known;
                 needed in query and gallery, and not -1 in the query
       split     'train' (also where empty), 'query' or 'gallery'
+      frame     number of the frame in the video of its camera, an integer of 0
+                or more; on all rows of training or on none
+      time      seconds of a clock that all cameras share; likewise
 
   Args:
     root: the folder that paths start from.
@@ -95,7 +102,26 @@ def load_table(root: Path, table: str) -> Loaded:
   if splits['query']:
     test_pids = np.concatenate([pids['query'], pids['gallery']])
     warn_of_shared_identities(str(path), pids['train'], test_pids)
-  return assemble(*(_split(root, splits[split]) for split in SPLITS))
+  train = splits['train']
+  owners = [*_tracklets(train).values()] or [[i] for i in range(len(train))]
+  known = {
+    name: spans(np.array([getattr(row, column) for row in train], kind), owners)
+    for name, column, kind in (
+      ('frames', 'frame', np.int64),
+      ('times', 'time', np.float64),
+    )
+    if train and getattr(train[0], column) is not None
+  }
+  return assemble(*(_split(root, splits[split]) for split in SPLITS), **known)
+
+
+def _tracklets(rows: Sequence[_Row]) -> dict[str, list[int]]:
+  """Places of the rows of each tracklet; empty where there are none."""
+  found = collections.defaultdict(list)
+  if any(row.tracklet for row in rows):
+    for i, row in enumerate(rows):
+      found[row.tracklet or row.path].append(i)
+  return found
 
 
 def _split(
@@ -104,13 +130,10 @@ def _split(
   """Samples, pids and camids of one split."""
   if not rows:
     return EMPTY, None, None
-  if any(row.tracklet for row in rows):
-    tracklets = collections.defaultdict(list)
-    for row in rows:
-      tracklets[row.tracklet or row.path].append(row)
-    frames = [[row.path for row in group] for group in tracklets.values()]
+  if tracklets := _tracklets(rows):
+    frames = [[rows[i].path for i in group] for group in tracklets.values()]
     samples = image_files(root, tracklets, frames)
-    rows = [group[0] for group in tracklets.values()]
+    rows = [rows[group[0]] for group in tracklets.values()]
   else:
     samples = image_files(root, [row.path for row in rows])
   pids = camids = None
@@ -255,6 +278,11 @@ class _RowCheck:
     self._filled = {
       column for column in _COLUMNS if any(cells[column] for cells in table)
     }
+    self._timed = {
+      column
+      for column in ('frame', 'time')
+      if any(x[column] for x in table if x['split'] in ('', 'train'))
+    }
     # By the file and by (split, tracklet): where it first came up.
     self._files: dict[Path, int] = {}
     self._tracklets: dict[tuple[str, str], tuple[int, Mapping[str, str]]] = {}
@@ -269,6 +297,9 @@ class _RowCheck:
       )
     if 'camid' in self._filled and not cells['camid']:
       raise ValueError('camid is empty, but not on all rows')
+    for column in ('frame', 'time') if split == 'train' else ():
+      if column in self._timed and not cells[column]:
+        raise ValueError(f'{column} is empty, but not on all rows of training')
     if split != 'train' and not cells['pid']:
       raise ValueError(f'pid is empty; in the {split} it is needed')
     pid = JUNK_PID
@@ -282,6 +313,8 @@ class _RowCheck:
       cells['tracklet'],
       pid,
       split,
+      _integer(cells, 'frame') if cells['frame'] else None,
+      _seconds(cells['time']) if cells['time'] else None,
     )
     if row.tracklet:
       self._check_tracklet(number, row, cells)
@@ -320,6 +353,17 @@ class _RowCheck:
           f'row {first}, {other["path"]!r}, of the same tracklet '
           f'{row.tracklet!r}'
         )
+
+
+def _seconds(text: str) -> float:
+  number = r'[+-]?\d+(\.\d*)?(e[+-]?\d+)?'
+  match = re.fullmatch(number, text, re.ASCII | re.IGNORECASE)
+  if not match or not math.isfinite(float(text)):
+    raise ValueError(
+      f'time: got {text!r}, expected seconds such as 12 or 12.5, of a clock '
+      'that all cameras share'
+    )
+  return float(text)
 
 
 def _integer(cells: Mapping[str, str], column: str) -> int:

@@ -13,8 +13,8 @@ from dbc_jax.data.samples import (
   Samples,
   assemble,
 )
-from dbc_jax.data.synthetic import camera
-from dbc_jax.data.synthetic.world import PIDS, TEST, TRAIN, World
+from dbc_jax.data.synthetic import camera, clock
+from dbc_jax.data.synthetic.world import CLOCK, PIDS, TEST, TRAIN, World
 
 _MAX_PID = 1500
 
@@ -40,6 +40,13 @@ class Plan:
   spoil: Callable[[World, int, int, int], np.ndarray]
   # From names and samples to what a reader gives.
   collect: Callable[[Sequence[str], Sequence[np.ndarray]], Samples]
+  # From the cameras and the lengths of a person's samples, the size of the
+  # training set and a generator to their first and last frames [n, 2]; None
+  # where samples have no moment.
+  schedule: (
+    Callable[[list[int], list[int], int, np.random.Generator], np.ndarray]
+    | None
+  ) = None
   # Standard deviation of the logarithm of the samples of a training identity,
   # before the limits; real sets are skewed (Market-1501: 2 to 72, mean 17).
   train_skew: float = 0.9
@@ -81,10 +88,18 @@ def draw(
 
   # Samples with their pids and camids.
   drawn = {name: [] for name in SPLITS}
+  spans = []
   for person, count in enumerate(counts):
     rng = world.rng(TRAIN, person)
-    for sample, camid in _visits(plan, world, person, count, rng, 1):
+    samples, camids = zip(
+      *_visits(plan, world, person, count, rng, 1), strict=True
+    )
+    for sample, camid in zip(samples, camids, strict=True):
       drawn['train'].append((sample, pids[person], camid))
+    if plan.schedule:
+      lengths = [len(sample) for sample in samples]
+      own = world.rng(CLOCK, person)
+      spans.append(plan.schedule([*camids], lengths, num_train, own))
 
   num_known = num_train_identities + num_test_identities
   fewest, most = plan.test_limits
@@ -107,15 +122,18 @@ def draw(
     drawn['gallery'].append((sample, JUNK_PID, camid))
 
   rng = world.rng(PIDS, 1)
-  parts = []
+  parts, frames = [], None
   for split, rows in drawn.items():
     order = rng.permutation(len(rows))
+    if spans and split == 'train':
+      frames = np.concatenate(spans)[order]
     samples, *truth = zip(*(rows[i] for i in order), strict=True)
     # Names tell the position alone: training must not learn the truth there.
     suffix = '.png' if plan.unit == 'images' else ''
     names = [f'{split}/{i:06d}{suffix}' for i in range(len(rows))]
     parts.append((plan.collect(names, samples), *np.array(truth, np.int32)))
-  return assemble(*parts)
+  times = None if frames is None else frames / clock.FRAMES_PER_SECOND
+  return assemble(*parts, frames=frames, times=times)
 
 
 def long_tail(

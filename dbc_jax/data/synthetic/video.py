@@ -4,7 +4,7 @@ import numpy as np
 
 from dbc_jax.data.readers.release import Release
 from dbc_jax.data.samples import Loaded, in_memory_tracklets
-from dbc_jax.data.synthetic import figure
+from dbc_jax.data.synthetic import clock, figure
 from dbc_jax.data.synthetic.splits import Plan, draw
 from dbc_jax.data.synthetic.world import World
 
@@ -34,7 +34,8 @@ def load(
     num_test_identities: identities with queries, none of them in training.
 
   Returns:
-    As `images.load`; samples are tracklets of 4 to 12 frames.
+    As `images.load`; samples are tracklets of 4 to 12 frames. The truth has the
+    frames and times of training.
 
   Raises:
     ValueError: if an option is out of its range.
@@ -67,4 +68,5 @@ PLAN = Plan(
   develop=lambda frames: [np.stack(frames)],
   spoil=_spoil,
   collect=in_memory_tracklets,
+  schedule=clock.schedule,
 )

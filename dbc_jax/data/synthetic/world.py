@@ -7,7 +7,7 @@ import numpy as np
 from dbc_jax.data.synthetic import camera, figure, pedestrian, scene
 
 # First word of every derived seed, so that unlike draws share no stream.
-_PERSON, _SCENE, _SIGHTING, _FRAME, TRAIN, TEST, _JUNK, PIDS = range(8)
+_PERSON, _SCENE, _SIGHTING, _FRAME, TRAIN, TEST, _JUNK, PIDS, CLOCK = range(9)
 
 
 class World:

@@ -49,7 +49,8 @@ def test_all_columns_of_images_in_any_order(root):
   assert dataset.train.names == ('1.png', '2.png')
   assert dataset.query.names == ('0.png',)
   assert dataset.gallery.names == ('3.png', '4.png')
-  assert {k: v.tolist() for k, v in vars(truth).items()} == {
+  known = {k: v for k, v in vars(truth).items() if v is not None}
+  assert {k: v.tolist() for k, v in known.items()} == {
     'train_pids': [-1, 7],
     'train_camids': [1, 2],
     'query_pids': [5],
@@ -57,7 +58,7 @@ def test_all_columns_of_images_in_any_order(root):
     'gallery_pids': [5, 0],
     'gallery_camids': [3, 4],
   }
-  assert {v.dtype for v in vars(truth).values()} == {np.dtype(np.int32)}
+  assert {v.dtype for v in known.values()} == {np.dtype(np.int32)}
   assert truth.can_evaluate
 
 
@@ -305,3 +306,44 @@ def test_separators_of_windows_are_told(root):
   (root / 'a' / '0.png').write_bytes(b'x')
   with pytest.raises(ValueError, match='does not exist; write / in place of'):
     load(root, 'path\na\\0.png\n')
+
+
+def test_frames_and_times_of_training(root):
+  _, truth = load(
+    root,
+    'path,frame,time,pid,split\n'
+    '1.png,7,1.4,,\n'
+    '0.png,,,5,query\n'
+    '3.png,5.0,-1,,train\n'
+    '4.png,5,1e3,5,gallery\n',
+  )
+  assert truth.train_frames.tolist() == [[7, 7], [5, 5]]
+  assert truth.train_times.tolist() == [[1.4, 1.4], [-1.0, -1.0]]
+  assert truth.train_frames.dtype == np.int64
+  assert truth.train_times.dtype == np.float64
+
+
+def test_a_tracklet_lasts_from_its_first_frame_to_its_last(root):
+  _, truth = load(
+    root,
+    'path,tracklet,frame\n1.png,a,7\n2.png,b,5\n3.png,a,6\n4.png,c,8\n',
+  )
+  assert truth.train_frames.tolist() == [[6, 7], [5, 5], [8, 8]]
+  assert truth.train_times is None
+
+
+@pytest.mark.parametrize(
+  ('text', 'fault'),
+  [
+    ('path,frame\n1.png,x\n', "frame: got 'x', expected an integer"),
+    ('path,frame\n1.png,-1\n', "frame: got '-1', expected an integer"),
+    ('path,time\n1.png,10:30\n', "time: got '10:30', expected seconds"),
+    ('path,time\n1.png,nan\n', "time: got 'nan', expected seconds"),
+    ('path,time\n1.png,1e999\n', "time: got '1e999', expected seconds"),
+    ('path,time\n1.png,1\n2.png,\n', 'row 3, .*time is empty, but not on all'),
+    ('path,frame\n1.png,1\n2.png,\n', 'row 3, .*frame is empty, but not on'),
+  ],
+)
+def test_bad_frames_and_times_are_named(root, text, fault):
+  with pytest.raises(ValueError, match=fault):
+    load(root, text)

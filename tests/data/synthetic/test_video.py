@@ -4,12 +4,13 @@ Run by pytest.
 """
 
 import dataclasses
+import hashlib
 
 import numpy as np
 import pytest
 
 from dbc_jax.data import samples as samples_lib
-from dbc_jax.data.synthetic import camera
+from dbc_jax.data.synthetic import camera, clock
 from dbc_jax.data.synthetic import images as images_lib
 from dbc_jax.data.synthetic import video as video_lib
 
@@ -187,3 +188,56 @@ def test_frames_of_a_tracklet_are_alike_and_move(dataset) -> None:
   within[dataset.train.starts[1:-1] - 1] = False
   assert step[within].min() > 0
   assert step[within].mean() < 0.7 * step[~within].mean()
+
+
+def test_pixels_names_and_truth_are_those_from_before_the_clock(
+  dataset, truth
+) -> None:
+  digest = hashlib.blake2b(digest_size=16)
+  for split in SPLITS:
+    samples = dataset.of(split)
+    names = [*samples.names, *samples.frame_names]
+    digest.update('\n'.join(names).encode() + samples.starts.tobytes())
+    for frame in range(samples.num_frames):
+      digest.update(samples.read(frame).tobytes())
+    for column in truth.of(split):
+      digest.update(column.tobytes())
+  assert digest.hexdigest() == '0c5e15efc88aeee41093b9f485e34a10'
+
+
+def test_frames_and_times_of_training(dataset, truth) -> None:
+  frames, times = truth.train_frames, truth.train_times
+  assert frames.shape == times.shape == (250, 2)
+  assert (frames.dtype, times.dtype) == (np.int64, np.float64)
+  np.testing.assert_array_equal(times * clock.FRAMES_PER_SECOND, frames)
+  lengths = np.diff(dataset.train.starts)
+  np.testing.assert_array_equal(frames[:, 1] - frames[:, 0] + 1, lengths)
+  assert frames.min() >= 0
+  again = video_lib.load(**SMALL, seed=3)[1]
+  other = video_lib.load(**SMALL, seed=4)[1]
+  assert len(again.train_frames) == 12
+  assert (again.train_frames != other.train_frames).any()
+
+
+def test_nobody_is_in_two_places_or_walks_too_fast(truth) -> None:
+  times, camids = truth.train_times, truth.train_camids
+  gaps = np.maximum(
+    times[:, None, 0] - times[None, :, 1], times[None, :, 0] - times[:, None, 1]
+  )
+  least = clock.WALK * abs(camids[:, None] - camids)
+  own = truth.train_pids[:, None] == truth.train_pids
+  own &= ~np.eye(250, dtype=bool)
+  assert (gaps[own] > 0).all()
+  assert (gaps[own] >= least[own]).all()
+  # The walks are of use: they tell many others apart.
+  assert (gaps[~own] < least[~own]).mean() > 0.01
+
+
+def test_several_persons_are_before_one_camera_at_once(truth) -> None:
+  first, last = truth.train_frames.T
+  together = (first[:, None] <= last) & (first <= last[:, None])
+  together &= truth.train_camids[:, None] == truth.train_camids
+  others = together.sum(axis=1) - 1
+  assert (others > 0).mean() > 0.5
+  assert others.max() >= 3
+  assert others.mean() < 5
