@@ -31,7 +31,14 @@ LAYERS = (
   ('hub', 'fitting', 'result', 'forgetting'),
   ('build', 'same_data'),
   ('workdir', 'record', 'ranked', 'start_checks', 'linking'),
-  ('features_file', 'config_files', 'identities', 'within', 'corrections'),
+  (
+    'features_file',
+    'config_files',
+    'identities',
+    'within',
+    'corrections',
+    'rules',
+  ),
   ('config', 'merger', 'selection', 'checkpoint', 'lock'),
   ('numbers',),
 )

@@ -34,10 +34,17 @@ class Links(NamedTuple):
   Attributes:
     must: [M, 2] int64, samples of one cluster.
     cannot: [C, 2] int64, samples of two; no contradiction of `must`.
+    ruled: how many of `cannot`, its last, nobody told: they follow from a rule.
   """
 
   must: np.ndarray
   cannot: np.ndarray
+  ruled: int = 0
+
+  @property
+  def told(self) -> int:
+    """How many pairs somebody told."""
+    return len(self.must) + len(self.cannot) - self.ruled
 
   def __bool__(self) -> bool:
     return bool(len(self.must) or len(self.cannot))
@@ -61,7 +68,7 @@ def heed_links(
     [N] int32, contiguous, or -1. A cluster keeps the place, among the others,
     of the lowest that it has samples of.
   """
-  must, cannot = links
+  must, cannot = links.must, links.cannot
   own = apart(labels)
   count = int(own.max()) + 1
   ends = own[must]

@@ -57,6 +57,8 @@ def base(dataset: str) -> Any:
   # File of a,b,same or a,b,different that a run begins with; its workdir keeps
   # corrections.csv.
   config.data.corrections = ''
+  # File of a,b,seconds: nobody walks from camera a to camera b in less.
+  config.data.walks = ''
   config.data.forgotten = ''  # set by a run: what dbc forget wrote
   config.data.tracklets = False  # folder: each sub-folder is one tracklet
   config.data.drop_queries = False  # mars: take queries out of the gallery
@@ -143,6 +145,8 @@ def base(dataset: str) -> Any:
   config.cluster.eps = 0.5  # dbscan: radius of a neighbourhood
   # Of the last stage, which then is the one that is kept; 0: as the cut says.
   config.cluster.num_clusters = 0
+  # Or 'hard': two in one frame of a camera are two persons.
+  config.cluster.frame_rule = 'off'
   config.cluster.anew = False  # merging starts from single images each time
   config.cluster.features = 'feature'  # or 'embedding'
   config.cluster.camera_centring = False  # less each camera's mean feature

@@ -1,6 +1,7 @@
 """From a config to parts: the only place where one becomes the other."""
 
 import contextlib
+import dataclasses
 import functools
 import logging
 from pathlib import Path
@@ -19,6 +20,7 @@ from dbc_jax.data.split import Split
 from dbc_jax.data.views import two_views
 from dbc_jax.devices import mesh
 from dbc_jax.run import config as config_lib
+from dbc_jax.run import rules
 from dbc_jax.run import workdir as workdir_lib
 from dbc_jax.run.config import Config
 from dbc_jax.run.merger import Merger
@@ -372,8 +374,8 @@ def load_data(
   truth: data_lib.GroundTruth,
   **options: Any,
 ) -> pipeline.LoadedDataset:
-  """The splits of a data set, decoded as a config asks."""
-  return pipeline.load_splits(
+  """The splits of a data set, decoded as a config asks, with its rules."""
+  data = pipeline.load_splits(
     dataset,
     truth,
     size=tuple(config.data.stored_size),
@@ -384,3 +386,4 @@ def load_data(
     leave_one_out=config.leave_one_out,
     **options,
   )
+  return dataclasses.replace(data, ruled=rules.pairs(config, data.truth))

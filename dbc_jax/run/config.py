@@ -23,6 +23,7 @@ ADDED_FIELDS = {
   'data.identities_seed': 0,
   'data.pattern': '',
   'data.corrections': '',
+  'data.walks': '',
   'data.forgotten': '',
   'train.objective': 'memory',
   'model.pooling': 'mean',
@@ -48,6 +49,7 @@ ADDED_FIELDS = {
   'cluster.min_size': 4,
   'cluster.eps': 0.5,
   'cluster.num_clusters': 0,
+  'cluster.frame_rule': 'off',
 }
 # Those that change no result: a run may go on with others.
 FREE_FIELDS = (
@@ -291,6 +293,7 @@ def check_config(config: Config) -> None:
     'train.optimizer': (train.optimizer, ('sgd', 'adam')),
     'data.use_cameras': (data.use_cameras, ('False', 'True', 'auto')),
     'data.views': (data.views, ('mild', 'strong')),
+    'cluster.frame_rule': (cluster.frame_rule, ('off', 'hard')),
     'cluster.features': (cluster.features, ('feature', 'embedding')),
     'cluster.distance': (cluster.distance, ('euclidean', 'jaccard')),
   }

@@ -15,7 +15,7 @@ from dbc_jax.run import selection
 
 NAME = 'features.npz'
 LABELS = 'labels.npz'
-_PREFIX = 'report_'
+_PREFIX, _RULED = 'report_', 'ruled'
 
 
 class Shown(NamedTuple):
@@ -41,6 +41,7 @@ def write(
   stage: selection.Stage,
   digest: str | None,
   shown: Shown | None = None,
+  ruled: np.ndarray | None = None,
 ) -> None:
   """Replaces the file as a whole.
 
@@ -51,8 +52,13 @@ def write(
     stage: whose network made them.
     digest: of those images.
     shown: what else is kept, if known.
+    ruled: [P, 2], rows that rules of the config keep apart, if known.
   """
-  more = {} if shown is None else shown._asdict()
+  more: dict[str, Any] = {}
+  if shown is not None:
+    more = {f'{_PREFIX}{key}': x for key, x in shown._asdict().items()}
+  if ruled is not None:
+    more[_RULED] = ruled.astype(np.int32)
   partial = workdir / f'{NAME}.{os.getpid()}.tmp'
   with partial.open('wb') as file:
     np.savez(
@@ -61,7 +67,7 @@ def write(
       paths=np.array(paths, str),
       stage=np.array(str(stage)),
       digest=np.array(digest),
-      **{f'{_PREFIX}{key}': value for key, value in more.items()},
+      **more,
     )
   os.replace(partial, workdir / NAME)
 
@@ -90,6 +96,14 @@ def read_shown(
   keys = [f'{_PREFIX}{key}' for key in Shown._fields]
   saved = _read(workdir, stage, digest, keys)
   return None if saved is None else Shown(*(saved[key] for key in keys))
+
+
+def read_ruled(
+  workdir: Path, stage: selection.Stage, digest: str | None
+) -> np.ndarray | None:
+  """The pairs [P, 2] kept apart, if they are known; arguments as of `read`."""
+  saved = _read(workdir, stage, digest, [_RULED])
+  return None if saved is None else saved[_RULED].astype(np.int64)
 
 
 def _read(

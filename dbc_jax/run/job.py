@@ -24,6 +24,7 @@ from dbc_jax.run import (
   forgetting,
   linking,
   result,
+  rules,
   same_data,
   selection,
   start_checks,
@@ -91,6 +92,7 @@ def _run(
   parts = build.Parts(config)
   records = workdir_lib.check_workdir(workdir, config)
   start_checks.check_matches(truth, config.camera_rule)
+  rules.check(config, truth)
   parts.log_engine(len(dataset.train))
   weights = parts.given_weights(workdir)
   data = build.load_data(config, dataset, truth)

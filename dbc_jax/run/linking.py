@@ -1,8 +1,8 @@
-"""The corrections that a run heeds, as rows of its images.
+"""The corrections and the rules that a run heeds, as rows of its images.
 
-They are those of its workdir. At its start those of another file are copied
-there, and images that have another name since are found by their pixels. The
-file is read again whenever clusters are made.
+Corrections are those of its workdir. At its start those of another file are
+copied there, and images that have another name since are found by their pixels.
+The file is read again whenever clusters are made.
 """
 
 import dataclasses
@@ -18,7 +18,7 @@ from dbc_jax.data import Samples, loading
 from dbc_jax.data.pipeline import LoadedDataset
 from dbc_jax.devices import processes
 from dbc_jax.run import corrections as corrections_lib
-from dbc_jax.run import features_file
+from dbc_jax.run import features_file, rules
 from dbc_jax.run.config import Config
 from dbc_jax.run.corrections import Correction
 
@@ -30,7 +30,7 @@ _SHOWN = 3
 def with_corrections(
   config: Config, workdir: Path, samples: Samples, data: LoadedDataset
 ) -> LoadedDataset:
-  """A data set whose `links` are the corrections of a workdir.
+  """A data set whose `links` are the corrections of a workdir, and `ruled`.
 
   Args:
     config: of the run.
@@ -52,6 +52,9 @@ def with_corrections(
   refusal = processes.text_of_first(refusal)
   if refusal:
     raise ValueError(refusal)
+  if len(data.ruled):
+    assert data.truth.train_camids is not None
+    log.info(rules.describe(data.ruled, data.truth.train_camids))
   reader = _Reader(path, data)
   reader()
   return dataclasses.replace(data, links=reader)
@@ -64,7 +67,10 @@ class _Reader:
     self._path = path
     self._names = data.names['train']
     self._aliases = data.first_frames
-    self._last = Links(*(np.zeros((0, 2), np.int64) for _ in range(2)))
+    self._ruled = data.ruled
+    self._kept = len(data.ruled)
+    none = np.zeros((0, 2), np.int64)
+    self._last = Links(none, none)
 
   def __call__(self) -> Links:
     if processes.is_first():
@@ -74,7 +80,7 @@ class _Reader:
       except ValueError as error:
         log.warning('%s. Those that were read before count', error)
         links = self._last
-      before, now = _count(self._last), _count(links)
+      before, now = self._last.told, links.told
       if before != now:
         log.info(
           '%s: %d corrections, %d same and %d different%s',
@@ -85,8 +91,16 @@ class _Reader:
           f'; there were {before}' if before else '',
         )
       self._last = links
-    self._last = Links(*map(_of_first, self._last))
-    return self._last
+    self._last = Links(_of_first(self._last.must), _of_first(self._last.cannot))
+    links = rules.with_rules(self._last, self._ruled)
+    if links.ruled < len(self._ruled) and links.ruled != self._kept:
+      log.info(
+        'corrections overrule %d of %d pairs that the rules keep apart',
+        len(self._ruled) - links.ruled,
+        len(self._ruled),
+      )
+    self._kept = links.ruled
+    return links
 
 
 def _of_first(pairs: np.ndarray) -> np.ndarray:
@@ -99,15 +113,11 @@ def _of_first(pairs: np.ndarray) -> np.ndarray:
   return np.asarray(processes.from_first(sent))[:count].astype(np.int64)
 
 
-def _count(links: Links) -> int:
-  return len(links.must) + len(links.cannot)
-
-
 def tell_of_later(
   workdir: Path, history: Sequence[Mapping[str, Any]], data: LoadedDataset
 ) -> None:
   """Says of a finished run what takes corrections in that came since."""
-  now = _count(data.links()) if data.links else 0
+  now = data.links().told if data.links else 0
   if now <= history[-1].get('corrections', 0):
     return
   again = f'dbc review --workdir={workdir} clusters again with them, and '

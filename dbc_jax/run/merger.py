@@ -304,7 +304,8 @@ class Merger:
     labels, few = labels_of_count(result.pairs, start, wanted, samples.heed)
     if labels.max() + 1 != wanted:
       log.warning(
-        'corrections: there are %d clusters with them, in place of %d',
+        'corrections and rules: there are %d clusters with them, in place of '
+        '%d',
         labels.max() + 1,
         wanted,
       )

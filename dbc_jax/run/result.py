@@ -6,9 +6,17 @@ from typing import Any
 import numpy as np
 
 from dbc_jax import reporting
+from dbc_jax.cluster.linked import Links
 from dbc_jax.data.pipeline import LoadedDataset
 from dbc_jax.devices import processes
-from dbc_jax.run import build, features_file, ranked, selection
+from dbc_jax.run import (
+  build,
+  corrections,
+  features_file,
+  ranked,
+  rules,
+  selection,
+)
 from dbc_jax.run.workdir import Outputs
 
 
@@ -65,4 +73,18 @@ def write_result(
     ranked.as_lists(*shown[1:], data, rule),
     parts.config.data.root if root is None else root,
   )
+  if len(data.ruled):
+    names, links = data.names['train'], _links(workdir, data)
+    if processes.is_first():
+      ruled = links.cannot[len(links.cannot) - links.ruled :]
+      rules.write_violations(workdir, names, features, labels, ruled)
   processes.wait_for_all()
+
+
+def _links(workdir: Path, data: LoadedDataset) -> Links:
+  """Of a run; of what is loaded for a report those in its workdir."""
+  if data.links is not None:
+    return data.links()
+  said = corrections.read_corrections(workdir / corrections.NAME)
+  found = corrections.links(said, data.names['train'], data.first_frames)
+  return rules.with_rules(found, data.ruled)

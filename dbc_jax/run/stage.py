@@ -123,7 +123,7 @@ class StageRunner(Fitter):
     return measures
 
   def heed(self, state: RunState, data: LoadedDataset) -> RunState:
-    """The state whose labels agree with the corrections that there are now.
+    """The state whose labels agree with the links that there are now.
 
     A stage that was interrupted goes on with those that it began with.
     """
@@ -132,7 +132,8 @@ class StageRunner(Fitter):
     labels = self.parts.merger.heed(state.features, state.labels, data.links())
     if (labels != state.labels).any():
       log.info(
-        'corrections: there are %d clusters with them, and %d without',
+        'corrections and rules: there are %d clusters with them, and %d '
+        'without',
         labels.max() + 1,
         state.labels.max() + 1,
       )
@@ -180,8 +181,8 @@ class StageRunner(Fitter):
     asked = self._config.cluster.num_clusters
     if asked == num_clusters and stage == self.num_stages - 1:
       record['asked_clusters'] = asked
-    if links := data.links and data.links():
-      record['corrections'] = len(links.must) + len(links.cannot)
+    if (links := data.links and data.links()) and links.told:
+      record['corrections'] = links.told
     # Scores of earlier stages are no business of training.
     blind = state._replace(history=[])
     proxies = None

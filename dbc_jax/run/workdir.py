@@ -272,7 +272,13 @@ class Outputs:
     found, moved = identities.after(self._workdir, names, labels)
     silhouettes = cluster.simplified_silhouettes(features, labels)
     features_file.write(
-      self._workdir, features, names, stages.chosen, self._data.digest, shown
+      self._workdir,
+      features,
+      names,
+      stages.chosen,
+      self._data.digest,
+      shown,
+      self._data.ruled,
     )
     reporting.write_metrics(self._workdir, history)
     frames = self._data.frames

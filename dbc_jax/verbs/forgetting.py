@@ -11,7 +11,14 @@ import numpy as np
 
 from dbc_jax.data import forgotten, load_configured
 from dbc_jax.reporting import busy, write_table
-from dbc_jax.run import build, features_file, forgetting, identities, restore
+from dbc_jax.run import (
+  build,
+  features_file,
+  forgetting,
+  identities,
+  restore,
+  rules,
+)
 from dbc_jax.run import corrections as corrections_lib
 from dbc_jax.run import lock as lock_lib
 from dbc_jax.run.config import Config
@@ -96,13 +103,19 @@ def _forget(
   labels = forgetting.drop(run.labels, kept)
   if saved is not None:
     features_file.write(
-      workdir, saved[0][kept], data.names['train'], run.stage, data.digest
+      workdir,
+      saved[0][kept],
+      data.names['train'],
+      run.stage,
+      data.digest,
+      ruled=data.ruled,
     )
   if (workdir / features_file.LABELS).exists():
     features_file.write_labels(workdir, labels, run.stage, data.digest)
   count = _drop_corrections(workdir, gone, data.first_frames | _firsts(table))
   _drop_lists(workdir, gone, table)
   _drop_pictures(workdir)
+  (workdir / rules.VIOLATIONS).unlink(missing_ok=True)
   if table:
     with contextlib.redirect_stdout(io.StringIO()):
       rewrite_report(

@@ -14,7 +14,7 @@ from dbc_jax.cluster.linked import Links
 from dbc_jax.reporting import write_clusters
 from dbc_jax.run import config as config_lib
 from dbc_jax.run import corrections as corrections_lib
-from dbc_jax.run import features_file, identities, selection
+from dbc_jax.run import features_file, identities, rules, selection
 from dbc_jax.run.merger import Merger
 from dbc_jax.run.restore import RestoredRun
 from dbc_jax.run.workdir import DEMO, find_workdir
@@ -83,12 +83,21 @@ def recluster(
   features = unit(features)
   table = _read_table(workdir / identities.CLUSTERS)
   links = corrections_lib.links(corrections, names, first_frames(workdir))
+  ruled = np.zeros((0, 2), np.int64)
+  if fields.frame_rule != 'off' or run.parts.config.data.walks:
+    kept = features_file.read_ruled(workdir, run.stage, run.digest)
+    if kept is None:
+      raise ValueError(
+        f'workdir: {features_file.NAME} of {workdir} lacks the pairs that its '
+        f'rules keep apart; dbc report --workdir={workdir} writes them'
+      )
+    ruled = kept
   labels = Merger(fields).again(
     features,
     run.labels,
     *clustering_of(run),
     camids=_cameras(table, names) if fields.camera_centring else None,
-    links=links,
+    links=rules.with_rules(links, ruled),
   )
   found, moved = identities.after(workdir, names, labels)
   numbers = identities.ids_of(found, labels)
@@ -96,8 +105,8 @@ def recluster(
   identities.write(workdir, found)
   _write_table(workdir, table, names, numbers, features, labels)
   identities.write_moved(workdir, moved)
-  told = len(links.must) + len(links.cannot)
-  return Reclustered(labels, numbers, moved, links, len(corrections) - told)
+  unknown = len(corrections) - links.told
+  return Reclustered(labels, numbers, moved, links, unknown)
 
 
 def links_of(path: Path, names: Sequence[str]) -> Links:

@@ -252,7 +252,7 @@ def test_what_is_said_between_two_starts_counts_from_the_next_stage_on(
       assert _hold(store.restore_as_saved(stage)['labels'], links)
   told = [x.getMessage() for x in caplog.records]
   assert any('2 corrections, 0 same and 2 different' in x for x in told)
-  assert any(x.startswith('corrections: there are') for x in told)
+  assert any(x.startswith('corrections and rules: there are') for x in told)
 
 
 @pytest.mark.slow

@@ -18,6 +18,7 @@ from dbc_jax.run import (
   job,
   lock,
   restore,
+  rules,
 )
 from dbc_jax.run.checkpoint import CheckpointStore
 from dbc_jax.run.corrections import Correction
@@ -82,6 +83,7 @@ def test_a_person_is_nowhere_in_the_run_any_more(run, capsys):
     workdir / corrections.NAME, [Correction(gone[0], left[0], False), other]
   )
   identities.write_moved(workdir, [(gone[0], 1, 2), (left[0], 1, 2)])
+  (workdir / rules.VIOLATIONS).write_text(f'a,b,distance\n{gone[0]},x,0\n')
   cache = run.parent / 'cache' / 'dbc_jax' / 'features'
   cache.mkdir(parents=True)
   (cache / 'x.npy').write_bytes(b'')
@@ -93,6 +95,7 @@ def test_a_person_is_nowhere_in_the_run_any_more(run, capsys):
   assert '1 corrections and 1 files of the features cache' in told
   assert 'the weights' in told
 
+  assert not (workdir / rules.VIOLATIONS).exists()
   after = restore.restore_run(workdir)
   assert after.stage == before.stage
   stays = [i for i, name in enumerate(names) if name in left]
