@@ -144,12 +144,11 @@ class BottomUpClustering(ClusterMixin, BaseEstimator):
     self.children_ = tree.pairs
     self.distances_ = tree.scores.astype(np.float64)
     self.n_leaves_ = count
-    links = Links(
-      *(
-        np.reshape([] if x is None else x, (-1, 2)).astype(np.int64)
-        for x in (must_link, cannot_link)
-      )
+    must, cannot = (
+      np.reshape([] if x is None else x, (-1, 2)).astype(np.int64)
+      for x in (must_link, cannot_link)
     )
+    links = Links(must, cannot)
     if not links:
       merges = count - int(n_clusters)
       self.labels_ = labels_after(tree.pairs, alone, merges)

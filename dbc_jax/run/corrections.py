@@ -284,9 +284,10 @@ def links(
     if a != b:
       pairs[each.same].append((a, b))
   check(told)
-  return Links(
-    *(np.array(pairs[x], np.int64).reshape(-1, 2) for x in (True, False))
+  must, cannot = (
+    np.array(pairs[x], np.int64).reshape(-1, 2) for x in (True, False)
   )
+  return Links(must, cannot)
 
 
 def row_of(rows: Mapping[str, int], name: str) -> int | None:
