@@ -39,7 +39,11 @@ def drop(labels: np.ndarray, kept: np.ndarray) -> np.ndarray:
 
 
 def rewrite(
-  workdir: Path, kept: np.ndarray, digest: str | None, gone: Sequence[str]
+  workdir: Path,
+  kept: np.ndarray,
+  digest: str | None,
+  gone: Sequence[str],
+  last: int | None = None,
 ) -> None:
   """Takes images out of all checkpoints, and notes them as forgotten.
 
@@ -51,6 +55,8 @@ def rewrite(
     kept: [n] int, the rows of the images that stay.
     digest: of these.
     gone: names of the others.
+    last: the stage that a finished run ended with. It says so of itself then,
+      as fewer images may ask for another number of stages.
   """
   shutil.rmtree(workdir / _PARTIAL, ignore_errors=True)
   (workdir / _PARTIAL).mkdir()
@@ -68,7 +74,10 @@ def rewrite(
       except DamagedError:
         continue  # It goes: nothing can be taken out of it.
       copies = copies or CheckpointStore(workdir / _PARTIAL / name)
-      copies.save(number, *_without(record, arrays, kept, digest, data))
+      arrays, record = _without(record, arrays, kept, digest, data)
+      if name == workdir_lib.CHECKPOINTS and number == last:
+        record['is_last'] = True
+      copies.save(number, arrays, record)
   notes = workdir / _PARTIAL / forgotten.NAME
   if (workdir / forgotten.NAME).exists():
     shutil.copyfile(workdir / forgotten.NAME, notes)

@@ -181,7 +181,7 @@ class _Job:
     if train.init == 'self_supervised' and not train.continue_from:
       self._warmups = CheckpointStore(self._workdir / workdir_lib.WARMUP)
     done = self._last_whole()
-    if done is not None and done == self._runner.num_stages - 1:
+    if done is not None and self._is_end(done, self._store.read_record(done)):
       log.info('this run was finished before; its summary:')
       self._within.clear()
       history = self._store.read_record(done)['history']
@@ -239,7 +239,7 @@ class _Job:
     lost: set[int] = set()
     for done, record in sorted(records.items(), reverse=True):
       missing = selection.stages_to_keep(record['history']) - records.keys()
-      is_last = done == self._runner.num_stages - 1
+      is_last = self._is_end(done, record)
       # One that is damaged is trained again, and one that the end needs. Others
       # that are missing may not be chosen in the end.
       if is_last:
@@ -251,6 +251,10 @@ class _Job:
       log.warning('no stage is left that is whole: they are all done again')
     self._store.keep_only(set())
     return None
+
+  def _is_end(self, stage: int, record: dict[str, Any]) -> bool:
+    """Whether a run ends with a stage, or did before images were forgotten."""
+    return 'is_last' in record or stage == self._runner.num_stages - 1
 
   def _tidy(self, history: list[dict[str, Any]]) -> None:
     """Keeps the stages that a result is made of.

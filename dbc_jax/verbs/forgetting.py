@@ -19,6 +19,7 @@ from dbc_jax.run import (
   restore,
   rules,
 )
+from dbc_jax.run import config as config_lib
 from dbc_jax.run import corrections as corrections_lib
 from dbc_jax.run import lock as lock_lib
 from dbc_jax.run.config import Config
@@ -99,7 +100,8 @@ def _forget(
       'the training images of the run; name their folder by --root'
     )
   saved = features_file.read(workdir, run.stage, run.digest)
-  forgetting.rewrite(workdir, kept, data.digest, sorted(gone))
+  last = _last_stage(workdir, config, len(names))
+  forgetting.rewrite(workdir, kept, data.digest, sorted(gone), last)
   labels = forgetting.drop(run.labels, kept)
   if saved is not None:
     features_file.write(
@@ -131,6 +133,16 @@ def _names(workdir: Path, run: RestoredRun, config: Config) -> list[str]:
     return saved[1]
   data = restore.load_data(config, run.digest, identities=False, cameras=False)
   return data.names['train']
+
+
+def _last_stage(workdir: Path, config: Config, num_samples: int) -> int | None:
+  """The stage that the run ended with; None of one that has not ended."""
+  stage = restore.read_history(workdir)[-1]['stage']
+  try:
+    is_end = stage == config_lib.num_stages(config, num_samples) - 1
+  except ValueError:  # Too few since others were forgotten.
+    return None
+  return stage if is_end else None
 
 
 def _read_rows(path: Path) -> list[dict[str, str]]:

@@ -162,6 +162,18 @@ def test_a_run_goes_on_without_them(run):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize('count', [2, 5])
+def test_a_finished_run_stays_finished(count, run):
+  """30 images have four stages, 28 have five, and 25 four again."""
+  workdir = run / 'run'
+  forget(workdir, NAMES[:count])
+  forget(workdir, NAMES[count : count + 1])
+  before = (workdir / 'metrics.jsonl').read_text()
+  job.run(_config(run), workdir, lambda *_: pytest.fail('a stage was trained'))
+  assert (workdir / 'metrics.jsonl').read_text() == before
+
+
+@pytest.mark.slow
 def test_what_a_kill_left_is_brought_to_its_end(run, monkeypatch):
   workdir = run / 'run'
   monkeypatch.setattr(forgetting, 'finish', lambda _: 1 / 0)

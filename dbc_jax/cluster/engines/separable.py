@@ -10,6 +10,7 @@ from typing import NamedTuple
 from dbc_jax.cluster.criteria import average, buc, dbc, ecluster
 from dbc_jax.cluster.criteria.criterion import Criterion
 
+# Kept compiled code has these numbers in it: others need a change there, too.
 # What the price of a cluster is: its size, its dispersion by one of three
 # definitions, or its sum of squared deviations.
 SIZES, SUM, MEAN, EQ7, DEVIATIONS = range(5)
