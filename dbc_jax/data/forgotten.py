@@ -32,7 +32,10 @@ def read(path: Path) -> set[str]:
   """
   try:
     with path.open(newline='', encoding='utf-8') as file:
-      return {row[_COLUMN] for row in csv.DictReader(file)}
+      rows = csv.DictReader(file)
+      if _COLUMN not in (rows.fieldnames or ()):
+        raise KeyError(_COLUMN)
+      return {row[_COLUMN] for row in rows}
   except FileNotFoundError:
     return set()
   except (OSError, KeyError, UnicodeDecodeError, csv.Error) as error:

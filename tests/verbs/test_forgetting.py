@@ -216,6 +216,14 @@ def test_bad_targets_are_told_and_nothing_changes(run):
     forget(run / 'crops', ['0'])
 
 
+@pytest.mark.parametrize('text', ['', 'name\n', 'name\nabc\n'])
+def test_a_file_that_lost_its_lines_brings_nobody_back(text, tmp_path):
+  path = tmp_path / forgotten.NAME
+  path.write_text(text)
+  with pytest.raises(ValueError, match=r'forgotten\.csv: cannot be read'):
+    forgotten.read(path)
+
+
 def test_tracklets_and_identities_are_left_out_together(tmp_path):
   frames = [np.full((k + 1, 2, 2, 3), k, np.uint8) for k in range(4)]
   samples = in_memory_tracklets(['t0', 't1', 't2', 't3'], frames)
