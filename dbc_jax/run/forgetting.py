@@ -14,7 +14,7 @@ import numpy as np
 from dbc_jax.data import forgotten
 from dbc_jax.devices import processes
 from dbc_jax.labels import NOT_PLACED
-from dbc_jax.run import same_data
+from dbc_jax.run import features_file, same_data, selection
 from dbc_jax.run import workdir as workdir_lib
 from dbc_jax.run.checkpoint import CheckpointStore, DamagedError
 from dbc_jax.run.config import Config
@@ -44,6 +44,7 @@ def rewrite(
   digest: str | None,
   gone: Sequence[str],
   last: int | None = None,
+  clusters: tuple[selection.Stage, np.ndarray] | None = None,
 ) -> None:
   """Takes images out of all checkpoints, and notes them as forgotten.
 
@@ -57,6 +58,7 @@ def rewrite(
     gone: names of the others.
     last: the stage that a finished run ended with. It says so of itself then,
       as fewer images may ask for another number of stages.
+    clusters: a stage, and its labels [N] by a later clustering, if there was.
   """
   shutil.rmtree(workdir / _PARTIAL, ignore_errors=True)
   (workdir / _PARTIAL).mkdir()
@@ -78,6 +80,10 @@ def rewrite(
       if name == workdir_lib.CHECKPOINTS and number == last:
         record['is_last'] = True
       copies.save(number, arrays, record)
+  if clusters is not None:
+    stage, labels = clusters
+    labels = drop(labels, kept)
+    features_file.write_labels(workdir / _PARTIAL, labels, stage, digest)
   notes = workdir / _PARTIAL / forgotten.NAME
   if (workdir / forgotten.NAME).exists():
     shutil.copyfile(workdir / forgotten.NAME, notes)
@@ -115,7 +121,7 @@ def finish(workdir: Path) -> None:
   if copies.is_dir():
     shutil.rmtree(old, ignore_errors=True)
     copies.rename(old)
-  for name in (same_data.NAME, forgotten.NAME):
+  for name in (same_data.NAME, features_file.LABELS, forgotten.NAME):
     if (ready / name).exists():
       (ready / name).replace(workdir / name)
   shutil.rmtree(ready)

@@ -101,8 +101,10 @@ def _forget(
     )
   saved = features_file.read(workdir, run.stage, run.digest)
   last = _last_stage(workdir, config, len(names))
-  forgetting.rewrite(workdir, kept, data.digest, sorted(gone), last)
-  labels = forgetting.drop(run.labels, kept)
+  clusters = None
+  if (workdir / features_file.LABELS).exists():
+    clusters = run.stage, run.labels
+  forgetting.rewrite(workdir, kept, data.digest, sorted(gone), last, clusters)
   if saved is not None:
     features_file.write(
       workdir,
@@ -112,8 +114,6 @@ def _forget(
       data.digest,
       ruled=data.ruled,
     )
-  if (workdir / features_file.LABELS).exists():
-    features_file.write_labels(workdir, labels, run.stage, data.digest)
   count = _drop_corrections(workdir, gone, data.first_frames | _firsts(table))
   _drop_lists(workdir, gone, table)
   _drop_pictures(workdir)

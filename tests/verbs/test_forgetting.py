@@ -23,6 +23,7 @@ from dbc_jax.run import (
 from dbc_jax.run.checkpoint import CheckpointStore
 from dbc_jax.run.corrections import Correction
 from dbc_jax.verbs import forgetting as verb
+from dbc_jax.verbs import reclustering
 
 NAMES = [f'{i:02d}.png' for i in range(30)]
 
@@ -187,6 +188,26 @@ def test_what_a_kill_left_is_brought_to_its_end(run, monkeypatch):
   assert len(forgotten.read(workdir / forgotten.NAME)) == 2
   forgetting.finish(workdir)
   assert not [x for x in workdir.iterdir() if 'forgetting' in x.name]
+
+
+@pytest.mark.slow
+def test_a_kill_leaves_the_clusters_of_a_later_clustering(run, monkeypatch):
+  workdir = run / 'run'
+  before = restore.restore_run(workdir)
+  names = features_file.read(workdir, before.stage, before.digest)[1]
+  largest = np.bincount(before.labels).argmax()
+  a, b = (names[i] for i in np.flatnonzero(before.labels == largest)[:2])
+  reclustering.recluster(workdir, before, [Correction(a, b, False)])
+  gone = next(name for name in names if name not in (a, b))
+  with monkeypatch.context() as patch:
+    patch.setattr(features_file, 'write', lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+      forget(workdir, [gone])
+  forget(workdir, [gone])
+  names.remove(gone)
+  labels = restore.restore_run(workdir).labels
+  found = dict(zip(names, labels.tolist(), strict=True))
+  assert found[a] != found[b]
 
 
 @pytest.mark.slow
