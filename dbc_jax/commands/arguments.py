@@ -33,9 +33,10 @@ def parser(
   name: str, about: str | None, epilog: str
 ) -> argparse.ArgumentParser:
   """A parser whose usage names the command as it was called."""
+  what = (about or '').partition(': ')[2]
   return Parser(
     prog=prog(name),
-    description=(about or '').partition(': ')[2].capitalize(),
+    description=what[:1].upper() + what[1:],
     epilog=epilog,
     formatter_class=argparse.RawDescriptionHelpFormatter,
     allow_abbrev=False,
@@ -43,14 +44,26 @@ def parser(
 
 
 @contextlib.contextmanager
-def one_line(interrupted: str) -> Iterator[None]:
-  """A fault ends the command with one line, and Ctrl-C with the given one."""
+def one_line(interrupted: str, status: int | None = None) -> Iterator[None]:
+  """A fault ends the command with one line, and Ctrl-C with the given one.
+
+  Args:
+    interrupted: what else to say after Ctrl-C.
+    status: the exit status of both; 1 by default.
+  """
   try:
     yield
+    return
+  except MemoryError as error:
+    told = f'Error: there is too little memory ({error or "none is left"})'
   except (ValueError, OSError) as error:
-    sys.exit(f'Error: {error}')
+    told = f'Error: {error}'
   except KeyboardInterrupt:
-    sys.exit(f'\nInterrupted. {interrupted}'.rstrip())
+    told = f'\nInterrupted. {interrupted}'.rstrip()
+  if status is None:
+    sys.exit(told)
+  sys.stderr.write(f'{told}\n')
+  sys.exit(status)
 
 
 def add_network(to: argparse.ArgumentParser, *, root: bool = True) -> None:

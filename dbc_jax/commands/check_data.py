@@ -1,6 +1,8 @@
 """Command line: checks a data set and prints what it found."""
 
 import argparse
+import dataclasses
+import json
 import sys
 import warnings
 from collections.abc import Iterable, Iterator
@@ -9,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from dbc_jax import reporting
 from dbc_jax.commands import arguments
 from dbc_jax.data import (
   Samples,
@@ -23,6 +26,12 @@ from dbc_jax.data.samples import printable
 from dbc_jax.reporting.identities import write_identities
 from dbc_jax.reporting.summary import aligned
 
+_EXAMPLE = """examples:
+  dbc check-data --dataset=market1501 --root=Market-1501
+  dbc check-data --dataset=folder --root=crops --pattern='cam{camid}/*'
+
+Exit status: 0 fine, 1 something is wrong, 2 it could not be checked.
+"""
 # Of images with equal pixels: groups, and names of each.
 _GROUPS_SHOWN = 5
 _NAMES_SHOWN = 3
@@ -36,27 +45,19 @@ def main(argv: list[str] | None = None) -> int:
     argv: the arguments; None takes those of the process.
 
   Returns:
-    0 if it is fine, 1 if something is wrong with it, 2 if it could not be
-    checked: bad arguments, or files that its reader does not know.
+    0 if it is fine, 1 if something is wrong with it.
+
+  Raises:
+    SystemExit: of status 2, it could not be checked: bad arguments, or files
+      that its reader does not know.
   """
   args = _parse(argv)
-  try:
+  with arguments.one_line('', status=2):
     return _check(args)
-  except (ValueError, OSError) as error:
-    print(f'Error: {error}', file=sys.stderr)
-    return 2
-  except KeyboardInterrupt:
-    print('\nInterrupted.', file=sys.stderr)
-    return 2
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:
-  parser = arguments.Parser(
-    prog=arguments.prog('check_data'),
-    description='Checks a data set and prints what it found. Exit status: 0 '
-    'fine, 1 something is wrong, 2 it could not be checked.',
-    allow_abbrev=False,
-  )
+  parser = arguments.parser('check_data', __doc__, _EXAMPLE)
   parser.add_argument('--dataset', required=True, help='such as market1501')
   parser.add_argument('--root', help='folder of its files')
   parser.add_argument('--csv', help='folder: list of its images')
@@ -84,6 +85,12 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     default=True,
     help='whether all images are read; default: True',
   )
+  parser.add_argument(
+    '--json',
+    type=arguments.path,
+    metavar='F.json',
+    help='what was found, for a program',
+  )
   return parser.parse_args(argv)
 
 
@@ -94,15 +101,18 @@ def _check(args: argparse.Namespace) -> int:
     'pattern': args.pattern,
   }
   options: dict[str, Any] = {key: got for key, got in given.items() if got}
+  if args.json:
+    reporting.check_new('--json', args.json, overwrite=True)
   with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter('always', UserWarning)
     dataset, truth = load_dataset(args.dataset, args.root, **options)
   args.out.mkdir(parents=True, exist_ok=True)
-  faults = []
+  faults, told = [], []
   print(f'{args.dataset} in {args.root}' if args.root else args.dataset)
   for warning in caught:
     if issubclass(warning.category, UserWarning):
       print(f'Warning: {warning.message}')
+      told.append(str(warning.message))
       faults.append('see the warning above')
   facts = inspection.inspect_lists(dataset, truth)
   print()
@@ -112,11 +122,10 @@ def _check(args: argparse.Namespace) -> int:
   if args.pattern:
     _print_examples(args.pattern, dataset.train, truth.train_camids)
   official = find_reader(args.dataset).RELEASE.sizes
-  if official:
+  sizes = inspection.compare_sizes(facts, official) if official else {}
+  if sizes:
     rows = [['', 'here', 'official', '']]
-    for what, (here, there) in inspection.compare_sizes(
-      facts, official
-    ).items():
+    for what, (here, there) in sizes.items():
       mark = '' if here == there else 'differs'
       rows.append([what, f'{here:,}', f'{there:,}', mark])
     _print_table(rows)
@@ -129,6 +138,7 @@ def _check(args: argparse.Namespace) -> int:
     print(_describe_queries(facts.queries))
     if not facts.queries.matched:
       faults.append('no query has a match')
+  pixels = None
   if args.decode:
     pixels = inspection.inspect_pixels(dataset)
     _print_pixels(pixels)
@@ -142,11 +152,43 @@ def _check(args: argparse.Namespace) -> int:
     if 2 * surplus > pixels.files:
       faults.append('most images are equal to others')
   print()
+  faults = [*dict.fromkeys(faults)]
+  if args.json:
+    found = {
+      'dataset': args.dataset,
+      'root': args.root,
+      'wrong': faults,
+      'warnings': told,
+      'official': {
+        what: {'here': here, 'official': there}
+        for what, (here, there) in sizes.items()
+      },
+      **_as_json(facts, pixels),
+    }
+    text = json.dumps(found, indent=2, default=np.ndarray.tolist)
+    arguments.write(args.json, f'{text}\n')
   if faults:
-    print(f'Wrong: {"; ".join(dict.fromkeys(faults))}')
+    print(f'Wrong: {"; ".join(faults)}')
     return 1
   print('OK' if args.decode else 'OK, but for the pixels: nothing was decoded')
   return 0
+
+
+def _as_json(
+  facts: inspection.ListFacts, pixels: inspection.PixelFacts | None
+) -> dict[str, Any]:
+  """All facts; `pixels` are None where nothing was decoded."""
+  found = dataclasses.asdict(facts) | {'unit': facts.unit, 'pixels': None}
+  if facts.queries:
+    found['queries']['matched'] = facts.queries.matched
+  if pixels:
+    found['pixels'] = dataclasses.asdict(pixels) | {
+      'sizes': [
+        {'height': height, 'width': width, 'files': files}
+        for (height, width), files in pixels.sizes.items()
+      ]
+    }
+  return found
 
 
 def _print_examples(

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import sys
 from typing import Any
 
 import numpy as np
@@ -28,27 +27,33 @@ _DATA_FIELDS = {
   'skip_unreadable': arguments.boolean,
 }
 
+_EXAMPLE = """examples:
+  dbc evaluate --workdir=runs/best-market1501 --json=scores.json
+  dbc evaluate --workdir=runs/best-folder --config=ecluster:market1501 \\
+    --root=Market-1501
+  dbc evaluate --features=features.npz --camera_rule=False
+
+The second scores a network on another data set. Identities are needed: a folder
+of crops has them where a CSV names them (docs/data.md).
+"""
+
 
 def main(argv: list[str] | None = None) -> None:
   """Scores the features of a run or of a file and prints a table."""
   args = _parse(argv)
-  try:
-    _check(args)
-    found = _from_workdir(args) if args.workdir else _from_file(args)
-    if found:
-      _evaluate(args, *found)
-  except (ValueError, OSError) as error:
-    sys.exit(f'Error: {error}'.replace(' camera_rule=', ' --camera_rule='))
-  except KeyboardInterrupt:
-    sys.exit('\nInterrupted.')
+  with arguments.one_line(''):
+    try:
+      _check(args)
+      found = _from_workdir(args) if args.workdir else _from_file(args)
+      if found:
+        _evaluate(args, *found)
+    except ValueError as error:
+      told = str(error).replace(' camera_rule=', ' --camera_rule=')
+      raise ValueError(told) from error
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:
-  parser = argparse.ArgumentParser(
-    prog=arguments.prog('evaluate'),
-    description=__doc__,
-    allow_abbrev=False,
-  )
+  parser = arguments.parser('evaluate', __doc__, _EXAMPLE)
   source = parser.add_mutually_exclusive_group(required=True)
   source.add_argument(
     '--features',

@@ -1,6 +1,5 @@
 """Command line: writes a data set as TFDS records, for any program to read."""
 
-import argparse
 import time
 from pathlib import Path
 
@@ -10,12 +9,16 @@ from dbc_jax.commands import arguments
 from dbc_jax.data.export.prepared import default_data_dir, prepare
 from dbc_jax.data.export.tfds_builders import BUILDERS
 
+_EXAMPLE = """example:
+  dbc prepare-data --dataset=market1501 --root=Market-1501 --data_dir=tfds
+
+Nothing is downloaded: --root has the release, as for a training.
+"""
+
 
 def main(argv: list[str] | None = None) -> None:
   """Prepares a data set, and prints how to read it."""
-  parser = argparse.ArgumentParser(
-    prog=arguments.prog('prepare_data'), description=__doc__
-  )
+  parser = arguments.parser('prepare_data', __doc__, _EXAMPLE)
   parser.add_argument('--dataset', required=True, choices=BUILDERS)
   parser.add_argument('--root', required=True, help='where its files are')
   parser.add_argument(

@@ -16,7 +16,7 @@ from dbc_jax.run import config as config_lib
 from dbc_jax.run import config_files
 
 _EXAMPLE = """example:
-  python -m dbc_jax.commands.reproduce --experiment=ablation --workdir=papers
+  dbc reproduce --experiment=ablation --workdir=papers
 
 experiments:
 """
@@ -39,13 +39,9 @@ def main(argv: list[str] | None = None) -> None:
 
 def _parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
   """The arguments, and those of the form --config.KEY=VALUE."""
-  parser = arguments.Parser(
-    prog=arguments.prog('reproduce'),
-    description=__doc__,
-    epilog=_EXAMPLE
-    + '\n'.join(f'  {name:14} {what}' for name, what in EXPERIMENTS.items()),
-    formatter_class=argparse.RawDescriptionHelpFormatter,
-    allow_abbrev=False,
+  names = [f'  {name:14} {what}' for name, what in EXPERIMENTS.items()]
+  parser = arguments.parser(
+    'reproduce', __doc__, '\n'.join([_EXAMPLE.rstrip('\n'), *names])
   )
   parser.add_argument('--experiment', required=True, choices=EXPERIMENTS)
   parser.add_argument(

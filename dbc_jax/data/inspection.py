@@ -108,7 +108,9 @@ def inspect_lists(dataset: Dataset, truth: GroundTruth) -> ListFacts:
       junk=_count(column, {JUNK_PID}) if name != 'train' else 0,
       distractors=_count(column, not_persons - {JUNK_PID}),
       unqueried=_count(column, strangers),
-      cameras=None if camids is None else collections.Counter(camids.tolist()),
+      cameras=None
+      if camids is None
+      else dict(collections.Counter(camids.tolist())),
     )
   persons = {name: set(facts.persons or ()) for name, facts in splits.items()}
   train = persons.pop('train', set())

@@ -1,5 +1,6 @@
 """What the command prints, draws and returns for good and for bad copies."""
 
+import json
 import os
 import pathlib
 import subprocess
@@ -91,6 +92,54 @@ load = folder.load
   cells = [line.split() for line in text.splitlines()]
   assert ['training', 'images', '8', '9', 'differs'] in cells
   assert ['cats', '0', '2', 'differs'] in cells
+
+
+def test_a_program_reads_what_was_found(crops, out, capsys, tmp_path) -> None:
+  write_csv(
+    crops, ['0/0.png,1,1,query', '1/4.png,2,1,gallery', '0/2.png,1,3,train']
+  )
+  (crops / '1/4.png').write_bytes(b'no image')
+  path = tmp_path / 'found.json'
+  for _ in range(2):  # A second time it is replaced.
+    status, text, _ = check(
+      capsys,
+      out,
+      'folder',
+      f'--root={crops}',
+      '--csv=list.csv',
+      f'--json={path}',
+    )
+    assert status == 1
+    assert f'{path}: written' in text
+  found = json.loads(path.read_text())
+  assert found['wrong'] == ['unreadable images: 1']
+  assert found['root'] == str(crops)
+  assert found['unit'] == 'images'
+  splits = found['splits']
+  assert {name: x['samples'] for name, x in splits.items()} == {
+    'train': 1,
+    'query': 1,
+    'gallery': 1,
+  }
+  assert splits['train']['persons'] == [3]
+  assert splits['gallery']['cameras'] == {'2': 1}
+  assert found['queries']['matched'] == 1
+  assert found['per_person']['test'] == [2]
+  (fault,) = found['pixels']['unreadable']
+  assert '4.png' in fault
+  height, width = runs.make_images(1, 1).shape[1:3]
+  assert found['pixels']['sizes'] == [
+    {'height': height, 'width': width, 'files': 2}
+  ]
+  status, *_ = check(
+    capsys,
+    out,
+    'folder',
+    f'--root={crops}',
+    '--decode=False',
+    f'--json={path}',
+  )
+  assert (status, json.loads(path.read_text())['pixels']) == (0, None)
 
 
 def test_folder_without_identities_is_fine(crops, out, capsys) -> None:
@@ -209,6 +258,7 @@ def test_demo_video_is_fine(out, capsys, monkeypatch) -> None:
     (['--dataset=demo', '--decode=no'], "expected True or False, got 'no'"),
     (['--dataset=market1501', '--root=.', '--csv=x'], 'has no option csv'),
     (['--dataset=demo', '--out=README.md'], 'README.md is a file'),
+    (['--dataset=demo', '--json=no/f.json'], '--json: there is no folder'),
   ],
 )
 def test_bad_arguments_are_one_clear_line(

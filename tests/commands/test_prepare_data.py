@@ -59,7 +59,7 @@ def test_errors_are_one_line(tmp_path):
   assert list(tmp_path.iterdir()) == []
 
 
-def test_unknown_data_set_ends_with_the_usage(capsys):
+def test_an_unknown_data_set_gets_those_that_there_are(capsys):
   with pytest.raises(SystemExit, match='2'):
     prepare_data.main(['--dataset=cuhk03', '--root=.'])
   error = capsys.readouterr().err

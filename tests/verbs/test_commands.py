@@ -3,6 +3,7 @@
 import collections
 import csv
 import json
+import re
 import shutil
 import sys
 
@@ -349,9 +350,17 @@ def test_dbc_lists_its_commands_and_knows_the_nearest(monkeypatch, capsys):
   monkeypatch.setattr(sys, 'argv', ['dbc', 'serch'])
   with pytest.raises(SystemExit, match='no command serch; did you mean search'):
     __main__.main()
-  for name in ('embed', 'search', 'report', 'reproduce', 'evaluate'):
-    monkeypatch.setattr(sys, 'argv', ['dbc', name, '--help'])
-    with pytest.raises(SystemExit) as error:
-      __main__.main()
-    assert error.value.code == 0
-    assert 'usage: ' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('name', sorted({*__main__._COMMANDS} - {'train'}))
+def test_the_help_of_a_command_has_what_it_does_and_an_example(
+  name, monkeypatch, capsys
+):
+  monkeypatch.setattr(sys, 'argv', ['dbc', name, '--help'])
+  with pytest.raises(SystemExit) as error:
+    __main__.main()
+  assert error.value.code == 0
+  told = capsys.readouterr().out
+  assert told.startswith(f'usage: dbc {name} ')
+  assert 'Command line' not in told
+  assert re.search(rf'^examples?:\n  dbc {name} --', told, re.MULTILINE)
