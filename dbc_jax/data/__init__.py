@@ -164,7 +164,8 @@ def _checked_root(name: str, root: str | os.PathLike[str] | None) -> Path:
   if not path.exists():
     above = next(p for p in path.absolute().parents if p.exists())
     raise ValueError(
-      f'Root of data set {name!r}: {path} does not exist ({above} does).'
+      f'Root of data set {name!r}: {path} does not exist ({above} does). '
+      'Say by --root=DIR where its files are now.'
     )
   if not path.is_dir():
     raise ValueError(

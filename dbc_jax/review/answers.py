@@ -7,7 +7,7 @@ latest holds, and the page says so.
 """
 
 import collections
-import functools
+import threading
 from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -87,28 +87,34 @@ class Answers:
     self._unsure_path = workdir / files.UNSURE
     self._digest = digest
     self._stamp: object = ()
+    self._reading = threading.Lock()
     self._known: list[Correction] = []
+    self._graph: tuple[list[Correction], Said] = ([], Said([]))
     self._unsure = files.read_unsure(self._unsure_path)
     self.steps: list[Step] = []
     self.all()
 
   def all(self) -> list[Correction]:
     """What the file holds, which a person may write in by hand."""
-    try:
-      status = self._path.stat()
-      stamp = status.st_mtime_ns, status.st_size, status.st_ino
-    except OSError:
-      stamp = None
-    if stamp != self._stamp:
-      self._known = files.read_corrections(self._path)
-      self._stamp = stamp
-      self.__dict__.pop('said', None)
-    return self._known
+    with self._reading:
+      try:
+        status = self._path.stat()
+        stamp = status.st_mtime_ns, status.st_size, status.st_ino
+      except OSError:
+        stamp = None
+      if stamp != self._stamp:
+        self._known = files.read_corrections(self._path)
+        self._stamp = stamp
+      return self._known
 
-  @functools.cached_property
+  @property
   def said(self) -> Said:
     """The graph of what `all` gave last."""
-    return Said(self._known)
+    # Other threads may read the file meanwhile: the two go together.
+    known, graph = self._known, self._graph
+    if graph[0] is not known:
+      graph = self._graph = known, Said(known)
+    return graph[1]
 
   def unsure(self) -> set[frozenset[str]]:
     """Pairs of which it was said that nobody can tell."""

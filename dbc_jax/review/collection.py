@@ -98,11 +98,14 @@ class Collection:
   @functools.cached_property
   def titles(self) -> list[str]:
     """What people read of each cluster."""
-    own = {x.id: x.name for x in self.identities}
     return [
-      'In no cluster' if i == NOT_PLACED else _title(i, own.get(i, ''))
+      'In no cluster' if i == NOT_PLACED else _title(i, self._own.get(i, ''))
       for i in self.numbers.tolist()
     ]
+
+  @functools.cached_property
+  def _own(self) -> dict[int, str]:
+    return {x.id: x.name for x in self.identities}
 
   @functools.cached_property
   def _folded(self) -> list[str]:
@@ -220,11 +223,10 @@ class Collection:
       shown = [*dict.fromkeys([*first, *shown])][:SHOWN]
     mean = float(self.means[place])
     number = int(self.numbers[place])
-    own = {x.id: x.name for x in self.identities}
     return {
       'id': number,
       'title': self.titles[place],
-      'name': own.get(number, ''),
+      'name': self._own.get(number, ''),
       'size': int(self.sizes[place]),
       'silhouette': None if np.isnan(mean) else round(mean, 3),
       'images': [self.image(row) for row in shown],

@@ -73,7 +73,7 @@ class Pictures:
         try:
           samples = self._load()
         except (ValueError, OSError) as error:
-          self._fault = f'{error}; --root=DIR says where the images are now'
+          self._fault = str(error)
           return
         self._places = {name: i for i, name in enumerate(samples.names)}
         self._samples = samples

@@ -381,10 +381,11 @@ class Session:
 
   def _pending(self) -> Pending:
     self.answers.all()
-    if self._seen[1:] != (self.answers.said, self.collection):
-      found = pending_of(self.answers, self.collection)
-      self._seen = found, self.answers.said, self.collection
-    return self._seen[0]
+    seen, key = self._seen, (self.answers.said, self.collection)
+    if seen[1:] != key:
+      # By what was there before: an answer meanwhile is looked for again.
+      seen = self._seen = pending_of(self.answers, key[1]), *key
+    return seen[0]
 
 
 def _count(number: int, what: str) -> str:

@@ -53,6 +53,7 @@ def test_missing_root_names_what_exists(tmp_path, name):
   with pytest.raises(ValueError, match='does not exist') as caught:
     load_dataset(name, lost)
   assert f'{lost} does not exist ({tmp_path} does)' in str(caught.value)
+  assert 'by --root=DIR' in str(caught.value)
 
 
 @pytest.mark.parametrize('name', READ_FILES)

@@ -28,6 +28,26 @@ def test_a_merge_links_one_image_of_each_cluster(tmp_path):
   assert len(on_disk(tmp_path)) == 3
 
 
+def test_an_answer_counts_that_comes_while_others_are_followed(
+  tmp_path, monkeypatch
+):
+  answers = Answers(tmp_path)
+  answers.merge(['a', 'b'], title='one')
+  # As by another thread.
+  meanwhile = [lambda: answers.merge(['c', 'd'], title='one')]
+
+  class Interrupted(Said):
+    def __init__(self, corrections):
+      if meanwhile:
+        meanwhile.pop()()
+      super().__init__(corrections)
+
+  monkeypatch.setattr('dbc_jax.review.answers.Said', Interrupted)
+  assert answers.said.same('a', 'b')
+  assert answers.said.same('c', 'd')
+  assert answers.said.same('a', 'b')
+
+
 def test_an_image_is_told_apart_from_all_that_stay_and_from_no_others(tmp_path):
   answers = Answers(tmp_path)
   answers.take_out(['x', 'y'], ['a', 'b'], title='out')
