@@ -111,9 +111,7 @@ def _run(
     start_checks.check_matches(data.truth, config.camera_rule)
   start_checks.check_leave_one_out(config, data)
   data = linking.with_corrections(config, workdir, dataset.train, data)
-  start_checks.tell_of_images(config, data)
-  start_checks.tell_of_network(config)
-  start_checks.tell_of_cameras(config, data.truth)
+  start_checks.tell(config, data)
   profile_dir = workdir / 'profile' if config.profile else None
   within = WithinStore(
     workdir / workdir_lib.WITHIN,

@@ -56,6 +56,13 @@ def check_matches(
     )
 
 
+def tell(config: Config, data: pipeline.LoadedDataset) -> None:
+  """Warns of what looks odd in the data, and in the config for them."""
+  tell_of_images(config, data)
+  tell_of_network(config)
+  tell_of_cameras(config, data.truth)
+
+
 def tell_of_images(config: Config, data: LoadedDataset) -> None:
   """Warns of odd images, and of a size or shape that is not theirs."""
   for note in data.notes:
