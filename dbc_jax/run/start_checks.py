@@ -56,7 +56,7 @@ def check_matches(
     )
 
 
-def tell(config: Config, data: pipeline.LoadedDataset) -> None:
+def tell(config: Config, data: LoadedDataset) -> None:
   """Warns of what looks odd in the data, and in the config for them."""
   tell_of_images(config, data)
   tell_of_network(config)
