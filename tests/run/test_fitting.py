@@ -68,7 +68,7 @@ def _small(tmp_path, **fields):
   ('field', 'value', 'advice'),
   [
     ('train.learning_rate', 1e30, 'Lower train.learning_rate (it is 1e+30)'),
-    ('memory.temperature', 1e-39, 'Raise memory.temperature (it is 1e-39)'),
+    ('memory.temperature', 1e-30, 'Raise memory.temperature (it is 1e-30)'),
     ('train.weight_decay', 1e30, 'Lower train.weight_decay (it is 1e+30)'),
     (
       'train.later_learning_rate',

@@ -35,6 +35,10 @@ def compile_pattern(pattern: str) -> re.Pattern[str]:
     ValueError: an unknown field, one that comes twice, or neither a camera nor
       a tracklet.
   """
+  if not isinstance(pattern, str):
+    raise ValueError(
+      f"pattern: got {pattern!r}, expected a text, such as 'cam{{camid}}/*'"
+    )
   found, text = [], ''
   for token in _TOKEN.split(pattern):
     if token in ('*', '**'):
