@@ -44,7 +44,15 @@ examples:
 
 
 def main() -> None:
-  """Hands over to a command."""
+  """Hands over to a command; Ctrl-C while it is loaded is one line, too."""
+  try:
+    _hand_over()
+  except KeyboardInterrupt:
+    sys.stderr.write('\nInterrupted.\n')
+    sys.exit(130)
+
+
+def _hand_over() -> None:
   name, rest = [*sys.argv, '--help'][1], sys.argv[2:]
   if name in ('--help', '-h', 'help'):
     width = max(map(len, _COMMANDS))

@@ -140,8 +140,14 @@ def _search(args: argparse.Namespace) -> None:
     lines = [[*rows[0]], *([*row.values()] for row in rows)]
     arguments.write_table(args.csv, lines)
   if args.html:
-    write_sheet(args.html, f'Search for {args.query}', asked, gallery, found)
-    print(f'{args.html}: the pictures')
+    title = f'Search for {args.query}'
+    missing = write_sheet(args.html, title, asked, gallery, found)
+    told = f'{args.html}: the pictures'
+    if missing:
+      told += f', but for {missing} that are no files here'
+      if args.gallery is None and extractor.run.parts.config.data.root:
+        told += "; --root=DIR says where the run's images are now"
+    print(told)
 
 
 def _is_list(path: Path | None) -> bool:

@@ -5,6 +5,7 @@ to evaluation and reports alone (cameras to the merging too, where
 `cluster.camera_centring` asks for them).
 """
 
+import contextlib
 import functools
 import logging
 import pathlib
@@ -204,18 +205,18 @@ class _Job:
     if done is not None:
       before = self._read_arrays(self._store, done)['labels']
     self._outputs.start(state.history, before)
-    for stage in range(first, self._runner.num_stages):
-      trained_on = state.labels
-      with interrupts.held():
-        state = self._runner.run(stage, state, self._data)
-        self._save(self._store, stage, state, trained_on)
-        self._within.clear()
-        self._tidy(state.history)
-        self._outputs.write_stage(state.history, trained_on)
-        self._log(state.history[-1])
-        if self._on_stage:
-          self._on_stage(stage, trained_on, state)
-    self._outputs.close()
+    with contextlib.closing(self._outputs):
+      for stage in range(first, self._runner.num_stages):
+        trained_on = state.labels
+        with interrupts.held():
+          state = self._runner.run(stage, state, self._data)
+          self._save(self._store, stage, state, trained_on)
+          self._within.clear()
+          self._tidy(state.history)
+          self._outputs.write_stage(state.history, trained_on)
+          self._log(state.history[-1])
+          if self._on_stage:
+            self._on_stage(stage, trained_on, state)
     self._write_result(state.history, state.features)
 
   def _load_start(self) -> None:

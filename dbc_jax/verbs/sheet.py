@@ -31,7 +31,7 @@ def write_sheet(
   queries: Embedded,
   gallery: Embedded,
   found: Sequence[Sequence[Match]],
-) -> None:
+) -> int:
   """Writes the page; it needs nothing beside it.
 
   Args:
@@ -39,6 +39,9 @@ def write_sheet(
     title: of the page.
     queries, gallery: with files that show them; without, their names stand.
     found: of each query its matches.
+
+  Returns:
+    How many of the matches stand as names.
   """
   lines = [
     '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">',
@@ -49,6 +52,7 @@ def write_sheet(
     'that both show one person. Hold the mouse over a picture for its file.'
     '</p>',
   ]
+  missing = 0
   for i, matches in enumerate(found):
     lines.append(f'<h2>{html.escape(queries.names[i])}</h2><div class="row">')
     lines.append(_figure(queries, i, 'query'))
@@ -59,9 +63,11 @@ def write_sheet(
       if gallery.clusters is not None and gallery.clusters[match.index] >= 0:
         caption += f'<br>cluster {gallery.clusters[match.index]}'
       lines.append(_figure(gallery, match.index, caption))
+      missing += '<img ' not in lines[-1]
     lines.append('</div>')
   lines.append('</body></html>\n')
   write_atomically(path, '\n'.join(lines))
+  return missing
 
 
 def _figure(embedded: Embedded, i: int, caption: str) -> str:

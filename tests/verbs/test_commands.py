@@ -100,6 +100,24 @@ def test_search_among_the_runs_own_images_tells_clusters(
   assert 'http' not in page
 
 
+def test_a_search_says_of_which_images_it_has_no_picture(
+  workdir, crops, tmp_path, capsys
+):
+  page = tmp_path / 'found.html'
+  query = f'--query={crops / "a" / "04.png"}'
+  arguments = [f'--workdir={workdir}', query, '--top=5', f'--html={page}']
+  search.main(arguments)
+  assert capsys.readouterr().out.endswith(f'{page}: the pictures\n')
+  moved = ['--overwrite', f'--root={tmp_path / "moved"}']
+  search.main([*arguments, *moved])
+  last = capsys.readouterr().out.splitlines()[-1]
+  assert last == (
+    f'{page}: the pictures, but for 5 that are no files here; --root=DIR says '
+    "where the run's images are now"
+  )
+  assert page.read_text().count('<img') == 1
+
+
 def test_a_run_without_its_features_gets_them_at_the_first_search(
   workdir, crops, capsys
 ):
@@ -350,6 +368,17 @@ def test_dbc_lists_its_commands_and_knows_the_nearest(monkeypatch, capsys):
   monkeypatch.setattr(sys, 'argv', ['dbc', 'serch'])
   with pytest.raises(SystemExit, match='no command serch; did you mean search'):
     __main__.main()
+
+
+def test_ctrl_c_while_a_command_is_loaded_is_one_line(monkeypatch, capsys):
+  def interrupt(name):
+    raise KeyboardInterrupt
+
+  monkeypatch.setattr(sys, 'argv', ['dbc', 'embed'])
+  monkeypatch.setattr(__main__.importlib, 'import_module', interrupt)
+  with pytest.raises(SystemExit, match='130'):
+    __main__.main()
+  assert capsys.readouterr().err == '\nInterrupted.\n'
 
 
 @pytest.mark.parametrize('name', sorted({*__main__._COMMANDS} - {'train'}))
