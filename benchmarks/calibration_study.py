@@ -145,10 +145,10 @@ def _calibrate(
     )
     for kind, leeway in ROWS
   }
-  return Seed(_test_pairs(arrays), calibrations)
+  return Seed(test_pairs(arrays), calibrations)
 
 
-def _test_pairs(arrays: dict[str, np.ndarray]) -> dict[str, Pairs]:
+def test_pairs(arrays: dict[str, np.ndarray]) -> dict[str, Pairs]:
   """Every query with all of the gallery but junk."""
   known = arrays['gallery_pids'] != JUNK_PID
   query, gallery = (
@@ -194,7 +194,7 @@ def reliability(
   return weight[kept], predicted, true
 
 
-def _calibration_error(
+def calibration_error(
   calibration: PairCalibration, pairs: Pairs, prior: float
 ) -> float:
   probabilities = calibration.probability(pairs.distances, prior=prior)
@@ -202,7 +202,7 @@ def _calibration_error(
   return float(weight @ abs(predicted - true))
 
 
-def _loss(calibration: PairCalibration, pairs: Pairs) -> float:
+def loss(calibration: PairCalibration, pairs: Pairs) -> float:
   """Mean cross-entropy at even odds; 0.693 is to say 0.5 of each pair."""
   # A certain error would cost infinity; a millionth is certain enough.
   p = np.clip(calibration.probability(pairs.distances), 1e-6, 1 - 1e-6)
@@ -210,10 +210,10 @@ def _loss(calibration: PairCalibration, pairs: Pairs) -> float:
   return float(-np.mean(right))
 
 
-def _below(pairs: Pairs, threshold: float) -> tuple[float, float]:
+def below(pairs: Pairs, threshold: float) -> tuple[float, float]:
   """True false-match and true-match rate of a threshold."""
-  below = pairs.distances < threshold
-  return below[~pairs.same].mean(), below[pairs.same].mean()
+  nearer = pairs.distances < threshold
+  return nearer[~pairs.same].mean(), nearer[pairs.same].mean()
 
 
 def _table(name: str, seeds: list[Seed]) -> str:
@@ -231,17 +231,17 @@ def _table(name: str, seeds: list[Seed]) -> str:
     made = [(seed.calibrations[row], seed.pairs[name]) for seed in seeds]
     cells = [
       f'{row[1]}{", identities" * (row[0] == "identities")}',
-      _each([_calibration_error(*each, 0.5) for each in made], '.3f'),
-      _each([_calibration_error(*each, share) for each in made], '.4f'),
-      _each([_loss(*each) for each in made], '.2f'),
+      listed([calibration_error(*each, 0.5) for each in made], '.3f'),
+      listed([calibration_error(*each, share) for each in made], '.4f'),
+      listed([loss(*each) for each in made], '.2f'),
     ]
     for rate in RATES:
       limits = [calibration.threshold(rate) for calibration, _ in made]
       rates = [
-        _below(p, limit) for (_, p), limit in zip(made, limits, strict=True)
+        below(p, limit) for (_, p), limit in zip(made, limits, strict=True)
       ]
       cells.append(
-        f'{np.mean(limits):.2f}, {_each([r[0] for r in rates], ".1e")}, '
+        f'{np.mean(limits):.2f}, {listed([r[0] for r in rates], ".1e")}, '
         f'{np.mean([r[1] for r in rates]):.0%}'
       )
     text.append(f'| {" | ".join(cells)} |')
@@ -257,10 +257,10 @@ def _table(name: str, seeds: list[Seed]) -> str:
 def _best(pairs: Pairs, rate: float) -> tuple[float, float]:
   """The threshold of exactly this rate, and its true-match rate."""
   limit = float(np.quantile(pairs.distances[~pairs.same], rate))
-  return limit, _below(pairs, limit)[1]
+  return limit, below(pairs, limit)[1]
 
 
-def _each(values: list[float], form: str) -> str:
+def listed(values: list[float], form: str) -> str:
   return (
     f'{np.mean(values):{form}} ({", ".join(f"{v:{form}}" for v in values)})'
   )
@@ -281,7 +281,7 @@ def _draw(seeds: list[Seed]) -> plt.Figure:
         made.probability(pairs.distances), pairs.same, 0.5
       )
       left.plot(predicted, true, '.-', color=color, label=label)
-      true_rates = [_below(pairs, made.threshold(rate))[0] for rate in rates]
+      true_rates = [below(pairs, made.threshold(rate))[0] for rate in rates]
       right.plot(rates, true_rates, color=color, label=label)
       label = None
   left.plot([0, 1], [0, 1], 'k:')

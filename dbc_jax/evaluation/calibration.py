@@ -103,6 +103,7 @@ def calibrate_pairs(
   labels: ArrayLike,
   *,
   leeway: float = 3.0,
+  apart: ArrayLike | None = None,
   num_pairs: int = 1_000_000,
   seed: int = 0,
 ) -> PairCalibration:
@@ -123,6 +124,11 @@ def calibrate_pairs(
   targets, which keep it finite where the two do not overlap. Memory is that of
   the pairs, and 4 n^2 bytes for n the larger of K and the largest cluster.
 
+  Where pairs of two persons are known, as by tracklets that overlap, the
+  probability is fitted to them and to the pairs inside the clusters as they are
+  given. Thresholds stay those of the leeway: few such pairs would tell no low
+  rate.
+
   docs/same_person.md has what `leeway` was chosen by.
 
   Args:
@@ -130,6 +136,7 @@ def calibrate_pairs(
     labels: [N] integers, the cluster of each image; -1 for one in none.
     leeway: at least 1, which takes the clusters as they are. Never more than
       half of the merges inside clusters are taken back.
+    apart: [P, 2] integers, rows of two persons for sure; 10 or more, or None.
     num_pairs: how many are looked at, of all and of those of one person, at
       least 10. If there are more, so many are drawn, with replacement.
     seed: of the draw, not negative.
@@ -140,7 +147,8 @@ def calibrate_pairs(
   Raises:
     ValueError: features that are not finite, labels of another length or below
       -1, no cluster of two images, a single cluster, clusters whose pairs are
-      no nearer than others, or a setting out of range.
+      no nearer than others, `apart` of fewer than 10 pairs or of no rows, or a
+      setting out of range.
 
   Source: Platt, Probabilistic Outputs for Support Vector Machines (1999), for
     the targets; Ward, Hierarchical Grouping (1963). The leeway is this
@@ -152,13 +160,17 @@ def calibrate_pairs(
   num_pairs = values.whole(num_pairs, 'num_pairs', _FEWEST)
   seed = values.whole(seed, 'seed', 0)
   rng = np.random.default_rng(seed)
-  coarse = _coarser(checked, labels, leeway)
+  known = None if apart is None else _checked_apart(apart, len(labels))
+  coarse = _coarser(checked, labels, 1 if known is not None else leeway)
   same = _distances(checked, *_pairs_inside(coarse, num_pairs, rng))
   fine = _finer(checked, labels, leeway)
   first, second = _pairs_inside(np.zeros_like(labels), num_pairs, rng)
-  apart = fine[first] != fine[second]
-  different = np.sort(_distances(checked, first[apart], second[apart]))
-  offset, slope = fit(1 - same**2 / 2, 1 - different**2 / 2)
+  parted = fine[first] != fine[second]
+  different = np.sort(_distances(checked, first[parted], second[parted]))
+  sure = different
+  if known is not None:
+    sure = _distances(checked, known[:, 0], known[:, 1])
+  offset, slope = fit(1 - same**2 / 2, 1 - sure**2 / 2)
   return PairCalibration(offset, slope, different)
 
 
@@ -177,6 +189,27 @@ def checked_labels(labels: ArrayLike, size: int) -> np.ndarray:
       'take an earlier stage.'
     )
   return labels
+
+
+def _checked_apart(apart: ArrayLike, size: int) -> np.ndarray:
+  pairs = np.asarray(apart)
+  if (
+    pairs.ndim != 2
+    or pairs.shape[1] != 2
+    or not np.issubdtype(pairs.dtype, np.integer)
+    or len(pairs) < _FEWEST
+  ):
+    raise ValueError(
+      f'apart: got {pairs.dtype} {list(pairs.shape)}, expected integers [P, 2] '
+      f'of {_FEWEST} pairs or more; leave it out where there are fewer.'
+    )
+  inside = (pairs >= 0) & (pairs < size)
+  if not inside.all() or (pairs[:, 0] == pairs[:, 1]).any():
+    raise ValueError(
+      f'apart: expected pairs of two rows of 0..{size - 1}, got '
+      f'{pairs[~inside.all(1) | (pairs[:, 0] == pairs[:, 1])][0].tolist()}.'
+    )
+  return pairs
 
 
 def check_inside(name: str, value: float) -> None:

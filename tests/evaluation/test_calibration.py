@@ -247,3 +247,37 @@ def test_the_rate_is_a_decimal_share_of_the_pairs():
 def test_a_part_of_a_pair_is_none():
   with pytest.raises(ValueError, match=r'^num_pairs: got 10.5, expected'):
     calibrate_pairs(np.eye(6), np.arange(6) // 2, num_pairs=10.5)
+
+
+def test_pairs_known_to_be_apart_are_fitted_as_they_are():
+  x, pids = blobs(np.random.default_rng(0), 12, 8, 0.6)
+  rng = np.random.default_rng(1)
+  pairs = rng.integers(0, len(x), (400, 2))
+  pairs = pairs[pids[pairs[:, 0]] != pids[pairs[:, 1]]]
+  got = calibrate_pairs(x, pids, apart=pairs)
+  first, second = np.triu_indices(len(x), 1)
+  cosines = (x @ x.T)[first, second]
+  expected = calibration.fit(
+    cosines[pids[first] == pids[second]],
+    np.einsum('pd,pd->p', x[pairs[:, 0]], x[pairs[:, 1]]),
+  )
+  np.testing.assert_allclose([got.offset, got.slope], expected, rtol=1e-5)
+  plain = calibrate_pairs(x, pids)
+  np.testing.assert_array_equal(got.different, plain.different)
+  assert got.slope != plain.slope
+
+
+@pytest.mark.parametrize(
+  ('pairs', 'message'),
+  [
+    ([[0, 1]] * 9, 'apart: .*10 pairs or more'),
+    ([[0.0, 1.0]] * 10, 'apart: .*expected integers'),
+    ([[0, 1, 2]] * 10, 'apart: '),
+    ([[0, 1]] * 9 + [[0, 96]], r'apart: .*\[0, 96\]'),
+    ([[0, 1]] * 9 + [[3, 3]], r'apart: .*\[3, 3\]'),
+  ],
+)
+def test_bad_pairs_apart(pairs, message):
+  x, pids = blobs(np.random.default_rng(0), 12, 8, 0.6)
+  with pytest.raises(ValueError, match=message):
+    calibrate_pairs(x, pids, apart=pairs)
