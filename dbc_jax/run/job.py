@@ -121,7 +121,6 @@ def _run(
     lock.check,
   )
   runner = StageRunner(parts, len(data.train), profile_dir, within)
-  job = _Job(runner, workdir, data, weights, old, on_stage, lock, within)
   devices = mesh.devices()
   log.info(
     '%s on %s: %d training images, %d stages, %s, %s on %d x %s, workdir %s',
@@ -137,7 +136,7 @@ def _run(
   )
   if runner.num_stages == 1 and config.train.stage0_epochs:
     log.warning('there is a single stage: nothing will be merged')
-  job.run()
+  _Job(runner, workdir, data, weights, old, on_stage, lock, within).run()
 
 
 class _Job:
