@@ -4,7 +4,6 @@ Two samples are close if they agree on which samples are near. Everything but
 the neighbour search is sparse, some k1 entries a row, and done by SciPy.
 """
 
-import dataclasses
 import functools
 
 import jax
@@ -16,17 +15,12 @@ from scipy import sparse
 
 from dbc_jax import values
 from dbc_jax.cluster import checks
-from dbc_jax.cluster.distances.panels import TILE
+from dbc_jax.cluster.distances.neighbours import nearest
 from dbc_jax.cluster.distances.reciprocal import (
   distances_of_row,
   neighbourhoods,
 )
-from dbc_jax.cluster.distances.sources import (
-  FeatureSource,
-  feature_source,
-  plain_features,
-)
-from dbc_jax.devices.blocks import fold_blocks
+from dbc_jax.cluster.distances.sources import plain_features
 
 _BLOCK_SIZE = 128  # rows
 
@@ -38,69 +32,6 @@ def _check_count(field: str, value: int, most: float, expected: str) -> int:
       'for the default, 30 for k1 and 6 for k2.'
     )
   return int(value)
-
-
-@dataclasses.dataclass(frozen=True)
-class _NeighbourPass:
-  """The nearest and the furthest of each sample, in order of their index."""
-
-  count: int
-  block: int
-
-  def compute(self, source: FeatureSource, start: Array) -> tuple[Array, Array]:
-    """Of the rows from `start` on: the nearest samples, and the furthest.
-
-    Returns samples [B, count] int32, from the nearest on, ties to the lowest
-    index, and the largest squared distance [B] float32.
-    """
-    n = source.num_samples
-    tile = min(TILE, n)
-    rows = source.prepare(start + jnp.arange(self.block, dtype=jnp.int32))
-
-    def body(k: Array, out: Array) -> Array:
-      # The last tile starts early and writes some columns again.
-      first = jnp.minimum(k * tile, n - tile)
-      values = source.tile(rows, first + jnp.arange(tile))
-      return lax.dynamic_update_slice(out, values, (first, 0))
-
-    out = jnp.zeros((n, self.block), jnp.float32)
-    values = lax.fori_loop(0, -(-n // tile), body, out).T
-    # A matrix product need not round equal columns alike, and they must tie.
-    values = jnp.take(values, source.identity, axis=1)
-    # Of equals top_k puts the lowest index first.
-    nearest = lax.top_k(-values, self.count)[1].astype(jnp.int32)
-    return nearest, values.max(axis=1)
-
-  def consume(
-    self,
-    carry: tuple[Array, Array],
-    source: FeatureSource,
-    start: Array,
-    result: tuple[Array, Array],
-  ) -> tuple[Array, Array]:
-    del source
-    return jax.tree.map(
-      lambda out, rows: lax.dynamic_update_slice_in_dim(out, rows, start, 0),
-      carry,
-      result,
-    )
-
-
-def _nearest(features: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-  """Nearest samples [N, count] int32, and furthest [N] squared distances."""
-  n = len(features)
-  block = min(_BLOCK_SIZE, n)
-  # The last block starts early and writes some rows again.
-  starts = np.minimum(np.arange(0, n, block), n - block).astype(np.int32)
-  with jax.enable_x64(True):
-    source = feature_source(features, squared=True)
-    empty = (jnp.zeros((n, count), jnp.int32), jnp.zeros(n, jnp.float32))
-    ranks, furthest = fold_blocks(
-      _NeighbourPass(count, block), empty, source, jnp.asarray(starts)
-    )
-    first_equal = np.asarray(source.identity)
-  # Nor are equal rows of a product rounded alike.
-  return np.asarray(ranks)[first_equal], np.asarray(furthest)[first_equal]
 
 
 @functools.partial(jax.jit, donate_argnames='out')
@@ -123,7 +54,7 @@ def _neighbourhoods(features: ArrayLike, k1: int, k2: int) -> sparse.csr_array:
       f'k2: got {k2} for {n} samples, expected at most {n - 1}: each would be '
       'averaged over all of them, and every distance would be zero.'
     )
-  ranks, furthest = _nearest(features, min(k1 + 1, n))
+  ranks, furthest = nearest(features, min(k1 + 1, n))
   return neighbourhoods(features, ranks, furthest, k1, k2)
 
 
