@@ -1,6 +1,6 @@
 """Kills a run at random moments, damages its checkpoints, counts what is lost.
 
-python -m benchmarks.faults [--trials=20] [--damages=3] [--seed=0]
+python -m benchmarks.faults [--trials=20] [--terms=5] [--damages=3] [--seed=0]
 
 A trial by kind:
 - SIGKILL, SIGTERM: sent at three random moments to a small run on the demo,
@@ -142,7 +142,8 @@ def main() -> None:
   parser = argparse.ArgumentParser(
     description='Kills a run, damages its checkpoints, counts what is lost.'
   )
-  parser.add_argument('--trials', type=int, default=20, help='of each signal')
+  parser.add_argument('--trials', type=int, default=20, help='of SIGKILL')
+  parser.add_argument('--terms', type=int, default=5, help='trials of SIGTERM')
   parser.add_argument(
     '--damages', type=int, default=3, help='runs whose files are damaged'
   )
@@ -164,10 +165,11 @@ def main() -> None:
       seconds = os.times().elapsed - clock
     expected = outcome(folder / 'straight')
     print(f'undisturbed: {seconds:.1f} s', file=sys.stderr)
-    for number in (signal.SIGKILL, signal.SIGTERM):
-      counts = table[signal.Signals(number).name] = _Counts()
-      for trial in range(args.trials):
-        workdir = folder / f'{number}-{trial}'
+    trials = {signal.SIGKILL: args.trials, signal.SIGTERM: args.terms}
+    for number, count in trials.items():
+      counts = table[number.name] = _Counts()
+      for trial in range(count):
+        workdir = folder / f'{number.name}-{trial}'
         status, outputs = _signalled(number, rng, workdir, seconds)
         counts.add(status, outputs, workdir, expected)
         shutil.rmtree(workdir)
