@@ -2,6 +2,8 @@
 
 import argparse
 import contextlib
+import os
+import signal
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -53,7 +55,12 @@ def one_line(interrupted: str, status: int | None = None) -> Iterator[None]:
   """
   try:
     yield
+    sys.stdout.flush()
     return
+  except BrokenPipeError:
+    # `| head` has seen enough. What Python has not written yet goes nowhere.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(128 + signal.SIGPIPE)
   except MemoryError as error:
     told = f'Error: there is too little memory ({error or "none is left"})'
   except (ValueError, OSError) as error:

@@ -1,8 +1,11 @@
-"""Paths on a command line: ~ is the user's own folder in each of them."""
+"""What command lines share: faults told in a line, and ~ in each path."""
 
 import argparse
 import pathlib
 import re
+import signal
+import subprocess
+import sys
 
 import pytest
 import runs
@@ -37,3 +40,23 @@ def test_a_workdir_is_a_folder_of_this_machine(text):
 def test_no_option_of_a_command_takes_a_path_as_it_is():
   for file in (runs.ROOT / 'dbc_jax' / 'commands').glob('*.py'):
     assert not re.search(r'type=(pathlib\.)?Path\b', file.read_text()), file
+
+
+def test_who_reads_the_output_may_leave():
+  # As `dbc search ... | head -1` does.
+  lines = (
+    'from dbc_jax.commands.arguments import one_line\n'
+    'with one_line("", 3):\n  print("a line\\n" * 100_000)'
+  )
+  with subprocess.Popen(
+    [sys.executable, '-c', lines],
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    text=True,
+  ) as process:
+    assert process.stdout is not None
+    assert process.stderr is not None
+    assert process.stdout.readline() == 'a line\n'
+    process.stdout.close()
+    assert process.stderr.read() == ''
+  assert process.returncode == 128 + signal.SIGPIPE
