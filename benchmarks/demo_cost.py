@@ -12,6 +12,27 @@ import time
 
 from absl import app, flags
 
+# What the command does, and how long its saving takes.
+_TIMED = """
+import atexit, time
+from dbc_jax import main
+from dbc_jax.run.checkpoint import CheckpointStore
+
+def timed(method):
+  def call(*args):
+    start = time.perf_counter()
+    method(*args)
+    spent.append(time.perf_counter() - start)
+  return call
+
+spent = []
+CheckpointStore.save = timed(CheckpointStore.save)
+CheckpointStore.keep_only = timed(CheckpointStore.keep_only)
+atexit.register(lambda: print(
+  f'saving and tidying: {sum(spent):.2f} s in {len(spent)} calls'
+))
+main.run()
+"""
 _CONFIG = flags.DEFINE_string('config', 'configs/ecluster.py', 'What to run.')
 
 
@@ -19,7 +40,7 @@ def main(argv: list[str]) -> None:
   """Runs the command in an empty workdir and prints what it took."""
   del argv
   with tempfile.TemporaryDirectory() as workdir:
-    command = [sys.executable, '-m', 'dbc_jax.main']
+    command = [sys.executable, '-c', _TIMED]
     command += [f'--config={_CONFIG.value}', f'--workdir={workdir}/run']
     start = time.perf_counter()
     subprocess.run(command, check=True)

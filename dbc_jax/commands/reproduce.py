@@ -101,7 +101,8 @@ def _reproduce(
       raise ValueError(
         f'--rows: got {", ".join(unknown)}, expected some of {", ".join(names)}'
       )
-    rows = [row for row in rows if row.name in wanted]
+  else:
+    wanted = [row.name for row in rows]
   workers, fewer = grid.check_workers(args.workers)
   if fewer:
     print(f'{workers} runs side by side: {fewer}', file=sys.stderr)
@@ -129,7 +130,9 @@ def _reproduce(
   for name, (dataset, truth, root) in found.items():
     own = changes | {'data.root': root}
     if truth.train_pids is None and (
-      blind := [row.name for row in rows if row.kind in KINDS]
+      blind := [
+        row.name for row in rows if row.name in wanted and row.kind in KINDS
+      ]
     ):
       others = [row.name for row in rows if row.kind not in KINDS]
       raise ValueError(
@@ -141,19 +144,33 @@ def _reproduce(
       for seed in range(args.seeds)
       for row in rows
     ]
-    for job in all_jobs:
+    # Those of other rows are shown where an earlier command has done them.
+    chosen = [job for job in all_jobs if job.row.name in wanted]
+    for job in chosen:
       mesh.check_batch_size(job.config.train.batch_size)
       config_lib.check_num_samples(job.config, len(dataset.train))
-    jobs.check_same(all_jobs)
+    jobs.check_same([job for job in all_jobs if job in chosen or job.is_done()])
     tests = [len(x) for x in (dataset.query, dataset.gallery) if x is not None]
-    estimates = cost.estimates(all_jobs, len(dataset.train), sum(tests))
+    estimates = cost.estimates(chosen, len(dataset.train), sum(tests))
     if args.dry_run:
-      print(jobs.listing(all_jobs, estimates))
-      print(_in_all(all_jobs, estimates))
+      print(jobs.listing(chosen, estimates))
+      print(_in_all(chosen, estimates))
       continue
-    counts = [cost.num_stages(job, len(dataset.train)) for job in all_jobs]
+    if args.keep_stages and (
+      without := [
+        job
+        for job in chosen
+        if job.is_done() and job.row.kind != 'supervised' and not job.stages()
+      ]
+    ):
+      print(
+        f'{len(without)} runs are done and kept no stages, the first '
+        f'{without[0].workdir}; delete their folders to have them',
+        file=sys.stderr,
+      )
+    counts = [cost.num_stages(job, len(dataset.train)) for job in chosen]
     failed += grid.run_all(
-      all_jobs,
+      chosen,
       estimates,
       counts,
       workers=workers,

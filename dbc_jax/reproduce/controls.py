@@ -15,6 +15,7 @@ from dbc_jax.data import load_configured
 from dbc_jax.data.pipeline import LoadedDataset
 from dbc_jax.labels import apart
 from dbc_jax.run import build
+from dbc_jax.run import lock as lock_lib
 from dbc_jax.run import workdir as workdir_lib
 from dbc_jax.run.config import Config
 from dbc_jax.run.job import OnStage
@@ -42,8 +43,16 @@ def run(
     on_stage: as of `job.run`.
 
   Raises:
-    ValueError: a value or the data is not as expected.
+    ValueError: a value or the data is not as expected, or another run has the
+      workdir.
   """
+  with lock_lib.hold(workdir):
+    _run(kind, config, workdir, on_stage)
+
+
+def _run(
+  kind: str, config: Config, workdir: pathlib.Path, on_stage: OnStage
+) -> None:
   config = build.with_network(config, workdir)
   dataset, truth = load_configured(config.data)
   if truth.train_pids is None:

@@ -2,11 +2,13 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Sequence
+from typing import Any, NoReturn
 
 from tqdm import tqdm
 
@@ -91,6 +93,11 @@ def run_all(
     for i in range(workers)
   ]
   progress = _Progress(jobs, estimates, counts)
+  # A batch system's signal ends it as Ctrl-C does.
+  handlers = {
+    number: signal.signal(number, _interrupt)
+    for number in (signal.SIGTERM, signal.SIGHUP)
+  }
   try:
     for thread in threads:
       thread.start()
@@ -109,7 +116,14 @@ def run_all(
         thread.join()
     progress.update()
     progress.close()
+    for number, handler in handlers.items():
+      signal.signal(number, handler)
   return failed
+
+
+def _interrupt(number: int, frame: Any) -> NoReturn:
+  del number, frame
+  raise KeyboardInterrupt
 
 
 def _start(
@@ -137,6 +151,8 @@ def _start(
       stdout=log,
       stderr=log,
       env=environment,
+      # Ctrl-C reaches them once, from here, so that they save before they end.
+      start_new_session=True,
     )
 
 

@@ -17,6 +17,8 @@ from dbc_jax.run.config import Config
 
 # Written when all of a run is done, beside what a run writes.
 DONE = 'done.json'
+# Features and clusters of each stage, where they are kept.
+STAGES = 'stages'
 
 
 class Job(NamedTuple):
@@ -41,6 +43,10 @@ class Job(NamedTuple):
   def is_done(self) -> bool:
     """Whether nothing of it is left to do."""
     return (self.workdir / DONE).exists()
+
+  def stages(self) -> list[pathlib.Path]:
+    """The stages that it kept."""
+    return [*(self.workdir / STAGES).glob('*.npz')]
 
   def history(self) -> list[Record]:
     """Its records as far as it has got."""

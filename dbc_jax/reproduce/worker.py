@@ -17,17 +17,16 @@ import jax
 import numpy as np
 
 from dbc_jax import __version__
-from dbc_jax.devices import mesh
+from dbc_jax.devices import interrupts, mesh
 from dbc_jax.devices.compilation_cache import use_compilation_cache
 from dbc_jax.devices.host_memory import keep_freed_memory
 from dbc_jax.reporting import write_atomically
+from dbc_jax.reporting.plain_warnings import use_plain_warnings
 from dbc_jax.reproduce import controls
-from dbc_jax.reproduce.jobs import DONE
+from dbc_jax.reproduce.jobs import DONE, STAGES
 from dbc_jax.run import config as config_lib
 from dbc_jax.run import config_files, job
 from dbc_jax.run.stage import RunState
-
-STAGES = 'stages'
 
 
 def main(argv: list[str]) -> None:
@@ -37,6 +36,8 @@ def main(argv: list[str]) -> None:
     level=logging.WARNING, format='%(asctime)s %(message)s', datefmt='%H:%M:%S'
   )
   logging.getLogger('dbc_jax').setLevel(logging.INFO)
+  use_plain_warnings()
+  interrupts.install()
   use_compilation_cache()
   if mesh.host_is_device():
     keep_freed_memory()
@@ -61,6 +62,9 @@ def main(argv: list[str]) -> None:
       controls.run(kind, config, workdir, on_stage=keep)
   except (ValueError, FloatingPointError) as error:
     sys.exit(f'Error: {error}')
+  except interrupts.Interrupted as signalled:
+    sys.stderr.write(f'{signalled}\n')
+    sys.exit(128 + signalled.number)
   devices = mesh.devices()
   about = {
     'device': f'{len(devices)} x {devices[0].device_kind}',

@@ -3,6 +3,11 @@
 import csv
 import json
 import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -161,6 +166,67 @@ def test_what_is_done_is_not_run_again(finished, market, monkeypatch, capsys):
   monkeypatch.setattr(grid, '_start', None)
   reproduce.main(arguments(market, finished, 'leak'))
   assert 'order by identity' in capsys.readouterr().out
+
+
+def test_rows_alone_keep_the_others_in_the_table(
+  finished, market, monkeypatch, capsys
+):
+  monkeypatch.setattr(grid, '_start', None)
+  reproduce.main(
+    arguments(
+      market, finished, 'criteria', '--rows=supervised', '--keep_stages'
+    )
+  )
+  shown = capsys.readouterr()
+  assert 'kept no stages' not in shown.err
+  with (finished / 'criteria-market1501-small.csv').open() as file:
+    rows = {row['row'] for row in csv.DictReader(file)}
+  assert rows == {'ecluster-0.9', 'supervised'}
+
+
+def test_stages_that_were_not_kept_are_told(
+  finished, market, tmp_path, monkeypatch, capsys
+):
+  monkeypatch.setattr(grid, '_start', None)
+  shutil.copytree(finished, tmp_path / 'copy')
+  (folder,) = (tmp_path / 'copy').glob('runs/*/ecluster-0.9-seed0')
+  shutil.rmtree(folder / 'stages')
+  reproduce.main(
+    arguments(
+      market,
+      tmp_path / 'copy',
+      'criteria',
+      '--rows=ecluster-0.9,supervised',
+      '--keep_stages',
+    )
+  )
+  assert f'1 runs are done and kept no stages, the first {folder}' in (
+    capsys.readouterr().err
+  )
+
+
+def test_sigterm_ends_the_runs_too_and_they_save(market, tmp_path):
+  fields = [
+    x.replace('stage0_epochs=2', 'stage0_epochs=100000') for x in FIELDS
+  ]
+  command = [sys.executable, '-m', 'dbc_jax.commands.reproduce']
+  command += arguments(
+    market, tmp_path, 'stages', '--rows=dbc-0.1', fields=fields
+  )
+  with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+    log = tmp_path / 'runs' / 'market1501-small' / 'dbc-0.1-seed0' / 'log.txt'
+    while not (log.exists() and 'epoch' in log.read_text()):
+      assert process.poll() is None
+      time.sleep(0.2)
+    process.terminate()
+    assert process.stderr is not None
+    told = process.stderr.read()
+  assert process.returncode == 1
+  assert told.endswith('The same command goes on with what is left.\n')
+  assert 'Traceback' not in told
+  # It has ended by itself: its last line says where it goes on.
+  last = log.read_text().rstrip().splitlines()[-1]
+  assert re.match(r'Ended by SIGTERM. .* stage 0', last)
 
 
 def test_a_dry_run_runs_nothing(market, tmp_path, monkeypatch, capsys):
