@@ -8,6 +8,7 @@
 #   CUDA_VISIBLE_DEVICES=0 launch/local.sh --config=...     one GPU of several
 #
 # All arguments go to `python -m dbc_jax.main`; the same line again resumes.
+# DRY_RUN=1 in front prints the command, and runs nothing.
 # The batch is split over the devices, so train.batch_size has to be a multiple
 # of their number.
 set -euo pipefail
@@ -24,4 +25,9 @@ export MALLOC_ARENA_MAX="${MALLOC_ARENA_MAX:-1}"
 export MALLOC_TRIM_THRESHOLD_="${MALLOC_TRIM_THRESHOLD_:-17179869184}"
 export MALLOC_TOP_PAD_="${MALLOC_TOP_PAD_:-268435456}"
 
-exec python -m dbc_jax.main "$@"
+command=(python -m dbc_jax.main "$@")
+if [[ -n ${DRY_RUN:-} ]]; then
+  echo "process 0 of 1, on all devices of $(hostname): ${command[*]@Q}"
+  exit
+fi
+exec "${command[@]}"

@@ -8,7 +8,8 @@
 #   launch/tpu_pod.sh my-pod us-central2-b --workdir=/mnt/share/runs/market \
 #     --config=configs/ecluster.py:market1501 --config.data.root=/mnt/share/data
 #
-# The same line again goes on from the last checkpoint.
+# The same line again goes on from the last checkpoint. DRY_RUN=1 in front prints
+# what each machine would do, and asks none.
 set -euo pipefail
 
 name=$1 zone=$2
@@ -16,6 +17,12 @@ shift 2
 # Once more quoted, as ssh hands a single string to the shell over there.
 arguments=$(printf ' %q' "$@")
 
-exec gcloud compute tpus tpu-vm ssh "$name" --zone="$zone" --worker=all \
-  --command="cd ${CHECKOUT:-dbc_jax} && .venv/bin/python -m dbc_jax.main \
+command="cd ${CHECKOUT:-dbc_jax} && .venv/bin/python -m dbc_jax.main \
 --distributed$arguments"
+if [[ -n ${DRY_RUN:-} ]]; then
+  echo "one process on each machine of $name in $zone: $command"
+  exit
+fi
+
+exec gcloud compute tpus tpu-vm ssh "$name" --zone="$zone" --worker=all \
+  --command="$command"

@@ -7,6 +7,8 @@ its own process as well.
 import argparse
 import functools
 import pathlib
+from typing import Any
+from unittest import mock
 
 import float64
 import jax
@@ -17,9 +19,10 @@ import small_networks
 from dbc_jax.configs import common
 from dbc_jax.data.augment import augment
 from dbc_jax.data.frames import ResidentFrames, StreamedFrames
+from dbc_jax.data.samples import GroundTruth
 from dbc_jax.data.split import Split
-from dbc_jax.devices import processes
-from dbc_jax.run import merger
+from dbc_jax.devices import blocks, processes
+from dbc_jax.run import merger, record
 from dbc_jax.training import embed, optim
 from dbc_jax.training.fit import Trainer
 from dbc_jax.training.objectives import create_objective
@@ -95,15 +98,60 @@ def _compute() -> dict[str, np.ndarray]:
     for part in ('params', 'batch_stats', 'objective'):
       leaves = jax.tree.leaves(jax.device_get(getattr(state, part)))
       results[f'{kind}/{part}'] = np.concatenate([x.ravel() for x in leaves])
-  results['merges'] = _merges(results['kept/features'], labels)
-  return results
+  results['merges'] = _merges(
+    results['kept/features'], labels, merge_percent=15.5 / _COUNT
+  )
+  return results | _shared_merges() | {'scores': _scores()}
 
 
-def _merges(features: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def _scores() -> np.ndarray:
+  """Of queries that processes share, the last ones without a match."""
+  rng = np.random.default_rng(3)
+  queries, gallery = (rng.normal(size=(n, 8)) for n in (41, 90))
+  pids = np.minimum(np.arange(41), 30)
+  truth = GroundTruth(
+    query_pids=pids,
+    query_camids=np.zeros(41, int),
+    gallery_pids=np.arange(90) % 30,
+    gallery_camids=np.ones(90, int),
+  )
+  return np.array([*record.rank(queries, gallery, truth, True).values()])
+
+
+def _merges(
+  features: np.ndarray, labels: np.ndarray, **more: Any
+) -> np.ndarray:
   fields: ml_collections.ConfigDict = common.base('demo').cluster
   fields.criterion, fields.reg_weight = 'dbc', 0.1
-  fields.merge_percent = 15.5 / len(labels)
+  fields.update(more)
   return merger.Merger(fields)(features, features, labels, 0, 1)[0]
+
+
+def _shared_merges() -> dict[str, np.ndarray]:
+  """Those of passes that processes share, and of how many blocks here."""
+  rng = np.random.default_rng(2)
+  features = rng.normal(size=(1300, 8)).astype(np.float32)
+  # One cluster is of several blocks, which different processes compute.
+  labels = rng.permutation(np.maximum(np.arange(1300) - 800, 0))
+  computed: list[int] = []
+  own = blocks._fold_own
+
+  def counted(block_pass: Any, carry: Any, shared: Any, items: Any) -> Any:
+    computed.append(len(jax.tree.leaves(items)[0]))
+    return own(block_pass, carry, shared, items)
+
+  results = {}
+  for kind, fields in {
+    'matrix_free': {'memory_budget_gb': 0.0165},
+    'jaccard': {'distance': 'jaccard', 'jaccard_k1': 8, 'jaccard_k2': 3},
+  }.items():
+    with mock.patch.object(blocks, '_fold_own', counted):
+      results[kind] = _merges(
+        features, labels.astype(np.int32), merge_percent=0.01, **fields
+      )
+    results[f'{kind}/blocks'] = np.array(sum(computed))
+    computed.clear()
+  return results
 
 
 def main() -> None:

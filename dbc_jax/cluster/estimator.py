@@ -192,7 +192,12 @@ class BottomUpClustering(ClusterMixin, BaseEstimator):
       k1 = min(self.jaccard_k1, len(X) - 1)
       k2 = min(self.jaccard_k2, k1 + 1, len(X) - 1)
       if engine == 'sparse':
-        return X, {'similarities': jaccard_similarities(X, k1=k1, k2=k2)}
+        budget = self.memory_budget_gb
+        return X, {
+          'similarities': jaccard_similarities(
+            X, k1=k1, k2=k2, memory_budget_gb=budget
+          )
+        }
       return X, {'distances': np.asarray(jaccard_distances(X, k1=k1, k2=k2))}
     return X, {}
 

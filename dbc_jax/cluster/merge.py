@@ -1,6 +1,7 @@
 """Merging clusters bottom-up: what a stage ends with."""
 
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -76,6 +77,7 @@ def merge_clusters(
   must_link: npt.ArrayLike | None = None,
   cannot_link: npt.ArrayLike | None = None,
   memory_budget_gb: float | None = None,
+  progress: Callable[[int, int], None] | None = None,
 ) -> MergeResult:
   """Merges the best pair of clusters, num_merges times.
 
@@ -115,6 +117,8 @@ def merge_clusters(
     memory_budget_gb: memory that the merging may take, in 1e9 bytes; None for
       80 % of what the device has. Where a [K, K] matrix takes more, linkages
       are recomputed from the features: the result is the same, it takes longer.
+    progress: called before each merge, where linkages are recomputed, with how
+      many are done and how many there are to be.
 
   Returns:
     A MergeResult.
@@ -184,7 +188,7 @@ def merge_clusters(
     )
     merge = functools.partial(dense.merge, capacity=engine.capacity)
     if engine.name == 'matrix_free':
-      merge = matrix_free.merge
+      merge = functools.partial(matrix_free.merge, progress=progress)
     with jax.enable_x64(True):
       source = scores.base_source(criterion, features, distances)
   with jax.enable_x64(True):

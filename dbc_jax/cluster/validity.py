@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from jax.typing import ArrayLike
+from scipy import sparse
 
 from dbc_jax import values
 from dbc_jax.cluster import checks
@@ -16,7 +17,8 @@ from dbc_jax.labels import NOT_PLACED
 _Rows = Callable[[np.ndarray], np.ndarray]
 _Source = Callable[[np.ndarray], _Rows]
 
-_BLOCK_SIZE = 512
+# Rows of distances that are looked at together, and entries of them.
+_BLOCK_SIZE, _BLOCK_ENTRIES = 512, 2**23
 _EPSILON = 1e-12
 _NEIGHBOURS = 20
 
@@ -76,6 +78,7 @@ def validity_indices(
   views: tuple[np.ndarray, np.ndarray] | None = None,
   *,
   distances: ArrayLike | None = None,
+  similarities: sparse.sparray | None = None,
   sample_size: int = 4096,
   seed: int = 0,
 ) -> dict[str, float]:
@@ -102,14 +105,16 @@ def validity_indices(
 
   Args:
     features: [N, D] floating point, taken as they are; None with `distances`
-      and no views.
+      or `similarities` and no views.
     labels: [N] integer, contiguous 0..K-1, K at least 2; -1 for a sample in no
       cluster.
     views: two arrays [M, D], features of M images under two augmentations.
     distances: [N, N], in place of those of the features.
+    similarities: [N, N] sparse, as `jaccard_similarities` returns them, in
+      place of distances, which are 1 minus them.
     sample_size: the first two are taken over whole clusters drawn at random
       until they hold as many samples, and |B(i) & C(i)| over as many samples;
-      all, if N is not larger. Time and memory grow with sample_size x N.
+      all, if N is not larger. Time grows with sample_size x N.
     seed: of these draws.
 
   Returns:
@@ -126,7 +131,7 @@ def validity_indices(
   """
   sample_size = values.whole(sample_size, 'sample_size', 1)
   seed = values.whole(seed, 'seed', 0)
-  from_rows, num_samples = _source(features, distances)
+  from_rows, num_samples = _source(features, distances, similarities, labels)
   labels = checks.check_shape(labels, num_samples)
   placed = labels != NOT_PLACED
   neighbour_f = _neighbour_f(from_rows, labels, sample_size, seed)
@@ -142,24 +147,29 @@ def validity_indices(
   within_places = from_rows(places)
   starts = np.cumsum(sizes) - sizes
   silhouettes, ratios = [], []
-  for group in _groups(drawn[:enough], sizes):
+  length = _block_length(num_samples)
+  for group in _groups(drawn[:enough], sizes, length):
     counts = sizes[group]
     owner = np.repeat(np.arange(len(group)), counts)
     firsts = np.cumsum(counts) - counts
     rows = np.arange(len(owner)) - firsts[owner] + starts[group][owner]
-    block = within_places(places[rows])
-    block[np.arange(len(rows)), rows] = 0.0
-    sums = np.add.reduceat(block, starts, axis=1)
-    means = sums / sizes
-    linkage = np.add.reduceat(means, firsts, axis=0) / counts[:, None]
-    within, nearest = _own_and_nearest(linkage, group)
+    linkage = np.zeros((len(group), num_clusters))
+    for start in range(0, len(rows), length):
+      part = slice(start, start + length)
+      own, at = owner[part], rows[part]
+      block = within_places(places[at])
+      block[np.arange(len(at)), at] = 0.0
+      means = np.add.reduceat(block, starts, axis=1) / sizes
+      heads = np.flatnonzero(np.diff(own, prepend=-1))
+      linkage[own[heads]] += np.add.reduceat(means, heads, axis=0)
+      within, nearest = _own_and_nearest(means, group[own])
+      within *= counts[own] / np.maximum(counts[own] - 1, 1)
+      margin = (nearest - within) / np.maximum(
+        np.maximum(nearest, within), _EPSILON
+      )
+      silhouettes.append(np.where(counts[own] > 1, margin, 0.0))
+    within, nearest = _own_and_nearest(linkage / counts[:, None], group)
     ratios.append(within / np.maximum(nearest, _EPSILON))
-    within, nearest = _own_and_nearest(means, group[owner])
-    within *= counts[owner] / np.maximum(counts[owner] - 1, 1)
-    margin = (nearest - within) / np.maximum(
-      np.maximum(nearest, within), _EPSILON
-    )
-    silhouettes.append(np.where(counts[owner] > 1, margin, 0.0))
   indices = {
     'silhouette': share * float(np.concatenate(silhouettes).mean()),
     'dispersion_validity': float(np.concatenate(ratios).mean()),
@@ -175,16 +185,32 @@ def validity_indices(
 def _given(features: ArrayLike | None) -> ArrayLike:
   if features is None:
     raise ValueError(
-      'features: got None, expected [N, D]; only with distances, and without '
-      'views, can they be left out'
+      'features: got None, expected [N, D]; only with distances or '
+      'similarities, and without views, can they be left out'
     )
   return features
 
 
 def _source(
-  features: ArrayLike | None, distances: ArrayLike | None
+  features: ArrayLike | None,
+  distances: ArrayLike | None,
+  similarities: sparse.sparray | None,
+  labels: ArrayLike,
 ) -> tuple[_Source, int]:
   """Makes, of some columns, a function from rows to distances; and N."""
+  if similarities is not None:
+    if distances is not None:
+      raise ValueError(
+        'similarities: got them together with distances, expected one of the '
+        'two; leave out distances.'
+      )
+    near = checks.check_similarities(similarities, len(np.asarray(labels)))
+
+    def from_similarities(columns: np.ndarray) -> _Rows:
+      chosen = near[:, columns]
+      return lambda rows: 1 - chosen[rows].toarray()
+
+    return from_similarities, near.shape[0]
   if distances is not None:
     matrix = np.asarray(distances)
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
@@ -227,8 +253,9 @@ def _neighbour_f(
   count = min(_NEIGHBOURS, num_samples - 1)
   drawn = np.random.default_rng(seed).permutation(num_samples)[:sample_size]
   shared = 0
-  for start in range(0, len(drawn), _BLOCK_SIZE):
-    rows = drawn[start : start + _BLOCK_SIZE]
+  length = _block_length(num_samples)
+  for start in range(0, len(drawn), length):
+    rows = drawn[start : start + length]
     block = to_all(rows)
     block[np.arange(len(rows)), rows] = np.inf
     nearest = np.argpartition(block, count - 1, axis=1)[:, :count]
@@ -239,10 +266,17 @@ def _neighbour_f(
   return float(2.0 * shared * num_samples / len(drawn) / pairs)
 
 
-def _groups(clusters: np.ndarray, sizes: np.ndarray) -> list[np.ndarray]:
-  """Consecutive clusters of some 512 samples together."""
+def _block_length(num_samples: int) -> int:
+  """How many rows of distances are held at a time."""
+  return max(1, min(_BLOCK_SIZE, _BLOCK_ENTRIES // num_samples))
+
+
+def _groups(
+  clusters: np.ndarray, sizes: np.ndarray, length: int
+) -> list[np.ndarray]:
+  """Consecutive clusters of some `length` samples together, or a larger one."""
   before = np.cumsum(sizes[clusters]) - sizes[clusters]
-  changes = np.flatnonzero(np.diff(before // _BLOCK_SIZE)) + 1
+  changes = np.flatnonzero(np.diff(before // length)) + 1
   return np.split(clusters, changes)
 
 

@@ -1,16 +1,17 @@
-"""A pass over blocks, spread over the local devices.
+"""A pass over blocks, spread over the local devices, and over processes.
 
-Every process that calls it computes all blocks on its own devices.
+Other processes compute a share of the blocks where they help the first one.
 """
 
 import functools
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from dbc_jax.devices import mesh
+from dbc_jax.devices import helpers, mesh, processes
 
 
 class BlockPass(Protocol):
@@ -26,8 +27,33 @@ class BlockPass(Protocol):
     """The carry with the result of the next item, in order."""
 
 
+class Shares(NamedTuple):
+  """How processes may share the G items of a pass: each takes some in a row.
+
+  Attributes:
+    costs: [G] of each item, in any unit.
+    ends: [G] int, ascending. Behind the last row of the carry that an item
+      finishes; it begins where the item before ends.
+    begins: [G] int. The first item that the rows which an item finishes
+      depend on: itself, or one before.
+  """
+
+  costs: np.ndarray
+  ends: np.ndarray
+  begins: np.ndarray
+
+
+def even_shares(ends: np.ndarray) -> Shares:
+  """Of items that cost the same and depend on nothing before."""
+  return Shares(np.ones(len(ends)), ends, np.arange(len(ends)))
+
+
 def fold_blocks(
-  block_pass: BlockPass, carry: Any, shared: Any, items: Any
+  block_pass: BlockPass,
+  carry: Any,
+  shared: Any,
+  items: Any,
+  shares: Shares | None = None,
 ) -> Any:
   """Computes all items, one on each local device, and consumes them in order.
 
@@ -36,11 +62,49 @@ def fold_blocks(
     carry: to begin with; used up.
     shared: tree of arrays that every item needs; copied to all devices.
     items: tree of arrays [G, ...]; item g is row g of each.
+    shares: how other processes may help; None: they do not. Then arrays of the
+      carry that have as many rows as the last item ends at are filled by all of
+      them, and other ones are what the first process leaves in them.
 
   Returns:
-    The last carry, on the first device. The number of devices does not change
-    it: a result depends on its item alone.
+    The last carry, on the first device. The number of devices or processes does
+    not change it: a result depends on its item alone.
   """
+  if shares is None or not helpers.are_there():
+    return _fold_own(block_pass, carry, shared, items)
+  given = block_pass, carry, items, shares
+  return helpers.everywhere(_fold_share, shared, given)
+
+
+def _fold_share(shared: Any, given: Any) -> Any:
+  """Computes a share of the items, and puts together what all have."""
+  block_pass, carry, items, shares = given
+  count, own = processes.count(), processes.own_number()
+  costs = np.cumsum(shares.costs)
+  parts = costs[-1] * np.arange(1, count) / count
+  cuts = np.searchsorted(costs, parts, side='right')
+  bounds = np.array([0, *cuts, len(costs)])
+  rows = np.array([0, *shares.ends])[bounds]
+  start, stop = bounds[own : own + 2]
+  if start < stop:
+    chosen = slice(shares.begins[start], stop)
+    few = jax.tree.map(lambda x: x[chosen], items)
+    carry = _fold_own(block_pass, carry, shared, few)
+  lengths = np.diff(rows)
+
+  def together(leaf: Any) -> Any:
+    if not np.ndim(leaf) or len(leaf) != rows[-1]:
+      return leaf
+    part = np.asarray(leaf[rows[own] : rows[own + 1]])
+    return jnp.asarray(processes.gather_rows(part, lengths))
+
+  return jax.tree.map(together, carry)
+
+
+def _fold_own(
+  block_pass: BlockPass, carry: Any, shared: Any, items: Any
+) -> Any:
+  """Computes the items on the devices of this process."""
   local = mesh.local_devices()
   if len(local) == 1:
     return _fold(block_pass, carry, shared, items)

@@ -162,6 +162,9 @@ def parallel_update(
   mapped = _pmap(
     step, in_axes=(None, 0), out_axes=(None, None), devices=devices()
   )
+  # A pmap over several processes is none that jit could take in.
+  if processes.count() > 1:
+    return mapped
   return _with_library(mapped, _IN_TRAINING)
 
 
@@ -197,17 +200,19 @@ def parallel_map(
 
   Args:
     function: maps [B/n, ...] to a tree of [B/n, ...] on each device.
-    chosen: the devices; all of them if left out.
+    chosen: the devices. Those of this process if left out: the function then
+      sees a part of them alone along the axis `AXIS_NAME`.
     is_network: most of its work are convolutions.
 
   Returns:
     The same signature, from what `shard` returns to the like; `unshard` brings
     it to the host.
   """
-  mapped = _pmap(
-    function, in_axes=(None, 0), out_axes=0, devices=chosen or devices()
-  )
-  return _with_library(mapped, _IN_A_FORWARD_PASS) if is_network else mapped
+  chosen = chosen or local_devices()
+  mapped = _pmap(function, in_axes=(None, 0), out_axes=0, devices=chosen)
+  if not is_network or len(chosen) > len(local_devices()):
+    return mapped
+  return _with_library(mapped, _IN_A_FORWARD_PASS)
 
 
 @functools.cache
@@ -222,8 +227,7 @@ def _knows_library() -> bool:
 
 def _with_library(mapped: Callable[..., Any], parts: str) -> Callable[..., Any]:
   """The same call, compiled with what a CPU is fast with."""
-  # A pmap over several processes is none that jit could take in.
-  if not host_is_device() or processes.count() > 1 or not _knows_library():
+  if not host_is_device() or not _knows_library():
     return mapped
 
   def on_devices(*arguments: Any) -> Any:

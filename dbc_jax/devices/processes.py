@@ -7,13 +7,14 @@ The only use of `jax.distributed`. A single process needs none of it.
 import contextlib
 import hashlib
 import logging
+import math
 import os
 import re
 import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -29,6 +30,8 @@ log = logging.getLogger('dbc_jax')
 TIMEOUT_SECONDS = 60
 # For all of them to come.
 MEET_SECONDS = 180.0
+# Bytes that one process sends to the others at a time: at first, and at most.
+_PACKET, _LARGEST = 2**12, 2**26
 # Between two lines that tell of the waiting.
 _TELL_SECONDS = 15.0
 
@@ -190,14 +193,43 @@ def from_first(tree: Any) -> Any:
   return multihost_utils.broadcast_one_to_all(tree)
 
 
-def text_of_first(text: str) -> str:
-  """What the first process says, in all of them; of 2,000 bytes at most."""
+def bytes_of_first(given: np.ndarray) -> np.ndarray:
+  """What the first process gives, in all of them.
+
+  Args:
+    given: [n] array, of any length in the first, and of no meaning elsewhere.
+
+  Returns:
+    [m] uint8.
+  """
+  given = given.view(np.uint8)
   if count() == 1:
-    return text
-  given = np.zeros(2000, np.uint8)
-  own = text.encode(errors='backslashreplace')[: len(given)]
-  given[: len(own)] = np.frombuffer(own, np.uint8)
-  return bytes(from_first(given)).rstrip(b'\0').decode(errors='replace')
+    return given
+  # Most are short: their length and all of them go at once.
+  packet = np.zeros(_PACKET, np.uint8)
+  packet[:8] = np.frombuffer(len(given).to_bytes(8, 'little'), np.uint8)
+  begin = given[: _PACKET - 8]
+  packet[8 : 8 + len(begin)] = begin
+  packet = np.asarray(from_first(packet))
+  found = np.empty(int.from_bytes(packet[:8].tobytes(), 'little'), np.uint8)
+  done = min(len(found), _PACKET - 8)
+  found[:done] = packet[8 : 8 + done]
+  while done < len(found):
+    # Of a few sizes, as each is a program of its own.
+    rest = len(found) - done
+    part = np.zeros(min(_LARGEST, 2 ** (rest - 1).bit_length()), np.uint8)
+    begin = given[done : done + len(part)]
+    part[: len(begin)] = begin
+    sent = np.asarray(from_first(part))[:rest]
+    found[done : done + len(sent)] = sent
+    done += len(sent)
+  return found
+
+
+def text_of_first(text: str) -> str:
+  """What the first process says, in all of them."""
+  own = np.frombuffer(text.encode(errors='backslashreplace'), np.uint8)
+  return bytes_of_first(own).tobytes().decode()
 
 
 def gather(tree: Any) -> Any:
@@ -212,6 +244,34 @@ def gather(tree: Any) -> Any:
   if count() == 1:
     return jax.device_get(tree)
   return multihost_utils.process_allgather(tree, tiled=True)
+
+
+def gather_rows(rows: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+  """`gather` of so many rows of each process, bit for bit; [n, ...] here."""
+  if count() == 1:
+    return rows
+  width = rows.dtype.itemsize * math.prod(rows.shape[1:])
+  padded = np.zeros((int(lengths.max()), width), np.uint8)
+  padded[: len(rows)] = np.frombuffer(rows.tobytes(), np.uint8).reshape(
+    len(rows), width
+  )
+  parts = np.split(gather(padded), count())
+  chosen = [part[:n] for part, n in zip(parts, lengths, strict=True)]
+  together = np.concatenate(chosen).view(rows.dtype)
+  return together.reshape(-1, *rows.shape[1:])
+
+
+def share_rows(
+  part: Callable[[int, int], np.ndarray], total: int
+) -> np.ndarray:
+  """The rows that `part(start, stop)` returns, of a range of 0..total each.
+
+  To be called in all processes, each of which computes those of its range.
+  """
+  bounds = total * np.arange(count() + 1) // count()
+  number = own_number()
+  rows = part(int(bounds[number]), int(bounds[number + 1]))
+  return gather_rows(rows, gather(np.array([len(rows)])))
 
 
 def largest(value: int) -> int:

@@ -61,8 +61,7 @@ class Collector:
   def __init__(self, protocol: str, ranks: Sequence[int]):
     self._protocol = protocol
     self._ranks = np.array(ranks)
-    self._cmc = np.zeros(len(ranks))
-    self._queries: list[tuple[int, int, float, float, float]] = []
+    self._rows: list[np.ndarray] = []
 
   def add(
     self, query: int, position: np.ndarray, hits: np.ndarray | None = None
@@ -77,23 +76,29 @@ class Collector:
       hits = (
         position[:1] if self._protocol == 'market1501' else position - found
       )
-    self._cmc += (hits[:, None] < self._ranks).mean(axis=0)
+    cmc = (hits[:, None] < self._ranks).mean(axis=0)
     precision = (found + 1) / (position + 1)
     before = np.where(position, found / np.maximum(position, 1), 1.0)
     step, trapezoid = precision.mean(), (precision + before).mean() / 2
-    first_rank, inp = int(position[0]) + 1, precision[-1]
-    self._queries.append((query, first_rank, step, trapezoid, inp))
+    first_rank, inp = position[0] + 1, precision[-1]
+    self._rows.append(np.array([query, first_rank, step, trapezoid, inp, *cmc]))
+
+  def rows(self) -> np.ndarray:
+    """What was added, [V, W] float64, a row a query."""
+    return np.array(self._rows).reshape(-1, 5 + len(self._ranks))
+
+  def take(self, rows: np.ndarray) -> None:
+    """Adds what another one was given."""
+    self._rows.extend(rows)
 
   def scores(self, truth: Truth, per_query: bool) -> Scores:
     """All scores of a protocol; raises a ValueError if nothing was added."""
-    if not self._queries:
+    if not self._rows:
       raise ValueError(why_no_match(truth))
-    query, first_rank, step, trapezoid, inp = map(
-      np.array, zip(*self._queries, strict=True)
-    )
+    query, first_rank, step, trapezoid, inp, *cmc = self.rows().T
     scores: Scores = {
-      f'rank{rank}': float(total / len(query))
-      for rank, total in zip(self._ranks, self._cmc, strict=True)
+      f'rank{rank}': float(shares.mean())
+      for rank, shares in zip(self._ranks, cmc, strict=True)
     }
     scores |= {
       'map': float(step.mean()),
@@ -103,8 +108,8 @@ class Collector:
     }
     if per_query:
       scores |= {
-        'query_index': query,
-        'first_rank': first_rank,
+        'query_index': query.astype(np.int64),
+        'first_rank': first_rank.astype(np.int64),
         'ap': step,
         'inp': inp,
       }

@@ -1,7 +1,7 @@
 """CMC, both mean average precisions and mINP of re-ID protocols."""
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -23,8 +23,14 @@ from dbc_jax.evaluation.truth import (
   checked_truth,
 )
 
+# Rows of the queries of a range.
+_Part = Callable[[int, int], np.ndarray]
 # A chunk of similarities holds at most this many values (32 MiB of float32).
 _CHUNK_VALUES = 2**23
+
+
+def _all_at_once(part: _Part, count: int) -> np.ndarray:
+  return part(0, count)
 
 
 def evaluate_ranking(
@@ -146,6 +152,7 @@ def rank_features(
   seed: int = 0,
   per_query: bool = False,
   left_out: ArrayLike | None = None,
+  over: Callable[[_Part, int], np.ndarray] = _all_at_once,
 ) -> Scores:
   """`evaluate_ranking` of features, without ever holding Q x G distances.
 
@@ -166,6 +173,9 @@ def rank_features(
     chunk_size: queries per product; None takes what fits into 32 MiB.
     ranks, camera_rule, protocol, seed, per_query, left_out: as in
       `evaluate_ranking`.
+    over: `over(part, Q)` returns the rows that `part(start, stop)` returns for
+      ranges of 0..Q, one below the other: so several processes can share the
+      queries. The protocol 'cuhk03' does not ask for it.
 
   Returns:
     As `evaluate_ranking`.
@@ -201,7 +211,14 @@ def rank_features(
     )
     _collect_rows(collector, rows, truth, protocol, seed)
   else:
-    _collect_products(collector, queries, gallery, truth, chunk_size)
+
+    def part(start: int, stop: int) -> np.ndarray:
+      own = Collector(protocol, ranks)
+      starts = range(start, stop, chunk_size)
+      _collect_products(own, queries, gallery, truth, starts)
+      return own.rows()
+
+    collector.take(over(part, len(queries)))
   return collector.scores(truth, per_query)
 
 
@@ -243,12 +260,12 @@ def _collect_products(
   queries: Features,
   gallery: Features,
   truth: Truth,
-  chunk_size: int,
+  starts: range,
 ) -> None:
   """The same from features, in float32 as far as that is sure."""
   margin = similarity.tolerance(queries)
-  for start in range(0, len(queries), chunk_size):
-    block = slice(start, start + chunk_size)
+  for start in starts:
+    block = slice(start, min(start + starts.step, starts.stop))
     rows = queries.unit[block] @ gallery.unit.T
     np.negative(rows, out=rows)
     exact = None

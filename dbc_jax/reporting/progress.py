@@ -5,7 +5,7 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Self
 
 import tqdm
@@ -17,37 +17,75 @@ log = logging.getLogger('dbc_jax')
 
 # Seconds before work that has no bar says what it is.
 _PATIENCE = 3.0
+# Between two lines of a log that say how far it has come.
+_TELL_SECONDS = 60.0
+_COUNTED = (
+  '{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]'
+)
+
+
+class _Count:
+  """How far some work has come, as it says itself, and how fast."""
+
+  def __init__(self) -> None:
+    self.done = self.total = 0
+    self._first: tuple[int, float] | None = None
+    self._rate = 0.0
+
+  def __call__(self, done: int, total: int) -> None:
+    now = time.monotonic()
+    self._first = self._first or (done, now)
+    if now > self._first[1]:
+      self._rate = (done - self._first[0]) / (now - self._first[1])
+    self.done, self.total = done, total
+
+  @property
+  def rate(self) -> str:
+    """Such as '3.1/s', of all that were counted."""
+    return f'{self._rate:,.1f}/s'
 
 
 @contextlib.contextmanager
-def busy(what: str) -> Iterator[None]:
+def busy(what: str) -> Iterator[Callable[[int, int], None]]:
   """Says what is done, if that takes seconds.
 
   On a terminal it counts them until it is done, elsewhere it logs one line.
+  Work that calls what this yields, with how much is done of how much, has a bar
+  on a terminal, and elsewhere a line a minute.
   """
-  done = threading.Event()
+  done, count = threading.Event(), _Count()
 
   def watch() -> None:
     if done.wait(_PATIENCE):
       return
     if not sys.stderr.isatty():
       log.info('%s ...', what)
+      while not done.wait(_TELL_SECONDS):
+        if count.total:
+          log.info(
+            '%s: %s', what, f'{count.done:,} of {count.total:,}, {count.rate}'
+          )
       return
     with tqdm.tqdm(
       desc=what,
       bar_format='{desc} [{elapsed}]',
       leave=False,
+      dynamic_ncols=True,
       delay=1e-9,  # It draws nothing until its clock is set.
     ) as bar:
       bar.start_t -= _PATIENCE
       bar.refresh()
       while not done.wait(1.0):
+        if count.total:
+          bar.bar_format = _COUNTED
+          bar.total, bar.n = count.total, count.done
+          bar.set_postfix_str(count.rate, refresh=False)
         bar.refresh()
 
   watcher = threading.Thread(target=watch, daemon=True)
   watcher.start()
   try:
-    yield
+    yield count
   finally:
     done.set()
     watcher.join()
@@ -113,8 +151,7 @@ class StageProgress:
         dynamic_ncols=True,
         # Our own images/s stands in for tqdm's steps/s, and the time to go of
         # the run for that of the stage.
-        bar_format='{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}'
-        ' [{elapsed}{postfix}]',
+        bar_format=_COUNTED,
       )
     return self
 

@@ -4,9 +4,11 @@ The config's fields choose what is clustered, by which distance, criterion and
 engine; the mathematics is in `dbc_jax.cluster`.
 """
 
+import contextlib
 import dataclasses
 import logging
 import warnings
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -19,7 +21,7 @@ from dbc_jax.cluster.linked import (
   labels_of_count,
   regrouping,
 )
-from dbc_jax.devices import mesh, processes
+from dbc_jax.devices import helpers, mesh, processes
 from dbc_jax.labels import apart
 
 log = logging.getLogger('dbc_jax')
@@ -60,6 +62,18 @@ def make_cut(fields: Any) -> cuts.Cut:
     raise ValueError(f'cluster.{error}') from error
 
 
+@contextlib.contextmanager
+def _named() -> Iterator[None]:
+  """Has a budget that is too small told by the names of a config."""
+  try:
+    yield
+  except ValueError as error:
+    if not str(error).startswith('memory_budget_gb'):
+      raise
+    text = str(error).replace('(k1)', '(cluster.jaccard_k1)')
+    raise ValueError(f'cluster.{text}') from error
+
+
 @dataclasses.dataclass(frozen=True)
 class _Samples:
   """What is merged, and what is known of pairs.
@@ -70,12 +84,14 @@ class _Samples:
     given: the base distances, if not those of the features: `distances` or
       `similarities`, as `merge_clusters` takes them.
     links: rows of one cluster, and of two.
+    progress: as of `merge_clusters`.
   """
 
   features: np.ndarray
   criterion: cluster.Criterion
   given: dict[str, Any] = dataclasses.field(default_factory=dict)
   links: Links | None = None
+  progress: Callable[[int, int], None] | None = None
 
   def heed(self, labels: np.ndarray) -> np.ndarray:
     """Labels [N], -1 or not, changed where the links contradict them."""
@@ -150,8 +166,9 @@ class Merger:
     count: int,
     camids: np.ndarray | None = None,
     links: Links | None = None,
+    progress: Callable[[int, int], None] | None = None,
   ) -> tuple[np.ndarray, np.ndarray]:
-    """What the first process computes, in all of them.
+    """What the first process computes with help of the others, in all of them.
 
     Where the number of clusters is known, the last clustering of a run ends
     there, with every sample in one. Where the cut leaves fewer than two, the
@@ -165,16 +182,18 @@ class Merger:
       count: of clusterings in the run.
       camids: [N], where their centring is on.
       links: which hold in the labels before and after; the first process's.
+      progress: as of `merge_clusters`.
 
     Returns:
       Labels [N] after it, and the scores of the first and the last merge [2]
       float32: NaN where the cut does not stop at a number of merges.
     """
-    ends = np.full(2, np.nan, np.float32)
-    if processes.is_first():
-      samples = self._samples(self.chosen(features, embeddings), camids, links)
-      labels = samples.heed(labels)
-      found, scores = self._place(samples, labels, number, count)
+
+    def merged() -> tuple[np.ndarray, np.ndarray]:
+      chosen = self.chosen(features, embeddings)
+      samples = self._samples(chosen, camids, links, progress)
+      before = samples.heed(labels)
+      found, scores = self._place(samples, before, number, count)
       if found.max() < 1:
         log.warning(
           'cluster.cut: %s leaves %d clusters of %d images; the clusters stay '
@@ -183,11 +202,11 @@ class Merger:
           found.max() + 1,
           len(found),
         )
-      else:
-        labels = found
-        if len(scores):
-          ends = np.asarray(scores)[[0, -1]]
-    return processes.from_first((labels, ends))
+        return before, unknown
+      return found, np.asarray(scores)[[0, -1]] if len(scores) else unknown
+
+    unknown = np.full(2, np.nan, np.float32)
+    return helpers.lead(merged, (labels, unknown))
 
   def chosen(self, features: Any, embeddings: Any) -> Any:
     """Of the two, what the config clusters by."""
@@ -237,7 +256,11 @@ class Merger:
     return self._place(samples, start, number, count).labels
 
   def _samples(
-    self, chosen: np.ndarray, camids: np.ndarray | None, links: Links | None
+    self,
+    chosen: np.ndarray,
+    camids: np.ndarray | None,
+    links: Links | None,
+    progress: Callable[[int, int], None] | None = None,
   ) -> _Samples:
     fields = self._fields
     if fields.camera_centring:
@@ -249,11 +272,16 @@ class Merger:
     given: dict[str, Any] = {}
     if fields.distance == 'jaccard':
       counts = {'k1': fields.jaccard_k1, 'k2': fields.jaccard_k2}
-      if self.engine(chosen.shape, len(chosen)).name == 'sparse':
-        given['similarities'] = cluster.jaccard_similarities(chosen, **counts)
-      else:
-        given['distances'] = cluster.jaccard_distances(chosen, **counts)
-    return _Samples(chosen, self._criterion, given, links)
+      with warnings.catch_warnings():
+        warnings.filterwarnings('ignore', 'k1: .* means all')
+        if self.engine(chosen.shape, len(chosen)).name == 'sparse':
+          with _named():
+            given['similarities'] = cluster.jaccard_similarities(
+              chosen, **counts, memory_budget_gb=self._budget()
+            )
+        else:
+          given['distances'] = cluster.jaccard_distances(chosen, **counts)
+    return _Samples(chosen, self._criterion, given, links, progress)
 
   def _place(
     self, samples: _Samples, labels: np.ndarray, number: int, count: int
@@ -328,15 +356,17 @@ class Merger:
         none = np.zeros((0, 2), np.int32)
         scores = np.zeros(0, np.float32)
         return cluster.MergeResult(start, none, scores, self._engine, none)
-    result = cluster.merge_clusters(
-      samples.features,
-      start,
-      num_merges,
-      self._criterion,
-      **given,
-      cannot_link=cannot,
-      memory_budget_gb=self._budget(),
-    )
+    with _named():
+      result = cluster.merge_clusters(
+        samples.features,
+        start,
+        num_merges,
+        self._criterion,
+        **given,
+        cannot_link=cannot,
+        memory_budget_gb=self._budget(),
+        progress=samples.progress,
+      )
     if result.engine != self._engine:
       self.engine(samples.features.shape, int(start.max()) + 1)
     return result

@@ -11,6 +11,7 @@ import numpy as np
 from dbc_jax import cluster, evaluation
 from dbc_jax.data import GroundTruth
 from dbc_jax.data.pipeline import LoadedDataset
+from dbc_jax.devices import processes
 from dbc_jax.labels import apart
 
 _EPSILON = 1e-12
@@ -23,7 +24,7 @@ def rank(
   camera_rule: bool,
   left_out: np.ndarray | None = None,
 ) -> dict[str, Any]:
-  """`evaluation.rank_features` by the truth about queries and gallery."""
+  """`evaluation.rank_features` by the truth; processes share the queries."""
   assert truth.query_pids is not None
   assert truth.gallery_pids is not None
   return evaluation.rank_features(
@@ -35,6 +36,7 @@ def rank(
     truth.gallery_camids,
     camera_rule=camera_rule,
     left_out=left_out,
+    over=processes.share_rows,
   )
 
 

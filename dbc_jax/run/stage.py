@@ -153,9 +153,9 @@ class StageRunner(Fitter):
       camids = data.truth.train_camids
     count = self.num_stages - 1 + self._before
     links = data.links() if data.links else None
-    with reporting.busy('clustering'):
+    with reporting.busy('clustering') as progress:
       return self.parts.merger(
-        features, embeddings, labels, number, count, camids, links
+        features, embeddings, labels, number, count, camids, links, progress
       )
 
   def run(self, stage: int, state: RunState, data: LoadedDataset) -> RunState:

@@ -1,6 +1,7 @@
 """What is told of a run before any work: of its data and of its config."""
 
 import logging
+from typing import Any
 
 import numpy as np
 
@@ -61,6 +62,7 @@ def tell(config: Config, data: LoadedDataset) -> None:
   tell_of_images(config, data)
   tell_of_network(config)
   tell_of_cameras(config, data.truth)
+  tell_of_neighbours(config.cluster, len(data.train))
 
 
 def tell_of_images(config: Config, data: LoadedDataset) -> None:
@@ -152,3 +154,15 @@ def tell_of_cameras(config: Config, truth: data_lib.GroundTruth) -> None:
     if 2 * alone > len(counts)
     else '',
   )
+
+
+def tell_of_neighbours(fields: Any, num_samples: int) -> None:
+  """Warns of Jaccard distances by the neighbourhood of all images."""
+  if fields.distance == 'jaccard' and fields.jaccard_k1 >= num_samples:
+    log.warning(
+      'cluster.jaccard_k1: got %d for %d training images, which means all of '
+      'them: distances then tell little; lower it to some more than a person '
+      'has images',
+      fields.jaccard_k1,
+      num_samples,
+    )

@@ -74,7 +74,7 @@ def make_estimator(
     raw = _of_raw(own, lambda var, mean: var + mean**2)
     return jax.tree.map(lambda x: x[None], raw)
 
-  mapped = mesh.parallel_map(moments, is_network=True)
+  mapped = mesh.parallel_map(moments, mesh.devices(), is_network=True)
 
   def of_camera(network: Any, split: Split, samples: np.ndarray) -> Any:
     samples = samples[: _MOST_BATCHES * batch_size]

@@ -1,10 +1,18 @@
 """Tests of the label-free indices, against scikit-learn and plain loops."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from sklearn import metrics
 
-from dbc_jax.cluster import validity_indices
+from dbc_jax.cluster import (
+  choose_clustering,
+  jaccard_distances,
+  jaccard_similarities,
+  validity,
+  validity_indices,
+)
 
 
 def make_clusters(
@@ -149,6 +157,39 @@ def test_views_agree_where_both_are_nearest_to_one_mean():
   found = validity_indices(features, labels, (first, second))
   assert found['view_agreement'] == pytest.approx(same / 25)
   assert 5 < same < 25
+
+
+def test_similarities_in_place_of_distances_tell_the_same_and_choose_alike():
+  features, labels = make_clusters(np.random.default_rng(10), 400, 40)
+  counts = {'k1': 12, 'k2': 3}
+  distances = np.asarray(jaccard_distances(features, **counts))
+  similarities = jaccard_similarities(features, **counts)
+  of_matrix, of_pairs = [], []
+  for num_clusters in (40, 20, 10, 3):
+    merged = leave_out(labels % num_clusters, 15)
+    of_matrix.append(validity_indices(None, merged, distances=distances))
+    of_pairs.append(validity_indices(None, merged, similarities=similarities))
+    assert of_pairs[-1] == pytest.approx(of_matrix[-1], abs=1e-5)
+  assert len({round(each['silhouette'], 3) for each in of_matrix}) == 4
+  assert choose_clustering(of_pairs) == choose_clustering(of_matrix)
+  with pytest.raises(ValueError, match='similarities: got them together'):
+    validity_indices(
+      None, labels, distances=distances, similarities=similarities
+    )
+
+
+def test_a_large_cluster_is_looked_at_in_parts(monkeypatch):
+  features, labels = make_clusters(np.random.default_rng(11), 3000, 40)
+  labels = np.maximum(labels - 20, 0)  # Half of all are in one.
+  whole = validity_indices(features, labels)
+  monkeypatch.setattr(validity, '_BLOCK_ENTRIES', 2**16)
+  tracemalloc.start()
+  parts = validity_indices(features, labels)
+  peak = tracemalloc.get_traced_memory()[1]
+  tracemalloc.stop()
+  assert parts == pytest.approx(whole, abs=1e-6)
+  # The rows of that cluster alone have 18 MB.
+  assert peak < 4e6
 
 
 def test_bad_input_is_named():

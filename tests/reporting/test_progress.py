@@ -112,6 +112,28 @@ def test_work_that_takes_long_says_what_it_is(monkeypatch, caplog):
       assert caplog.text.count('clustering ...') == 1
 
 
+def test_work_that_counts_has_a_bar_and_a_rate(monkeypatch, caplog):
+  monkeypatch.setattr(progress, '_PATIENCE', 0.01)
+  monkeypatch.setattr(progress, '_TELL_SECONDS', 0.02)
+  monkeypatch.setenv('COLUMNS', '100')
+  for stderr in (Terminal(), io.StringIO()):
+    monkeypatch.setattr(sys, 'stderr', stderr)
+    with (
+      caplog.at_level('INFO', logger='dbc_jax'),
+      progress.busy('clustering') as count,
+    ):
+      for done, now in ((1000, 7.0), (1020, 11.0)):
+        with monkeypatch.context() as patch:
+          patch.setattr(progress.time, 'monotonic', lambda now=now: now)
+          count(done, 5000)
+      time.sleep(1.3)
+    text = stderr.getvalue() if stderr.isatty() else caplog.text
+    said = {True: '1020/5000', False: '1,020 of 5,000'}[stderr.isatty()]
+    assert said in text
+    assert '5.0/s' in text
+    assert ('clustering  20%|' in text) == stderr.isatty()
+
+
 def test_short_work_says_nothing_and_errors_pass(monkeypatch):
   monkeypatch.setattr(sys, 'stderr', Terminal())
   with pytest.raises(ValueError, match='no'), progress.busy('clustering'):

@@ -84,6 +84,19 @@ def test_many_samples_merge_alike_without_a_matrix(
   assert found[0].max() > 1
 
 
+def test_a_budget_for_too_few_pairs_names_the_fields_of_the_config(monkeypatch):
+  monkeypatch.setattr(choice, '_MANY', 1)
+  monkeypatch.setattr(choice, '_BYTES_PER_EDGE', 10**6)
+  merger, _ = _merger(distance='jaccard', jaccard_k1=6, memory_budget_gb=0.1)
+  x = _features()
+  with pytest.raises(
+    ValueError,
+    match=r'^cluster\.memory_budget_gb: got 0\.1, expected at least 0\.\d+ for '
+    r'\d+ pairs .*cluster\.jaccard_k1',
+  ):
+    merger(x, x, LABELS, 0, 3)
+
+
 def test_cuts_that_read_all_distances_keep_the_matrix(monkeypatch):
   monkeypatch.setattr(choice, '_MANY', 1)
   merger, _ = _merger(distance='jaccard', jaccard_k1=6, cut='dbscan')

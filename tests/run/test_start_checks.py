@@ -207,3 +207,14 @@ def test_cameras_of_a_single_image_are_told(caplog, camids, told):
   truth = GroundTruth(train_camids=np.array(camids))
   start_checks.tell_of_cameras(config, truth)
   assert (told in caplog.text) if told else not caplog.text
+
+
+@pytest.mark.parametrize(
+  ('distance', 'count', 'told'),
+  [('jaccard', 30, True), ('jaccard', 31, False), ('euclidean', 30, False)],
+)
+def test_neighbourhoods_of_all_images_are_told(caplog, distance, count, told):
+  fields = _config(**{'cluster.distance': distance}).cluster
+  fields.jaccard_k1 = 30
+  start_checks.tell_of_neighbours(fields, count)
+  assert ('cluster.jaccard_k1: got 30 for 30 training' in caplog.text) == told

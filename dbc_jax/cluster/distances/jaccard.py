@@ -5,6 +5,7 @@ the neighbour search is sparse, some k1 entries a row, and done by SciPy.
 """
 
 import functools
+import warnings
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +22,7 @@ from dbc_jax.cluster.distances.reciprocal import (
   neighbourhoods,
 )
 from dbc_jax.cluster.distances.sources import plain_features
+from dbc_jax.cluster.engines.choice import check_pairs
 
 _BLOCK_SIZE = 128  # rows
 
@@ -54,6 +56,12 @@ def _neighbourhoods(features: ArrayLike, k1: int, k2: int) -> sparse.csr_array:
       f'k2: got {k2} for {n} samples, expected at most {n - 1}: each would be '
       'averaged over all of them, and every distance would be zero.'
     )
+  if k1 >= n > 1:
+    warnings.warn(
+      f'k1: got {k1} for {n} samples, which means all of them: distances then '
+      'tell little; look at fewer neighbours',
+      stacklevel=3,
+    )
   ranks, furthest = nearest(features, min(k1 + 1, n))
   return neighbourhoods(features, ranks, furthest, k1, k2)
 
@@ -73,7 +81,8 @@ def jaccard_distances(
 
   A sample is the nearest of itself, and ties go to the lowest index: of equal
   samples, the first of them is the nearest of all. h is rounded to the nearest
-  integer, halves to the even one. Counts beyond N mean all samples.
+  integer, halves to the even one. Counts beyond N mean all samples,
+  of which a warning tells.
 
   Args:
     features: [N, D] floating point, taken as they are (callers pass
@@ -104,7 +113,11 @@ def jaccard_distances(
 
 
 def jaccard_similarities(
-  features: ArrayLike, *, k1: int = 30, k2: int = 6
+  features: ArrayLike,
+  *,
+  k1: int = 30,
+  k2: int = 6,
+  memory_budget_gb: float | None = None,
 ) -> sparse.csr_array:
   """1 minus `jaccard_distances`, without what is zero.
 
@@ -114,14 +127,19 @@ def jaccard_similarities(
 
   Args:
     features, k1, k2: as `jaccard_distances` takes them.
+    memory_budget_gb: as of `merge_clusters`, which takes the similarities.
 
   Returns:
     [N, N] float32 in (0, 1], exactly symmetric, 1 on the diagonal.
 
   Raises:
-    ValueError: as `jaccard_distances`.
+    ValueError: as `jaccard_distances`; or so many pairs share a neighbour that
+      the budget is too small to merge by them.
   """
   # Loads a compiler.
   from dbc_jax.cluster.distances.overlaps import jaccard_overlaps
 
-  return jaccard_overlaps(_neighbourhoods(features, k1, k2))
+  return jaccard_overlaps(
+    _neighbourhoods(features, k1, k2),
+    lambda count: check_pairs(count, memory_budget_gb),
+  )

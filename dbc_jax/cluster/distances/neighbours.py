@@ -15,7 +15,7 @@ from jax import Array, lax
 
 from dbc_jax.cluster.distances.panels import TILE
 from dbc_jax.cluster.distances.sources import FeatureSource, feature_source
-from dbc_jax.devices.blocks import fold_blocks
+from dbc_jax.devices.blocks import even_shares, fold_blocks
 
 _BLOCK_SIZE = 128  # rows
 # Candidates beyond the count that is asked for, and for the furthest.
@@ -137,7 +137,11 @@ def nearest(features: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     source = feature_source(features, squared=True)
     empty = (jnp.zeros((n, count), jnp.int32), jnp.zeros(n, jnp.float32))
     ranks, furthest = fold_blocks(
-      _NeighbourPass(count, block), empty, source, jnp.asarray(starts)
+      _NeighbourPass(count, block),
+      empty,
+      source,
+      jnp.asarray(starts),
+      even_shares(np.append(starts[1:], n)),
     )
     first_equal = np.asarray(source.identity)
   # Nor are equal rows of a product rounded alike.

@@ -1,18 +1,23 @@
 """How much rows of a sparse matrix overlap, compiled."""
 
+from collections.abc import Callable
+
 import numpy as np
 from scipy import sparse
 
 from dbc_jax.cluster.compiled import compiled
 
 
-def jaccard_overlaps(weights: sparse.csr_array) -> sparse.csr_array:
+def jaccard_overlaps(
+  weights: sparse.csr_array, check: Callable[[int], None]
+) -> sparse.csr_array:
   """1 minus the Jaccard distance of every two rows that share a column.
 
       s_ij = sum_l min(W_il, W_jl) / sum_l max(W_il, W_jl)
 
   Args:
     weights: [N, N] float64 W, rows of sum 1, with sorted indices.
+    check: called with the number of such pairs, before they take memory.
 
   Returns:
     [N, N] float32, symmetric, with sorted indices; 1 on the diagonal.
@@ -22,6 +27,7 @@ def jaccard_overlaps(weights: sparse.csr_array) -> sparse.csr_array:
   turned = (columns.indptr, columns.indices, columns.data)
   counts = _count(*rows[:2], *turned[:2])
   ends = np.concatenate([[0], np.cumsum(counts)])
+  check(int(ends[-1]))
   ids = np.empty(ends[-1], np.int32)
   values = np.empty(ends[-1], np.float32)
   _fill(rows, turned, ends, ids, values)

@@ -94,10 +94,6 @@ def choose_engine(
   num_clusters = values.whole(num_clusters, 'num_clusters', 1, num_samples)
   given_distances = values.flag(given_distances, 'given_distances')
   num_forbidden = values.whole(num_forbidden, 'num_forbidden', 0)
-  if memory_budget_gb is not None:
-    memory_budget_gb = values.number(
-      memory_budget_gb, 'memory_budget_gb', 0, math.inf
-    )
   # Pairs are padded, moved and turned.
   free = _shared_bytes(criterion, shape) + 64 * num_forbidden
   given = 4 * num_samples**2 if given_distances else 0
@@ -109,15 +105,7 @@ def choose_engine(
     capacities = num_samples, _rounded_capacity(num_clusters, num_samples)
     # The matrix, and for a moment the one of half its slots that follows it.
     sizes = {capacity: 5 * capacity**2 for capacity in capacities}
-  if memory_budget_gb is None:
-    memory = mesh.device_memory() or math.inf
-    budget = _SHARE_OF_DEVICE * memory
-    allowed = f"80 % of the device's {memory / 1e9:.3g} GB (no budget is set)"
-    got = f'None, for {allowed}'
-  else:
-    budget = memory_budget_gb * 1e9
-    allowed = f'a budget of {memory_budget_gb:.3g} GB'
-    got = f'{memory_budget_gb:g}'
+  budget, allowed, got = _budget(memory_budget_gb)
   is_sparse = jaccard and form_of(criterion) is not None
   fits = [c for c, matrix in sizes.items() if budget >= free + given + matrix]
   # Without a budget, what takes least: no stage of a run follows.
@@ -135,25 +123,78 @@ def choose_engine(
   if fits:
     return Engine('dense', f'{needs} of {allowed}', capacity)
   size = f'{num_samples} samples in {num_clusters} clusters'
+  got = f'memory_budget_gb: got {got}, expected at least'
+  if is_sparse:
+    raise ValueError(
+      f'{got} {free / 1e9:.3g} for the sparse engine on {size}, and '
+      f'{_BYTES_PER_EDGE} bytes for each pair that shares neighbours; raise '
+      'it, or leave it out.'
+    )
+  if jaccard:
+    raise ValueError(
+      f'{got} {dense / 1e9:.3g} for {size}: {_what_needs_pairs(criterion)} '
+      'needs the Jaccard distances of all pairs; raise it, or merge by '
+      'average, buc, dbc or ecluster, which need those of neighbours alone.'
+    )
   if criterion.merge == 'ranked' or given_distances:
     what = 'a given distance matrix' if given_distances else "merge='ranked'"
     raise ValueError(
-      f'memory_budget_gb: got {got}, expected at least '
-      f'{dense / 1e9:.3g} for {size}: {what} needs the dense engine; raise it, '
-      "or merge sequentially by the features' own distances, which takes "
-      f'{free / 1e9:.3g}.'
+      f'{got} {dense / 1e9:.3g} for {size}: {what} needs the dense engine; '
+      "raise it, or merge sequentially by the features' own distances, which "
+      f'takes {free / 1e9:.3g}.'
     )
   if not budget >= free:
     raise ValueError(
-      f'memory_budget_gb: got {got}, expected at least '
-      f'{free / 1e9:.3g} for the matrix-free engine, or {dense / 1e9:.3g} for '
-      f'the dense one, on {size}; raise it, or leave it out.'
+      f'{got} {free / 1e9:.3g} for the matrix-free engine, or '
+      f'{dense / 1e9:.3g} for the dense one, on {size}; raise it, or leave it '
+      'out.'
     )
   return Engine(
     'matrix_free',
     f'{needs}, more than {allowed}',
     num_clusters,
   )
+
+
+def _what_needs_pairs(criterion: Criterion) -> str:
+  """Of a criterion without a form, what keeps it from having one."""
+  if criterion.merge == 'ranked':
+    return "merge='ranked'"
+  if 'squared' in criterion.rule.options() and criterion.squared:
+    return 'squared=True'
+  if 'ssd' in criterion.rule.options() and criterion.ssd == 'printed':
+    return "ssd='printed'"
+  return repr(criterion.name)
+
+
+def check_pairs(
+  num_pairs: int, memory_budget_gb: float | None, beside: int = 0
+) -> None:
+  """Raises ValueError where similarities of so many pairs do not fit.
+
+  Args:
+    num_pairs: similarities above zero, N of them of samples with themselves.
+    memory_budget_gb: in 1e9 bytes; None for what choose_engine takes.
+    beside: bytes that are needed beside them.
+  """
+  budget, _, got = _budget(memory_budget_gb)
+  needed = _BYTES_PER_EDGE * num_pairs + beside
+  if not budget >= needed:
+    raise ValueError(
+      f'memory_budget_gb: got {got}, expected at least {needed / 1e9:.3g} for '
+      f'{num_pairs:,} pairs that share neighbours; raise it, or look at fewer '
+      'neighbours (k1).'
+    )
+
+
+def _budget(memory_budget_gb: float | None) -> tuple[float, str, str]:
+  """In bytes, in words, and what to say that was got."""
+  if memory_budget_gb is not None:
+    given = values.number(memory_budget_gb, 'memory_budget_gb', 0, math.inf)
+    return given * 1e9, f'a budget of {given:.3g} GB', f'{given:g}'
+  memory = mesh.device_memory() or math.inf
+  allowed = f"80 % of the device's {memory / 1e9:.3g} GB (no budget is set)"
+  return _SHARE_OF_DEVICE * memory, allowed, f'None, for {allowed}'
 
 
 def sparse_engine(
@@ -176,23 +217,12 @@ def sparse_engine(
     ValueError: the criterion does not go with them, or the budget is too small.
   """
   if form_of(criterion) is None:
-    what = repr(criterion.name)
-    if criterion.merge == 'ranked':
-      what = "merge='ranked'"
-    elif 'squared' in criterion.rule.options() and criterion.squared:
-      what = 'squared=True'
     raise ValueError(
-      f'similarities: {what} needs the distances of all pairs: its score of '
-      'two clusters that share no neighbour is no sum; pass '
-      'distances=jaccard_distances(...), or merge by average, buc, dbc or '
+      f'similarities: {_what_needs_pairs(criterion)} needs the distances of '
+      'all pairs: its score of two clusters that share no neighbour is no sum; '
+      'pass distances=jaccard_distances(...), or merge by average, buc, dbc or '
       'ecluster.'
     )
-  needed = _BYTES_PER_EDGE * num_edges
-  needed += (_BYTES_PER_CLUSTER + 8 * num_means) * num_clusters
-  if memory_budget_gb is not None and not memory_budget_gb * 1e9 >= needed:
-    raise ValueError(
-      f'memory_budget_gb: got {memory_budget_gb:g}, expected at least '
-      f'{needed / 1e9:.3g} for {num_edges:,} pairs that share neighbours; '
-      'raise it, or take a smaller jaccard_k1.'
-    )
+  beside = (_BYTES_PER_CLUSTER + 8 * num_means) * num_clusters
+  check_pairs(num_edges, memory_budget_gb, beside)
   return Engine('sparse', 'similarities are given', num_clusters)

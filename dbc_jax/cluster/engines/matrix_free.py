@@ -6,6 +6,7 @@ merge costs two passes over the features, and one for each row searched again.
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -21,7 +22,7 @@ from dbc_jax.cluster.distances.sources import Source
 from dbc_jax.cluster.engines import frontier as frontier_lib
 from dbc_jax.cluster.linkages import Linkage
 from dbc_jax.cluster.scores import cluster_terms
-from dbc_jax.devices.blocks import fold_blocks
+from dbc_jax.devices.blocks import Shares, even_shares, fold_blocks
 
 # Members of a cluster that one pass takes; the larger one for large clusters.
 _MEMBERS = (8, 256)
@@ -62,12 +63,13 @@ class _WithinPass:
   An item is (start, first tile, tile behind the last) of the clusters met.
   """
 
-  linkage: Linkage
+  form: Criterion
   block: int
 
   def compute(self, shared: Any, item: Any) -> Array:
     source, layout = shared
     start, first, stop = item
+    linkage = self.form.rule.linkage
     own = lax.dynamic_slice(layout.slots, (start,), (self.block,))
     order = lax.dynamic_slice(layout.order, (start,), (self.block,))
     rows = source.prepare(order)
@@ -76,10 +78,10 @@ class _WithinPass:
       columns = lax.dynamic_slice(layout.order, (k * TILE,), (TILE,))
       slots = lax.dynamic_slice(layout.slots, (k * TILE,), (TILE,))
       values = source.tile(rows, columns).astype(jnp.float64)
-      values = jnp.where(slots[:, None] == own, values, self.linkage.none)
-      return self.linkage.combine(out, self.linkage.reduce(values, axis=0))
+      values = jnp.where(slots[:, None] == own, values, linkage.none)
+      return linkage.combine(out, linkage.reduce(values, axis=0))
 
-    empty = jnp.full(self.block, self.linkage.none)
+    empty = jnp.full(self.block, linkage.none)
     return lax.fori_loop(first, stop, body, empty)
 
   def consume(
@@ -89,8 +91,20 @@ class _WithinPass:
     return lax.dynamic_update_slice(carry, result, (item[0],))
 
 
+def _search_shares(labels: np.ndarray, block: int) -> Shares:
+  """A panel finishes the clusters of which it holds the last sample."""
+  sizes = np.bincount(labels)
+  behind = np.cumsum(sizes)
+  starts = np.arange(0, len(labels), block)
+  ends = np.searchsorted(behind, starts + block, side='right')
+  first = np.minimum(np.append(0, ends[:-1]), len(sizes) - 1)
+  # Columns begin with the tile of the rows.
+  costs = len(labels) // TILE + 1 - starts // TILE
+  return Shares(costs, ends, (behind - sizes)[first] // block)
+
+
 def _within(
-  source: Source, layout: Layout, labels: np.ndarray, linkage: Linkage
+  form: Criterion, source: Source, layout: Layout, labels: np.ndarray
 ) -> Array:
   """Linkage [K] float32 of every cluster with itself."""
   sizes = np.bincount(labels)
@@ -104,11 +118,13 @@ def _within(
   first = (behind - sizes)[slots[starts]] // TILE
   stop = (behind[slots[ends]] - 1) // TILE + 1
   values = fold_blocks(
-    _WithinPass(linkage, block),
+    _WithinPass(form, block),
     jnp.zeros(len(layout.order)),
     (source, layout),
     tuple(jnp.asarray(x, jnp.int32) for x in (starts, first, stop)),
+    even_shares(np.append(starts[1:], len(layout.order))),
   )
+  linkage = form.rule.linkage
   return _by_cluster(values, layout.slots, layout.sizes, layout.sizes, linkage)
 
 
@@ -117,26 +133,25 @@ class _MemberPass:
   """Distances of some samples to all, combined over the former.
 
   Shared is (source, layout, samples [R], how many of them count); items are
-  tiles; the carry is [P] float64, what other samples of the cluster gave.
+  tiles; the carry is [P] float64.
   """
 
-  linkage: Linkage
+  form: Criterion
 
   def compute(self, shared: Any, tile: Array) -> Array:
     source, layout, members, count = shared
+    linkage = self.form.rule.linkage
     columns = lax.dynamic_slice(layout.order, (tile * TILE,), (TILE,))
     values = source.tile(source.prepare(members), columns).astype(jnp.float64)
     counts = jnp.arange(len(members)) < count
-    values = jnp.where(counts, values, self.linkage.none)
-    return self.linkage.reduce(values, axis=1)
+    values = jnp.where(counts, values, linkage.none)
+    return linkage.reduce(values, axis=1)
 
   def consume(
     self, carry: Array, shared: Any, tile: Array, result: Array
   ) -> Array:
     del shared
-    old = lax.dynamic_slice(carry, (tile * TILE,), (TILE,))
-    new = self.linkage.combine(old, result)
-    return lax.dynamic_update_slice(carry, new, (tile * TILE,))
+    return lax.dynamic_update_slice(carry, result, (tile * TILE,))
 
 
 @functools.partial(jax.jit, static_argnames='linkage')
@@ -152,9 +167,9 @@ class _Clusters:
   """Which samples each cluster holds while it merges, and linkages of one."""
 
   def __init__(
-    self, source: Source, layout: Layout, labels: np.ndarray, linkage: Linkage
+    self, form: Criterion, source: Source, layout: Layout, labels: np.ndarray
   ):
-    self._source, self._layout, self._linkage = source, layout, linkage
+    self._form, self._source, self._layout = form, source, layout
     self._homes = np.array(layout.slots)
     self._order = np.array(layout.order)[: len(labels)]
     ends = np.cumsum(np.bincount(labels))
@@ -164,18 +179,21 @@ class _Clusters:
     """Linkage [C] float32 of one cluster with all live ones."""
     members = self._order[self._positions[slot]]
     width = _MEMBERS[len(members) > _MEMBERS[0]]
-    values = jnp.full(len(self._homes), self._linkage.none)
+    linkage = self._form.rule.linkage
+    values = jnp.full(len(self._homes), linkage.none)
     tiles = jnp.arange(len(self._homes) // TILE, dtype=jnp.int32)
     for start in range(0, len(members), width):
       chosen = members[start : start + width]
       padded = jnp.asarray(np.pad(chosen, (0, width - len(chosen))))
-      values = fold_blocks(
-        _MemberPass(self._linkage),
-        values,
+      more = fold_blocks(
+        _MemberPass(self._form),
+        jnp.zeros(len(self._homes)),
         (self._source, self._layout, padded, jnp.int32(len(chosen))),
         tiles,
+        even_shares(np.arange(1, len(tiles) + 1) * TILE),
       )
-    return _by_cluster(values, self._homes, sizes, len(members), self._linkage)
+      values = linkage.combine(values, more)
+    return _by_cluster(values, self._homes, sizes, len(members), linkage)
 
   def merge(self, a: int, b: int) -> None:
     """Moves the members of b to a."""
@@ -200,19 +218,21 @@ def merge(
   num_clusters: int,
   num_merges: int,
   forbidden: np.ndarray | None = None,
+  progress: Callable[[int, int], None] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
   """Slot pairs (kept, absorbed) [m, 2] and scores [m] of the best merges.
 
   They are fewer than num_merges where no pair is left but `forbidden` ones
   [P, 2], which never merge. The criterion is sequential, features [N, D] and
-  labels [N] are checked. To be called in float64 mode.
+  labels [N] are checked. `progress` gets the number of merges done, and of all.
+  To be called in float64 mode.
   """
   form, weight = criterion.form, criterion.reg_weight
   layout = panels.make_layout(labels, num_clusters, num_clusters)
   linkage = form.rule.linkage
   within = jnp.zeros(num_clusters, jnp.float32)
   if form.rule.uses_within:
-    within = _within(source, layout, labels, linkage)
+    within = _within(form, source, layout, labels)
   terms, means = cluster_terms(criterion, source, features, labels, within)
   pairs = frontier_lib.padded_pairs(forbidden, num_clusters)
   frontier = frontier_lib.start_frontier(terms, means, num_clusters, pairs)
@@ -226,12 +246,15 @@ def merge(
     carry,
     (source, layout, jnp.float64(weight), terms),
     panels.starts(len(labels), block),
+    _search_shares(labels, block),
   )
   frontier = frontier._replace(terms=terms, means=means)
 
-  clusters = _Clusters(source, layout, labels, linkage)
+  clusters = _Clusters(form, source, layout, labels)
   done = num_merges
   for step in range(num_merges):
+    if progress:
+      progress(step, num_merges)
     while True:
       best = _best_row(frontier)
       a, b, stale = map(int, best)

@@ -1,5 +1,7 @@
 """Jaccard distances: against the definition in plain loops over sets."""
 
+import contextlib
+
 import cluster_oracles as oracles
 import jax
 import jax.numpy as jnp
@@ -44,6 +46,7 @@ def check_properties(got):
   assert got.max() <= 1
 
 
+@pytest.mark.filterwarnings('ignore:k1. got .* means all')
 @pytest.mark.parametrize(
   ('num', 'k1', 'k2'),
   [
@@ -165,6 +168,16 @@ def test_clusters_merge_by_it(criterion):
 def test_wrong_counts(counts, message):
   with pytest.raises(ValueError, match=message):
     jaccard_distances(np.eye(9), **counts)
+
+
+@pytest.mark.parametrize(('num', 'k1'), [(20, 30), (20, 20), (20, 19), (1, 30)])
+def test_neighbourhoods_of_all_are_told(num, k1):
+  x = oracles.unit_features(num, 6, seed=1)
+  expected = contextlib.nullcontext()
+  if 1 < num <= k1:
+    expected = pytest.warns(match=f'k1: got {k1} for 20 samples, which means')
+  with expected:
+    jaccard_distances(x, k1=k1, k2=3)
 
 
 def test_wrong_features():

@@ -15,7 +15,6 @@ from dbc_jax.cluster import (
 )
 from dbc_jax.cluster.distances import panels
 from dbc_jax.cluster.engines import dense, matrix_free
-from dbc_jax.cluster.linkages import MEAN
 from dbc_jax.devices import mesh
 
 ESTAT = Criterion('estat', 0.1)
@@ -74,12 +73,28 @@ def test_matrix_free_without_ties_broken_otherwise():
   check_engines_agree(x, np.arange(40), 30, Criterion('dbc', 0.1))
 
 
+def test_each_merge_without_a_matrix_is_counted():
+  x = oracles.unit_features(40, 5, seed=4)
+  told = []
+  for budget in (None, tightest_budget(ESTAT, x.shape, 40)):
+    result = merge_clusters(
+      x,
+      np.arange(40),
+      5,
+      ESTAT,
+      memory_budget_gb=budget,
+      progress=lambda *counts: told.append(counts),
+    )
+    expected = [] if budget is None else [(i, 5) for i in range(5)]
+    assert (told, len(result.pairs)) == (expected, 5)
+
+
 def test_a_merge_changes_no_array_that_a_pass_may_still_read():
   # JAX runs behind Python, and on CPUs it may read NumPy arrays in place.
   labels = np.array([0, 1, 1, 2])
   with jax.enable_x64(True):
     layout = panels.make_layout(labels, 3, 3)
-  clusters = matrix_free._Clusters(None, layout, labels, MEAN)
+  clusters = matrix_free._Clusters(ESTAT, None, layout, labels)
   before = clusters._homes
   kept = before.copy()
   clusters.merge(0, 1)

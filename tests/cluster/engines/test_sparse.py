@@ -1,6 +1,7 @@
 """Merging by similarities: brute force, the dense engine, what is refused."""
 
 import itertools
+from unittest import mock
 
 import cluster_oracles as oracles
 import numba
@@ -212,9 +213,17 @@ def test_what_goes_on_similarities_alone_is_chosen_by_size():
   assert choose_engine(AVERAGE, **few, jaccard=True).name == 'dense'
   little = {'jaccard': True, 'memory_budget_gb': 0.015}
   assert choose_engine(AVERAGE, **few, **little).name == 'sparse'
-  estat = Criterion('estat', 0.1)
-  with pytest.raises(ValueError, match='memory_budget_gb'):
-    choose_engine(estat, **few, **little)
+  for criterion, what in (
+    (Criterion('estat', 0.1), "'estat'"),
+    (Criterion('dbc', 0.1, merge='ranked'), "merge='ranked'"),
+    (Criterion('dbc', 0.1, squared=True), 'squared=True'),
+    (Criterion('ecluster', 0.1, ssd='printed'), "ssd='printed'"),
+  ):
+    with pytest.raises(
+      ValueError,
+      match=rf'^memory_budget_gb: got 0.015, .* {what} needs .* merge by aver',
+    ):
+      choose_engine(criterion, **few, **little)
 
 
 @pytest.mark.parametrize('criterion', OTHERS, ids=oracles.name_of)
@@ -250,6 +259,25 @@ def test_bad_similarities_are_refused(change, message):
   given = change(sparse.csr_array(graph(1)))
   with pytest.raises(ValueError, match=message):
     merge_clusters(None, np.arange(COUNT), 1, AVERAGE, similarities=given)
+
+
+def test_too_many_pairs_are_told_before_they_take_memory():
+  x = oracles.unit_features(200, 6, seed=0)
+  pairs = jaccard_similarities(x, k1=8, k2=3)
+  # None is zero, so those that share a neighbour are those that are there.
+  least = 24 * pairs.nnz / 1e9
+  message = rf'got .*, expected at least .* for {pairs.nnz:,} pairs .*\(k1\)'
+  with (
+    mock.patch.object(overlaps, '_fill') as fill,
+    pytest.raises(ValueError, match=rf'^memory_budget_gb: {message}'),
+  ):
+    jaccard_similarities(x, k1=8, k2=3, memory_budget_gb=0.99 * least)
+  fill.assert_not_called()
+  jaccard_similarities(x, k1=8, k2=3, memory_budget_gb=1.01 * least)
+  with pytest.raises(
+    ValueError, match=r'at least 0.0\d+ for the sparse engine .* and 24 bytes'
+  ):
+    choose_engine(AVERAGE, x.shape, 200, jaccard=True, memory_budget_gb=1e-6)
 
 
 def test_a_budget_that_is_too_small_says_what_it_takes():
