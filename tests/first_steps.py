@@ -7,6 +7,7 @@ its own process as well.
 import argparse
 import functools
 import pathlib
+import tempfile
 from typing import Any
 from unittest import mock
 
@@ -17,11 +18,13 @@ import numpy as np
 import small_networks
 
 from dbc_jax.configs import common
+from dbc_jax.data import pipeline
+from dbc_jax.data import samples as samples_lib
 from dbc_jax.data.augment import augment
 from dbc_jax.data.frames import ResidentFrames, StreamedFrames
 from dbc_jax.data.samples import GroundTruth
 from dbc_jax.data.split import Split
-from dbc_jax.devices import blocks, processes
+from dbc_jax.devices import blocks, hosts, processes
 from dbc_jax.run import merger, record
 from dbc_jax.training import embed, optim
 from dbc_jax.training.fit import Trainer
@@ -101,7 +104,39 @@ def _compute() -> dict[str, np.ndarray]:
   results['merges'] = _merges(
     results['kept/features'], labels, merge_percent=15.5 / _COUNT
   )
+  for kind, budget in (('kept', 1.0), ('streamed', 1e-9)):
+    loaded, decoded = load(images, budget)
+    in_order = [loaded.train.image(i) for i in range(len(loaded.train))]
+    results[f'{kind}/loaded'] = np.array(in_order)
+    results[f'{kind}/fingerprint'] = np.array(loaded.fingerprint())
+    results[f'{kind}/told'] = np.array([*loaded.left_out, *loaded.notes])
+    results[f'{kind}/decoded'] = np.array(sorted(decoded))
   return results | _shared_merges() | {'scores': _scores()}
+
+
+def load(images, budget, names=None):
+  """A data set of some images, one of them damaged, and what was decoded."""
+  decoded = []
+
+  def read(frame):
+    decoded.append(frame)
+    if frame == _COUNT - 2:
+      raise ValueError(f'{frame}.png: damaged')
+    return images[frame]
+
+  names = names or tuple(f'{i}.png' for i in range(_COUNT))
+  dataset = samples_lib.Dataset(
+    samples_lib.Samples(names, read), samples_lib.EMPTY, samples_lib.EMPTY
+  )
+  loaded = pipeline.load_splits(
+    dataset,
+    samples_lib.GroundTruth(train_camids=np.arange(_COUNT, dtype=np.int32)),
+    size=_SIZE,
+    seed=3,
+    memory_budget_gb=budget,
+    skip_unreadable=True,
+  )
+  return loaded, [*decoded]  # What comes later is not of the loading.
 
 
 def _scores() -> np.ndarray:
@@ -165,16 +200,30 @@ def main() -> None:
   processes.start(
     args.coordinator, args.num_processes, args.process_id, detect=False
   )
+  tempfile.tempdir = str(args.folder)
   processes.check_same('data', 'all alike')
-  try:
-    processes.check_same('data', f'that of {args.process_id}')
-    mismatch = ''
-  except ValueError as error:
-    mismatch = str(error)
-  np.savez(
-    args.folder / f'{args.process_id}.npz', mismatch=mismatch, **compute()
-  )
+  own = f'that of {args.process_id}'
+  told = {'mismatch': _error(processes.check_same, 'data', own)}
+  results = compute()
+  # As if each were on a machine of its own.
+  hosts.groups = lambda: [[0], [1]]
+  images = np.zeros((_COUNT, *_SIZE, 3), np.uint8)
+  results['apart/decoded'] = np.array(load(images, 1.0)[1])
+  images[[5, 9]] += np.uint8(args.process_id)
+  told['other pixels'] = _error(load, images, 1.0)
+  names = [f'{i}.png' for i in range(_COUNT)]
+  names[7] = f'{args.process_id} 7.png'
+  told['other names'] = _error(load, images, 1.0, tuple(names))
+  np.savez(args.folder / f'{args.process_id}.npz', **told, **results)
   processes.wait_for_all()
+
+
+def _error(call, *arguments) -> str:
+  try:
+    call(*arguments)
+  except ValueError as error:
+    return str(error)
+  return ''
 
 
 if __name__ == '__main__':

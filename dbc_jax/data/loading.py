@@ -4,7 +4,7 @@ import contextlib
 import os
 import sys
 import warnings
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Sequence
 from concurrent import futures
 from typing import Any
 
@@ -79,6 +79,7 @@ def for_each_frame(
   size: tuple[int, int] | None,
   visit: Callable[[int, np.ndarray], None],
   repaired: list[str] | None = None,
+  frames: range | None = None,
 ) -> dict[int, str]:
   """Decodes all frames; shows a progress bar on a terminal if they are many.
 
@@ -89,6 +90,7 @@ def for_each_frame(
       pixels uint8 [H, W, 3].
     repaired: gets a line for each damaged JPEG that a decoder only repaired;
       without it, a warning has these.
+    frames: those that are decoded, in steps of one; None: all.
 
   Returns:
     What is wrong with each frame that cannot be read, in order.
@@ -98,10 +100,11 @@ def for_each_frame(
   """
   if size is not None:
     _check_size(size)
+  frames = range(samples.num_frames) if frames is None else frames
 
-  def read_chunk(start: int) -> dict[int, str]:
+  def read_chunk(chunk: range) -> dict[int, str]:
     unreadable = {}
-    for frame in range(start, min(start + _CHUNK, samples.num_frames)):
+    for frame in chunk:
       try:
         image = samples.read(frame)
       except ValueError as error:
@@ -111,7 +114,8 @@ def for_each_frame(
     return unreadable
 
   unreadable = {}
-  count = samples.num_frames
+  count = len(frames)
+  chunks = [frames[k : k + _CHUNK] for k in range(0, count, _CHUNK)]
   threads = min(_MAX_THREADS, max(2, os.cpu_count() or 1))
   with (
     decoder_messages.collected() as messages,
@@ -123,11 +127,11 @@ def for_each_frame(
       disable=count <= _PROGRESS_FROM or not sys.stderr.isatty(),
     ) as progress,
   ):
-    for found in executor.map(read_chunk, range(0, count, _CHUNK)):
+    for found in executor.map(read_chunk, chunks):
       unreadable |= found
       progress.update(min(_CHUNK, count - progress.n))
   if messages.damage:
-    found = _repaired(samples, unreadable)
+    found = _repaired(samples, [x for x in frames if x not in unreadable])
     if repaired is None:
       warnings.warn(
         f'{len(found)} damaged images are used as far as they could be '
@@ -139,15 +143,13 @@ def for_each_frame(
   return unreadable
 
 
-def _repaired(samples: Samples, unreadable: Container[int]) -> list[str]:
-  """The frames that a decoder repairs, and how; one after the other.
+def _repaired(samples: Samples, frames: Sequence[int]) -> list[str]:
+  """Those of some frames that a decoder repairs, and how; one by one.
 
   Only so it is known which of them a message is of.
   """
   found = []
-  for frame in range(samples.num_frames):
-    if frame in unreadable:
-      continue
+  for frame in frames:
     with (
       decoder_messages.collected() as messages,
       contextlib.suppress(ValueError),

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from dbc_jax.data import loading, oddities
+from dbc_jax.data import first_pass, loading, oddities
 from dbc_jax.data import marks as marks_lib
 from dbc_jax.data.frames import Frames, ResidentFrames, StreamedFrames
 from dbc_jax.data.oddities import Looks
@@ -251,33 +251,10 @@ def _load(
   samples: Samples, size: tuple[int, int], resident: bool, seed: int | None
 ) -> LoadedSplit:
   """One pass over a split; pixels are kept where `resident` is set."""
-  count = samples.num_frames
-  images = np.zeros((count, *size, 3), np.uint8) if resident else None
-  hashes = [b''] * count
-  shapes = np.zeros((count, 2), np.int32)
-  blank = np.zeros(count, bool)
   key = (seed or 0).to_bytes(8, 'little')
-
-  def read(frame: int) -> np.ndarray:
-    image = samples.read(frame)
-    shapes[frame] = image.shape[:2]
-    return image
-
-  def visit(frame: int, image: np.ndarray) -> None:
-    if images is not None:
-      images[frame] = image
-    blank[frame] = oddities.is_blank(image)
-    hashes[frame] = hashlib.blake2b(
-      image.tobytes(), digest_size=16, key=key
-    ).digest()
-
-  watched = dataclasses.replace(samples, read=read)
-  repaired: list[str] = []
-  unreadable = loading.for_each_frame(watched, size, visit, repaired)
-  readable = np.ones(count, bool)
-  readable[[*unreadable]] = False
+  seen = first_pass.look(samples, size, key, keep=resident)
   frames_of = [
-    start + np.flatnonzero(readable[start:end])
+    start + np.flatnonzero(seen.is_readable[start:end])
     for start, end in itertools.pairwise(samples.bounds)
   ]
 
@@ -289,7 +266,7 @@ def _load(
     every trace of the given order away, and is the same for the same images
     under other names. Equal images keep their given order among themselves.
     """
-    return b''.join(hashes[frame] for frame in frames_of[sample])
+    return seen.hash[frames_of[sample]].tobytes()
 
   kept = [i for i, own in enumerate(frames_of) if len(own)]
   digest = None
@@ -302,26 +279,28 @@ def _load(
   frames: Frames = StreamedFrames(
     lambda frame: loading.resize_image(samples.read(frame), size)
   )
-  if images is not None and kept:
-    frames = ResidentFrames(images)
+  if seen.images is not None and kept:
+    frames = ResidentFrames(seen.images)
   chosen = [frames_of[i] for i in kept]
   order = np.concatenate([np.zeros(0, np.int64), *chosen])
   bounds = None
   if samples.starts is not None:
     bounds = np.cumsum([0, *map(len, chosen)])
   split = Split(frames, order, bounds)
-  seen = shapes[readable]
+  shapes = seen.shape[seen.is_readable]
   looks = Looks(
     names=[samples.names[i] for i in kept],
     digests=[sample_hash(i) for i in kept],
-    blank=[samples.frame_name(int(frame)) for frame in np.flatnonzero(blank)],
+    blank=[
+      samples.frame_name(i) for i in np.flatnonzero(seen.is_blank).tolist()
+    ],
     shape=(
-      (int(np.median(seen[:, 0])), int(np.median(seen[:, 1])))
-      if len(seen)
+      (int(np.median(shapes[:, 0])), int(np.median(shapes[:, 1])))
+      if len(shapes)
       else None
     ),
-    repaired=repaired,
+    repaired=seen.repaired,
   )
   return LoadedSplit(
-    split, np.array(kept, np.int64), digest, [*unreadable.values()], looks
+    split, np.array(kept, np.int64), digest, seen.unreadable, looks
   )

@@ -274,6 +274,18 @@ def share_rows(
   return gather_rows(rows, gather(np.array([len(rows)])))
 
 
+def gather_bytes(own: bytes) -> list[bytes]:
+  """What each process says, in their order, in each of them."""
+  if count() == 1:
+    return [own]
+  sizes = gather(np.array([len(own)]))
+  rows = np.zeros((1, max(1, sizes.max())), np.uint8)
+  rows[0, : len(own)] = np.frombuffer(own, np.uint8)
+  return [
+    row[:size].tobytes() for row, size in zip(gather(rows), sizes, strict=True)
+  ]
+
+
 def largest(value: int) -> int:
   """Waits for all processes, and returns the largest of what they have."""
   return int(gather(np.array([value])).max())

@@ -5,6 +5,7 @@ who wrote down "cluster 12" wants the same images under it tomorrow: that is an
 id. The first clustering of a workdir gives ids, later ones take them over.
 """
 
+import collections
 import csv
 import io
 from collections.abc import Sequence
@@ -67,15 +68,20 @@ def follow(
     *(Identity(None, int(i)) for i in np.setdiff1d(old, [NOT_PLACED, *listed])),
   ]
   living = [x for x in before if x.merged_into is None]
+  # Of each old cluster, how many of its images each new one has.
+  holds: dict[int, collections.Counter[int]]
+  holds = collections.defaultdict(collections.Counter)
+  for was, label in zip(old.tolist(), labels.tolist(), strict=True):
+    holds[was][label] += 1
   keeper: dict[int, tuple[int, Identity]] = {}
   goes: list[tuple[Identity, int | None]] = []
   for identity in living:
-    own = labels[old == identity.id]
-    there = np.bincount(own[own >= 0], minlength=1)
-    target, most = int(there.argmax()), int(there.max())
-    if most > keeper.get(target, (0, None))[0]:
-      keeper[target] = most, identity
-    goes.append((identity, target if 2 * most > len(own) else None))
+    own = holds[identity.id]
+    there = [(-n, label) for label, n in own.items() if label != NOT_PLACED]
+    most, target = min(there, default=(0, NOT_PLACED))
+    if -most > keeper.get(target, (0, None))[0]:
+      keeper[target] = -most, identity
+    goes.append((identity, target if -2 * most > own.total() else None))
   fresh = 1 + max((x.id for x in before), default=-1)
   found = []
   for label in range(count):
@@ -235,12 +241,13 @@ def read(workdir: Path) -> list[Identity] | None:
       for x in found
       if column == 'id' or (x.cluster is not None and x.merged_into is None)
     ]
-    for value in values:
-      if values.count(value) > 1:
-        raise ValueError(
-          f'{path}: {column} {value} stands in {values.count(value)} rows, '
-          'expected one'
-        )
+    value, count = max(
+      collections.Counter(values).items(), key=lambda x: x[1], default=(0, 0)
+    )
+    if count > 1:
+      raise ValueError(
+        f'{path}: {column} {value} stands in {count} rows, expected one'
+      )
   return found
 
 

@@ -75,9 +75,8 @@ def test_two_processes_equal_one(launch, tmp_path, monkeypatch):
   first, second = (np.load(tmp_path / f'{i}.npz') for i in range(2))
   assert str(first['mismatch']).startswith('data: process 1 has another')
   for key in first.files:
-    if key.endswith('/blocks'):
-      continue
-    np.testing.assert_array_equal(first[key], second[key], err_msg=key)
+    if not key.endswith(('/blocks', '/decoded')):
+      np.testing.assert_array_equal(first[key], second[key], err_msg=key)
   for kind in ('kept', 'streamed'):
     key = f'{kind}/metrics'
     np.testing.assert_allclose(first[key][0], one[key][0], rtol=1e-6)
@@ -94,6 +93,27 @@ def test_two_processes_equal_one(launch, tmp_path, monkeypatch):
     parts = [int(each[f'{kind}/blocks']) for each in (first, second)]
     assert sum(parts) == one[f'{kind}/blocks'] + twice
     assert min(parts) > 0.3 * sum(parts)
+  # Each decodes its half of the images, and has the pixels of all.
+  count = 26
+  for kind in ('kept', 'streamed'):
+    for part in ('loaded', 'fingerprint', 'told'):
+      key = f'{kind}/{part}'
+      np.testing.assert_array_equal(first[key], one[key], err_msg=key)
+    assert one[f'{kind}/loaded'].shape == (count - 1, 24, 12, 3)
+    assert one[f'{kind}/told'].tolist() == ['24.png: damaged']
+    assert one[f'{kind}/decoded'].tolist() == [*range(count)]
+    decoded = [each[f'{kind}/decoded'].tolist() for each in (first, second)]
+    assert decoded == [[*range(13)], [*range(13, count)]]
+  assert not [*tmp_path.glob('dbc_jax-*')]
+  assert len(first['apart/decoded']) == len(second['apart/decoded']) == count
+  assert str(first['other pixels']) == (
+    'data: 2 of 26 images are others for process 1 than for process 0, the '
+    'first: 5.png; start all processes on the same files'
+  )
+  assert str(first['other names']) == (
+    'data: the processes have other files: process 0 has 0 7.png, and 1 has '
+    'not; start all processes on the same files'
+  )
   # Two batches of 8 and a half one, of which this process has its half.
   assert (
     first['streamed/read to extract'] == 16 < one['streamed/read to extract']

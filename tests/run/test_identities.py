@@ -122,3 +122,15 @@ def test_a_file_that_is_another_is_refused(text, message, tmp_path):
   (tmp_path / identities.NAME).write_text(text)
   with pytest.raises(ValueError, match=message):
     identities.read(tmp_path)
+
+
+def test_many_clusters_take_a_moment(tmp_path):
+  """With a search of all for each of these it would be a quarter of an hour."""
+  count = 100_000
+  before = [Identity(label, 2 * label) for label in range(count)]
+  identities.write(tmp_path, before)
+  found = identities.read(tmp_path)
+  assert found == before
+  labels = np.arange(count)[::-1]
+  after = identities.follow(found, 2 * np.arange(count), labels)
+  assert [x.id for x in after] == [*range(2 * count - 2, -2, -2)]

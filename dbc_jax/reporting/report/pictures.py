@@ -78,6 +78,8 @@ class Album:
     if self._left <= 0 or row in self._on_sheets or row in self.sources:
       return
     source, _, _ = encode(self._read(row))
-    if len(source) <= self._left:
-      self._left -= len(source)
-      self.sources[row] = source.removeprefix(_PREFIX)
+    if len(source) > self._left:
+      self._left = 0  # To look for one that is small enough takes too long.
+      return
+    self._left -= len(source)
+    self.sources[row] = source.removeprefix(_PREFIX)
