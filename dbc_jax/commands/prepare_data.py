@@ -1,5 +1,6 @@
 """Command line: writes a data set as TFDS records, for any program to read."""
 
+import argparse
 import time
 from pathlib import Path
 
@@ -18,15 +19,7 @@ Nothing is downloaded: --root has the release, as for a training.
 
 def main(argv: list[str] | None = None) -> None:
   """Prepares a data set, and prints how to read it."""
-  parser = arguments.parser('prepare_data', __doc__, _EXAMPLE)
-  parser.add_argument('--dataset', required=True, choices=BUILDERS)
-  parser.add_argument('--root', required=True, help='where its files are')
-  parser.add_argument(
-    '--data_dir',
-    help='what to write to; by default ROOT/tfds, or where that cannot be '
-    'written a folder in ~/.cache/dbc_jax/tfds',
-  )
-  args = parser.parse_args(argv)
+  args = _parse(argv)
   root = Path(args.root).expanduser().absolute()
   start = time.monotonic()
   with arguments.one_line('The same command begins anew.'):
@@ -51,6 +44,18 @@ To read it, with tensorflow-datasets, array_record and OpenCV alone:
   builder = tfds.builder_from_directory({str(folder)!r})
   train = builder.as_data_source('train')
   train[0]""")
+
+
+def _parse(argv: list[str] | None) -> argparse.Namespace:
+  parser = arguments.parser('prepare_data', __doc__, _EXAMPLE)
+  parser.add_argument('--dataset', required=True, choices=BUILDERS)
+  parser.add_argument('--root', required=True, help='where its files are')
+  parser.add_argument(
+    '--data_dir',
+    help='what to write to; by default ROOT/tfds, or where that cannot be '
+    'written a folder in ~/.cache/dbc_jax/tfds',
+  )
+  return parser.parse_args(argv)
 
 
 if __name__ == '__main__':
