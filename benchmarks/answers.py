@@ -116,7 +116,7 @@ def clustered(images: Images, links: Links) -> np.ndarray:
   run = images.run
   return Merger(run.parts.config.cluster).again(
     images.features,
-    np.arange(len(images.features)),
+    len(images.features),
     *reclustering.clustering_of(run),
     camids=images.camids,
     links=links,

@@ -64,7 +64,9 @@ def make_run(folder: Path) -> Run:
   labels = (np.arange(len(paths)) % PERSONS).astype(np.int32)
   config = runs.small_config('folder', images, 'average')
   config.cluster.reg_weight = 0.0
-  run = RestoredRun(build.Parts(config), 1, {}, labels, 'digest', 1)
+  run = RestoredRun(
+    build.Parts(config), 1, {}, labels, 'digest', 1, num_clusters=PERSONS
+  )
   extractor = Extractor(run)
   features_file.write(workdir, extractor(pixels), paths, 1, 'digest')
   (workdir / 'config.json').write_text(config.to_json())

@@ -23,7 +23,8 @@ from dbc_jax.labels import NOT_PLACED, apart
 # From rows [n], rising, their groups [n], and the must-links and cannot-links
 # among them, as places in the rows, to labels [n], no cluster in two groups.
 Regroup = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], np.ndarray]
-# Farther than any base distance between two samples of a group.
+# Farther than any base distance between two samples of a group, and than any
+# price of a weight of 1.
 _FAR = 1e6
 _FEWEST = 16
 
@@ -218,7 +219,8 @@ def merge_inside(
     size *= 2
   homes = np.arange(size) + groups.max() + 1
   homes[:count] = groups
-  far = np.full((size, size), _FAR, np.float32)
+  outside = _FAR * max(1.0, criterion.reg_weight)
+  far = np.full((size, size), outside, np.float32)
   near = far[:count, :count]
   np.copyto(near, distances, where=groups[:, None] == groups)
   np.fill_diagonal(far, 0.0)

@@ -15,7 +15,9 @@ themselves are yours: delete them, before or after.
 _TRACES = """\
 What still holds traces:
 - the weights, which learned from these images with the others
-- the image files themselves, and copies of the workdir
+- the image files themselves, lists of them, corrections that you wrote
+  elsewhere, and copies of the workdir
+- images of query and gallery: only training images can be forgotten
 - what was written elsewhere: features, tables and pages of dbc embed, search,
   assign and export, galleries, exported networks
 - other runs on these images, also those that went on from this one"""
@@ -49,10 +51,10 @@ def _forget(args: argparse.Namespace) -> None:
   from dbc_jax.verbs.forgetting import forget
 
   found = forget(args.workdir, args.what, root=args.root)
-  what = f'{len(found.names)} images are forgotten, {found.left} are left'
   print(
-    f'{args.workdir}: {what}; {found.corrections} corrections and '
-    f'{found.cached} files of the features cache went with them'
+    f'{args.workdir}: images forgotten: {len(found.names):,}; left: '
+    f'{found.left:,}. Gone with them: corrections: {found.corrections:,}; '
+    f'files of the features cache: {found.cached:,}'
   )
   print(_TRACES)
 

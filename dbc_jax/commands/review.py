@@ -73,7 +73,7 @@ def _review(args: argparse.Namespace) -> None:
     look = session.Session(
       workdir,
       lambda found: pictures.Pictures(samples, found.names),
-      lambda found: background.Background(workdir, found, load),
+      lambda found: background.Background(workdir, found, load, args.root),
       check=held.check,
     )
     for name in ('SIGTERM', 'SIGHUP'):

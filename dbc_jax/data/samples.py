@@ -61,6 +61,14 @@ class Samples:
     """F; N where each sample is one image."""
     return len(self) if self.starts is None else int(self.starts[-1])
 
+  @property
+  def first_frames(self) -> dict[str, str]:
+    """From the name of a tracklet to the path of its first frame."""
+    if self.starts is None:
+      return {}
+    firsts = map(self.frame_name, self.starts[:-1].tolist())
+    return dict(zip(self.names, firsts, strict=True))
+
   def frame_name(self, frame: int) -> str:
     return (self.frame_names or self.names)[frame]
 

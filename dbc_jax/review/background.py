@@ -39,12 +39,16 @@ class _Known:
     features: [N, D] float32, rows of unit length.
     ids: [N] int, the number of each image's cluster; -1 for one in none.
     aliases: of tracklets the paths of their first frames.
+    order: [N] int, the row of each image of the run, in its order.
+    workdir: of the run.
   """
 
   extractor: Any
   features: np.ndarray
   ids: np.ndarray
   aliases: dict[str, str]
+  order: np.ndarray
+  workdir: Path
 
   @functools.cached_property
   def labels(self) -> np.ndarray:
@@ -58,6 +62,17 @@ class _Known:
     from dbc_jax.verbs.searching import calibration_of
 
     return calibration_of(self.features, self.labels, num_pairs=_PAIRS)
+
+  @functools.cached_property
+  def ruled(self) -> np.ndarray:
+    """Pairs [P, 2] of rows that the run's rules keep apart.
+
+    Raises:
+      ValueError: as `reclustering.ruled_of`.
+    """
+    from dbc_jax.verbs import reclustering
+
+    return self.order[reclustering.ruled_of(self.workdir, self.extractor.run)]
 
   @functools.cached_property
   def heights(self) -> dict[int, float]:
@@ -93,6 +108,7 @@ class Background:
     workdir: Path,
     collection: Collection,
     load: Callable[[], tuple[Any, np.ndarray, Sequence[str]]],
+    root: str | None = None,
   ):
     """Starts the thread.
 
@@ -100,8 +116,9 @@ class Background:
       workdir: of a run.
       collection: whose rows are meant.
       load: of `load_run`.
+      root: where the run's images are, if they moved.
     """
-    self._workdir, self._read = workdir, load
+    self._workdir, self._read, self._root = workdir, load, root
     self._collection = collection
     self._loading: concurrent.futures.Future[_Known] = (
       concurrent.futures.Future()
@@ -148,10 +165,12 @@ class Background:
         f'workdir: clusters.csv of {self._workdir} lists other images than its '
         'kept stage; `dbc report` writes it anew'
       )
+    order = np.array([rows[name] for name in names])
     features = np.empty_like(given)
-    features[[rows[name] for name in names]] = given
+    features[order] = given
     aliases = reclustering.first_frames(self._workdir)
-    return _Known(extractor, features, self._collection.ids, aliases)
+    ids = self._collection.ids
+    return _Known(extractor, features, ids, aliases, order, self._workdir)
 
   def like(self, row: int, count: int) -> list[Match]:
     """The images nearest to a row: row, distance, probability of one person."""
@@ -188,36 +207,48 @@ class Background:
     self,
     corrections: Sequence[Correction],
     unsure: Sequence[tuple[int, int]],
-    is_open: Callable[[int, int], bool],
   ) -> Pair | None:
     """The pair of rows whose answer matters most.
+
+    None that was answered, that follows from answers, or that a rule answers.
 
     Args:
       corrections: what was said.
       unsure: pairs of rows of which nobody can tell.
-      is_open: whether a pair is to be asked.
     """
-    self._loading.result()
-    asked = self._next(is_open)
+    from dbc_jax.verbs.questions import Known
+
+    count = len(self._loading.result().ids)
+    told = Known(self._links(corrections), unsure, count)
+    asked = self._next(told)
     if asked is None:
       with self._working:
         # Another may have found some meanwhile.
-        asked = self._next(is_open)
+        asked = self._next(told)
         if asked is None:
           self._find(corrections, unsure)
-          asked = self._next(is_open)
+          asked = self._next(told)
     elif len(self._queue) < _FEW:
       self._look_ahead(corrections, unsure)
     return asked
 
-  def _next(self, is_open: Callable[[int, int], bool]) -> Pair | None:
+  def _next(self, told: Any) -> Pair | None:
     queue = self._queue
     while queue:
       pair = queue[0]
-      if is_open(*pair[:2]):
+      if not told.answers(*pair[:2]):
         return pair
       queue.popleft()
     return None
+
+  def _links(self, corrections: Sequence[Correction]) -> Any:
+    """What answers and rules say of rows."""
+    from dbc_jax.run import rules
+    from dbc_jax.run.corrections import links
+
+    known = self._loading.result()
+    said = links(corrections, self._collection.names, known.aliases)
+    return rules.with_rules(said, known.ruled)
 
   def _look_ahead(
     self,
@@ -241,7 +272,6 @@ class Background:
     corrections: Sequence[Correction],
     unsure: Sequence[tuple[int, int]],
   ) -> None:
-    from dbc_jax.run.corrections import links
     from dbc_jax.verbs.questions import least_certain_pairs
 
     known = self._loading.result()
@@ -249,7 +279,7 @@ class Background:
     found = least_certain_pairs(
       known.features,
       known.labels,
-      links(corrections, self._collection.names, known.aliases),
+      self._links(corrections),
       _QUESTIONS,
       asked=unsure,
     )
@@ -296,7 +326,9 @@ class Background:
     known = self._loading.result()
     with self._working:
       run = known.extractor.run
-      found = reclustering.recluster(self._workdir, run, [*corrections])
+      found = reclustering.recluster(
+        self._workdir, run, [*corrections], root=self._root
+      )
       run = run._replace(labels=found.labels)
       loading: concurrent.futures.Future[_Known] = concurrent.futures.Future()
       loading.set_result(

@@ -190,19 +190,13 @@ class Session:
     """The pair whose answer matters most, or none."""
     with self.lock:
       known, unsure = self.answers.all(), self.answers.unsure()
-      said, names = self.answers.said, self.collection.names
-
-    def is_open(a: int, b: int) -> bool:
-      pair = names[a], names[b]
-      return not said.known(*pair) and frozenset(pair) not in unsure
-
     places = self.collection.row_of
     unsure_rows = [
       (places[a], places[b])
       for a, b in map(sorted, unsure)
       if a in places and b in places
     ]
-    asked = self.background.question(known, unsure_rows, is_open)
+    asked = self.background.question(known, unsure_rows)
     if asked is None:
       return {'pair': None}
     a, b, probability = asked

@@ -154,6 +154,7 @@ def num_stages(config: Config, num_samples: int) -> int:
   """How many stages are trained: `train.num_stages`, or as the papers.
 
   Without a stage of single samples (`train.stage0_epochs=0`) it is one less.
+  Where images were forgotten, fewer may be possible than were asked for.
 
   Raises:
     ValueError: as `num_merges_and_stages`, where its number counts; the papers'
@@ -176,6 +177,8 @@ def num_stages(config: Config, num_samples: int) -> int:
       f'cluster.merge_percent={config.cluster.merge_percent} leaves none; '
       'lower cluster.merge_percent'
     )
+  if by_papers and wanted > most and config.data.forgotten:
+    return most
   if by_papers and wanted > most:
     raise ValueError(
       f'train.num_stages: got {wanted}, expected at most {most} with '

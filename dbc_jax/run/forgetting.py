@@ -5,7 +5,7 @@ there: a kill before leaves the old, and one after is made good by `finish`.
 """
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,7 @@ def drop(labels: np.ndarray, kept: np.ndarray) -> np.ndarray:
 def rewrite(
   workdir: Path,
   kept: np.ndarray,
-  digest: str | None,
+  facts: Mapping[str, Any],
   gone: Sequence[str],
   last: int | None = None,
   clusters: tuple[selection.Stage, np.ndarray] | None = None,
@@ -54,7 +54,7 @@ def rewrite(
   Args:
     workdir: of the run, which is held by a lock.
     kept: [n] int, the rows of the images that stay.
-    digest: of these.
+    facts: of these, as `same_data.facts`.
     gone: names of the others.
     last: the stage that a finished run ended with. It says so of itself then,
       as fewer images may ask for another number of stages.
@@ -76,14 +76,16 @@ def rewrite(
       except DamagedError:
         continue  # It goes: nothing can be taken out of it.
       copies = copies or CheckpointStore(workdir / _PARTIAL / name)
-      arrays, record = _without(record, arrays, kept, digest, data)
+      arrays, record = _without(record, arrays, kept, facts, data)
       if name == workdir_lib.CHECKPOINTS and number == last:
         record['is_last'] = True
       copies.save(number, arrays, record)
   if clusters is not None:
     stage, labels = clusters
     labels = drop(labels, kept)
-    features_file.write_labels(workdir / _PARTIAL, labels, stage, digest)
+    features_file.write_labels(
+      workdir / _PARTIAL, labels, stage, facts['digest']
+    )
   notes = workdir / _PARTIAL / forgotten.NAME
   if (workdir / forgotten.NAME).exists():
     shutil.copyfile(workdir / forgotten.NAME, notes)
@@ -96,13 +98,13 @@ def _without(
   record: dict[str, Any],
   arrays: dict[str, Any],
   kept: np.ndarray,
-  digest: str | None,
+  facts: Mapping[str, Any],
   data: tuple[str, str] | None,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
   for key in ('labels', 'next_labels'):
     if key in arrays:
       arrays[key] = drop(arrays[key], kept)
-  record = record | {'digest': digest}
+  record = record | {key: facts[key] for key in ('digest', 'ruled')}
   old = record.pop('data', None)
   if data and data[0] == old:
     record['data'] = data[1]

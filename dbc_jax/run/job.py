@@ -252,7 +252,7 @@ class _Job:
 
   def _is_end(self, stage: int, record: dict[str, Any]) -> bool:
     """Whether a run ends with a stage, or did before images were forgotten."""
-    return 'is_last' in record or stage == self._runner.num_stages - 1
+    return 'is_last' in record or stage >= self._runner.num_stages - 1
 
   def _tidy(self, history: list[dict[str, Any]]) -> None:
     """Keeps the stages that a result is made of.

@@ -230,7 +230,7 @@ class Merger:
   def again(
     self,
     chosen: np.ndarray,
-    labels: np.ndarray,
+    wanted: int,
     number: int,
     count: int,
     camids: np.ndarray | None = None,
@@ -242,14 +242,14 @@ class Merger:
 
     Args:
       chosen: [N, D], what the config clusters by.
-      labels: [N] int32, that it gave.
+      wanted: how many clusters it gave.
       number, count, camids, links: as of `__call__`.
 
     Returns:
       [N] int32, contiguous, or -1.
     """
     samples = self._samples(chosen, camids, links)
-    start, wanted = samples.alone(), int(labels.max()) + 1
+    start = samples.alone()
     asked = self._fields.num_clusters and number == count - 1
     if asked or self._fields.cut in ('papers', 'geometric'):
       return self._merge_to(samples, start, wanted).labels

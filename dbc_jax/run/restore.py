@@ -61,6 +61,7 @@ class RestoredRun(NamedTuple):
     kept: the chosen stage of the run, as far as it has got; None of no run.
     decoders: what decoded those images, with releases; None of an earlier
       build.
+    num_clusters: how many it trained on, whatever a later clustering has.
   """
 
   parts: build.Parts
@@ -70,6 +71,7 @@ class RestoredRun(NamedTuple):
   digest: str
   kept: selection.Stage | None = None
   decoders: Mapping[str, str] | None = None
+  num_clusters: int = 0
 
 
 def restore_run(workdir: Path, stage: str = 'chosen') -> RestoredRun:
@@ -119,10 +121,13 @@ def restore_run(workdir: Path, stage: str = 'chosen') -> RestoredRun:
   variables = workdir_lib.variables_of(arrays)
   kept, digest = selection.select(history).chosen, record['digest']
   labels = arrays['labels']
+  num_clusters = int(labels.max()) + 1
   if wanted == kept:
     labels = features_file.labels(workdir, wanted, digest, labels)
   decoders = record.get('decoders')
-  return RestoredRun(parts, wanted, variables, labels, digest, kept, decoders)
+  return RestoredRun(
+    parts, wanted, variables, labels, digest, kept, decoders, num_clusters
+  )
 
 
 def read_history(workdir: Path) -> list[dict[str, Any]]:

@@ -5,6 +5,7 @@ workdir has a mark of each sample as well, in samples.npz. The marks are of
 pixels, cameras and identities, and nothing that trains gets any of them.
 """
 
+import hashlib
 import itertools
 import os
 from collections.abc import Collection, Mapping
@@ -28,11 +29,14 @@ def facts(config: Config, data: LoadedDataset) -> dict[str, Any]:
 
   Returns:
     'digest' of the training images; 'data', a digest of all images, and of the
-    cameras and identities that the config uses; and 'decoders'.
+    cameras and identities that the config uses; 'ruled', one of the pairs that
+    frames and walks keep apart; and 'decoders'.
   """
+  ruled = np.unique(np.sort(data.ruled, axis=1), axis=0)
   return {
     'digest': data.digest,
     'data': marks_lib.digest(_used(config, data)),
+    'ruled': hashlib.blake2b(ruled.tobytes(), digest_size=16).hexdigest(),
     'decoders': decoders(),
   }
 
@@ -47,8 +51,8 @@ def check(
 
   Args:
     workdir: of the run.
-    records: of its checkpoints. Those of an earlier build may lack 'data', and
-      then bind to the training images alone.
+    records: of its checkpoints. Those of an earlier build may lack 'data', or
+      'ruled', and then do not bind to it.
     config: of the run.
     data: as they are now.
 
@@ -64,6 +68,13 @@ def check(
         f'workdir: {workdir} holds a run on other data: {found}'
         f'{decoded_otherwise(record.get("decoders"))}. Bring the data back as '
         'they were, or choose another --workdir'
+      )
+    if record.get('ruled', own['ruled']) != own['ruled']:
+      raise ValueError(
+        f'workdir: {workdir} holds a run under other rules: the frames of '
+        f'cameras, their times, or {config.data.walks or "data.walks"} keep '
+        'other pairs of images apart now. Bring them back as they were, or '
+        'choose another --workdir'
       )
 
 

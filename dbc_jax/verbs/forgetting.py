@@ -18,6 +18,7 @@ from dbc_jax.run import (
   identities,
   restore,
   rules,
+  same_data,
 )
 from dbc_jax.run import config as config_lib
 from dbc_jax.run import corrections as corrections_lib
@@ -82,7 +83,10 @@ def _forget(
   config = restore.data_config(run, None, {'root': root})
   names = _names(workdir, run, config)
   table = _read_rows(workdir / identities.CLUSTERS)
-  gone = _resolve(workdir, names, targets, table)
+  dataset, truth = load_configured(config.data)
+  # By either: a run has no table before its end, and a file may be gone.
+  firsts = dataset.train.first_frames | _firsts(table)
+  gone = _resolve(workdir, names, targets, table, firsts)
   kept = np.array([i for i, x in enumerate(names) if x not in gone], np.int64)
   if len(kept) < config.train.batch_size:
     raise ValueError(
@@ -91,7 +95,7 @@ def _forget(
     )
   digests = forgotten.read(workdir / forgotten.NAME)
   digests |= set(map(forgotten.digest_of, gone))
-  dataset, truth = forgotten.without(*load_configured(config.data), digests)
+  dataset, truth = forgotten.without(dataset, truth, digests)
   with busy('reading the other images'):
     data = build.load_data(config, dataset, truth)
   if data.names['train'] != [names[i] for i in kept]:
@@ -104,8 +108,17 @@ def _forget(
   clusters = None
   if (workdir / features_file.LABELS).exists():
     clusters = run.stage, run.labels
-  forgetting.rewrite(workdir, kept, data.digest, sorted(gone), last, clusters)
-  if saved is not None:
+  forgetting.rewrite(
+    workdir,
+    kept,
+    same_data.facts(config, data),
+    sorted(gone),
+    last,
+    clusters,
+  )
+  if saved is None:
+    (workdir / features_file.NAME).unlink(missing_ok=True)
+  else:
     features_file.write(
       workdir,
       saved[0][kept],
@@ -114,7 +127,7 @@ def _forget(
       data.digest,
       ruled=data.ruled,
     )
-  count = _drop_corrections(workdir, gone, data.first_frames | _firsts(table))
+  count = _drop_corrections(workdir, gone, firsts)
   _drop_lists(workdir, gone, table)
   _drop_pictures(workdir)
   (workdir / rules.VIOLATIONS).unlink(missing_ok=True)
@@ -139,7 +152,7 @@ def _last_stage(workdir: Path, config: Config, num_samples: int) -> int | None:
   """The stage that the run ended with; None of one that has not ended."""
   stage = restore.read_history(workdir)[-1]['stage']
   try:
-    is_end = stage == config_lib.num_stages(config, num_samples) - 1
+    is_end = stage >= config_lib.num_stages(config, num_samples) - 1
   except ValueError:  # Too few since others were forgotten.
     return None
   return stage if is_end else None
@@ -164,12 +177,13 @@ def _resolve(
   names: list[str],
   targets: Sequence[str],
   table: list[dict[str, str]],
+  firsts: dict[str, str],
 ) -> set[str]:
   """The names that are meant.
 
   Those that were forgotten before count: what else has them is cleaned again.
   """
-  rows = corrections_lib.rows_of(names, _firsts(table))
+  rows = corrections_lib.rows_of(names, firsts)
   before = forgotten.read(workdir / forgotten.NAME)
   members: dict[str, list[str]] = {}
   for row in table:
@@ -246,8 +260,12 @@ def _drop_lists(
 
 
 def _drop_pictures(workdir: Path) -> None:
-  """Deletes what has pictures or names in it, and can be made anew."""
-  (workdir / 'report.html').unlink(missing_ok=True)
+  """Deletes what has pictures or names in it, and can be made anew.
+
+  And what a kill left of a file that was being written.
+  """
+  for path in (workdir / 'report.html', *workdir.glob('*.tmp')):
+    path.unlink(missing_ok=True)
   for path in (workdir / 'tensorboard').rglob('*'):
     if path.is_file() and not path.name.startswith('events.out.'):
       path.unlink()

@@ -82,7 +82,7 @@ def least_certain_pairs(
   """
   own = apart(labels)
   chances = _Chances(features, labels, links)
-  known = _Known(links, asked, len(features))
+  known = Known(links, asked, len(features))
   sides = _candidates(features, own, known)
   if not len(sides.distances):
     return Questions(np.zeros((0, 2), np.int64), np.zeros(0))
@@ -144,7 +144,9 @@ class _Chances:
       )
     except ValueError:  # Too few clusters: the nearer, the likelier.
       return
-    gaps = _gaps(features, np.concatenate([links.must, links.cannot]))
+    # Pairs that rules keep apart were not chosen because they are hard.
+    said = links.cannot[: len(links.cannot) - links.ruled]
+    gaps = _gaps(features, np.concatenate([links.must, said]))
     before = self._logits(gaps)
     share = len(links.must)
 
@@ -166,24 +168,32 @@ class _Chances:
     return special.expit(self._logits(distances) + self._shift)
 
 
-class _Known:
+class Known:
   """What links say of pairs, with all that follows."""
 
   def __init__(
     self, links: Links, asked: Iterable[tuple[int, int]], count: int
   ):
+    """Follows the chains of must-links.
+
+    Args:
+      links: rows of one person, and of two.
+      asked: pairs of rows that are known, too, whatever the answer was.
+      count: of images.
+    """
     must = links.must
     graph = csr_array(
       (np.ones(len(must)), (must[:, 0], must[:, 1])), (count, count)
     )
     self.parts = csgraph.connected_components(graph, directed=False)[1]
-    self._told = {frozenset(self.parts[x].tolist()) for x in links.cannot}
-    self._told |= {frozenset(self.parts[[*pair]].tolist()) for pair in asked}
+    told = [links.cannot, np.array([*asked], np.int64).reshape(-1, 2)]
+    ends = np.sort(self.parts[np.concatenate(told)], axis=1)
+    self._told = {*map(tuple, ends.tolist())}
 
   def answers(self, a: int, b: int) -> bool:
     """Whether it is known if two images are of one person, or was asked."""
-    one, other = int(self.parts[a]), int(self.parts[b])
-    return one == other or frozenset((one, other)) in self._told
+    one, other = sorted((int(self.parts[a]), int(self.parts[b])))
+    return one == other or (one, other) in self._told
 
   def apart(self, owners: np.ndarray) -> set[frozenset[int]]:
     """The pairs of clusters of which two images were told apart, or asked.
@@ -196,13 +206,13 @@ class _Known:
       members.setdefault(part, set()).add(int(owners[row]))
     return {
       frozenset((a, b))
-      for pair in self._told
-      for a in members[min(pair)]
-      for b in members[max(pair)]
+      for one, other in self._told
+      for a in members[one]
+      for b in members[other]
     }
 
 
-def _candidates(features: np.ndarray, own: np.ndarray, known: _Known) -> _Sides:
+def _candidates(features: np.ndarray, own: np.ndarray, known: Known) -> _Sides:
   """Clusters beside each other, and sides of merges inside clusters."""
   count = int(own.max()) + 1
   order = np.argsort(own, kind='stable')

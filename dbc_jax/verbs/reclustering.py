@@ -14,7 +14,7 @@ from dbc_jax.cluster.linked import Links
 from dbc_jax.reporting import write_clusters
 from dbc_jax.run import config as config_lib
 from dbc_jax.run import corrections as corrections_lib
-from dbc_jax.run import features_file, identities, rules, selection
+from dbc_jax.run import features_file, identities, restore, rules, selection
 from dbc_jax.run.merger import Merger
 from dbc_jax.run.restore import RestoredRun
 from dbc_jax.run.workdir import DEMO, find_workdir
@@ -40,7 +40,11 @@ class Reclustered(NamedTuple):
 
 
 def recluster(
-  workdir: Path, run: RestoredRun, corrections: list[corrections_lib.Correction]
+  workdir: Path,
+  run: RestoredRun,
+  corrections: list[corrections_lib.Correction],
+  *,
+  root: str | None = None,
 ) -> Reclustered:
   """Merges the images of a kept stage anew, heeding corrections.
 
@@ -51,10 +55,12 @@ def recluster(
     workdir: of the run.
     run: its kept stage.
     corrections: of `read_corrections`.
+    root: where the run's images are, if they moved; a run that clusters by its
+      embeddings reads them anew.
 
   Raises:
     ValueError: no features of that stage, another stage, cameras that are not
-      known any more, a run that clusters by embeddings, or corrections that
+      known any more, no images where they are needed, or corrections that
       contradict each other.
   """
   if find_workdir(workdir).resolve() == DEMO.resolve():
@@ -68,11 +74,6 @@ def recluster(
       f'stage: {run.stage} is not the kept stage, {run.kept}, whose clusters '
       'the workdir shows'
     )
-  if fields.features == 'embedding':
-    raise ValueError(
-      'cluster.features: this run clusters by its embeddings, which it does '
-      'not keep; train on with the corrections instead'
-    )
   saved = features_file.read(workdir, run.stage, run.digest)
   if saved is None:
     raise ValueError(
@@ -83,21 +84,15 @@ def recluster(
   features = unit(features)
   table = _read_table(workdir / identities.CLUSTERS)
   links = corrections_lib.links(corrections, names, first_frames(workdir))
-  ruled = np.zeros((0, 2), np.int64)
-  if fields.frame_rule != 'off' or run.parts.config.data.walks:
-    kept = features_file.read_ruled(workdir, run.stage, run.digest)
-    if kept is None:
-      raise ValueError(
-        f'workdir: {features_file.NAME} of {workdir} lacks the pairs that its '
-        f'rules keep apart; dbc report --workdir={workdir} writes them'
-      )
-    ruled = kept
+  chosen = features
+  if fields.features == 'embedding':
+    chosen = _embeddings(run, root)
   labels = Merger(fields).again(
-    features,
-    run.labels,
+    chosen,
+    run.num_clusters,
     *clustering_of(run),
     camids=_cameras(table, names) if fields.camera_centring else None,
-    links=rules.with_rules(links, ruled),
+    links=rules.with_rules(links, ruled_of(workdir, run)),
   )
   found, moved = identities.after(workdir, names, labels)
   numbers = identities.ids_of(found, labels)
@@ -107,6 +102,37 @@ def recluster(
   identities.write_moved(workdir, moved)
   unknown = len(corrections) - links.told
   return Reclustered(labels, numbers, moved, links, unknown)
+
+
+def _embeddings(run: RestoredRun, root: str | None) -> np.ndarray:
+  """The embeddings [N, E] of a run's images, which it does not keep."""
+  data = restore.load_data(
+    restore.data_config(run, None, {'root': root}),
+    run.digest,
+    identities=False,
+    cameras=False,
+    decoders=run.decoders,
+  )
+  camids = data.truth.train_camids
+  return run.parts.embed(run.variables, data.train, camids)[1]
+
+
+def ruled_of(workdir: Path, run: RestoredRun) -> np.ndarray:
+  """Pairs [P, 2] int64 of a run's images that its rules keep apart.
+
+  Raises:
+    ValueError: there are rules, and the workdir does not have the pairs.
+  """
+  config = run.parts.config
+  if config.cluster.frame_rule == 'off' and not config.data.walks:
+    return np.zeros((0, 2), np.int64)
+  ruled = features_file.read_ruled(workdir, run.stage, run.digest)
+  if ruled is None:
+    raise ValueError(
+      f'workdir: {features_file.NAME} of {workdir} lacks the pairs that its '
+      f'rules keep apart; dbc report --workdir={workdir} writes them'
+    )
+  return ruled
 
 
 def links_of(path: Path, names: Sequence[str]) -> Links:
@@ -203,9 +229,11 @@ def clustering_of(run: RestoredRun) -> tuple[int, int]:
   """Which clustering of the run gave a stage its clusters, and of how many."""
   config = run.parts.config
   before = 0 if config.train.stage0_epochs else 1
-  count = config_lib.num_stages(config, len(run.labels)) - 1 + before
   stage = 0 if run.stage == selection.WARMUP else int(run.stage)
-  return max(0, stage - 1 + before), count
+  number = max(0, stage - 1 + before)
+  if config.cluster.cut == 'papers':  # It is not asked how many.
+    return number, number + 1
+  return number, config_lib.num_stages(config, len(run.labels)) - 1 + before
 
 
 def _read_table(path: Path) -> dict[str, dict[str, str]]:

@@ -43,6 +43,16 @@ def _task(features, labels=None, number=0, count=3, name='average'):
   return cuts.Task(labels, number, count, lambda: distances, merge)
 
 
+def test_the_papers_cut_merges_as_long_as_there_are_two():
+  x = _features()
+  cut = papers.create(0.1)
+  for count, left in ((9, 3), (6, 1), (4, 1), (1, 1)):
+    labels = (np.arange(60) % count).astype(np.int32)
+    found, scores = cut(_task(x, labels))
+    assert found.max() + 1 == left
+    assert len(scores) == count - left
+
+
 @pytest.mark.parametrize('name', cuts.cut_names())
 @pytest.mark.parametrize('number', [0, 2])
 def test_labels_of_every_cut_are_contiguous_and_pure(name, number):

@@ -111,3 +111,16 @@ def test_a_cluster_of_two_persons_is_split_along_its_own_tree(criterion):
   links = Links(NONE, np.array([[2, 9]]))
   found = linked.heed_links(labels, links, _regroup(features, criterion))
   np.testing.assert_array_equal(found, np.repeat([0, 1, 2], 7))
+
+
+@pytest.mark.parametrize('weight', [1e5, 1e12])
+@pytest.mark.parametrize('name', ['average', 'dbc', 'ecluster'])
+def test_trees_inside_clusters_are_whole_whatever_the_weight(name, weight):
+  rng = np.random.default_rng(2)
+  features = rng.normal(size=(40, 4)).astype(np.float32)
+  features /= np.linalg.norm(features, axis=1, keepdims=True)
+  groups = np.repeat([0, 1], [30, 10])
+  trees = linked.merge_inside(features, groups, Criterion(name, weight))
+  assert len(trees.pairs) == 40 - 2
+  found = trees.labels(len(trees.pairs))
+  np.testing.assert_array_equal(found, groups)

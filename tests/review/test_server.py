@@ -14,7 +14,7 @@ import reviews
 from dbc_jax.data.decode import decode_image
 from dbc_jax.review import pictures
 from dbc_jax.review.server import PageServer
-from dbc_jax.run import identities
+from dbc_jax.run import features_file, identities
 from dbc_jax.run.corrections import digest_of, read_corrections
 
 
@@ -301,6 +301,32 @@ def test_questions_are_asked_once(served, run):
   with reviews.Served(reviews.session_of(run)) as later:
     asked = get(later, 'question')[1]['pair']
     assert asked is None or frozenset(x['row'] for x in asked) not in seen
+
+
+def test_what_a_rule_answers_is_not_asked(run):
+  """Nor what follows from a rule and an answer."""
+  config = run.extractor.run.parts.config
+  config.cluster.frame_rule = 'hard'
+  features, names = features_file.read(run.workdir, 1, 'digest')
+  persons = np.arange(len(names)) % reviews.PERSONS
+  first, second = np.triu_indices(len(names), 1)
+  # One image of each person is kept apart from those of all others.
+  far = (persons[first] != persons[second]) & (first < reviews.PERSONS)
+  ruled = np.stack([first[far], second[far]], axis=1)
+  features_file.write(run.workdir, features, names, 1, 'digest', ruled=ruled)
+  told = {frozenset((names[a], names[b])) for a, b in ruled.tolist()}
+  with reviews.Served(reviews.session_of(run)) as served:
+    # All images of a person are one: so everything is known.
+    for i in range(reviews.PERSONS, len(names)):
+      asked = get(served, 'question')[1]['pair']
+      if asked:
+        rows = [x['row'] for x in asked]
+        pair = frozenset(served.session.collection.names[x] for x in rows)
+        assert pair not in told
+      shown = served.session.collection.row_of
+      a, b = (shown[names[x]] for x in (i, i % reviews.PERSONS))
+      post(served, 'pair', {'a': a, 'b': b, 'answer': 'same'})
+    assert get(served, 'question')[1]['pair'] is None
 
 
 def test_a_cluster_is_split_as_it_was_shown(served, run):

@@ -37,6 +37,18 @@ def test_stages_of_algorithm_1(num_samples, num_merges, num_stages):
   assert stages == count
 
 
+def test_a_run_that_forgot_images_has_as_many_stages_as_it_can():
+  config = common.base('demo')
+  config.cluster.merge_percent = 0.125
+  config.train.num_stages = 9
+  assert config_lib.num_stages(config, 30) == 9
+  with pytest.raises(ValueError, match='expected at most 7'):
+    config_lib.num_stages(config, 8)
+  config.data.forgotten = 'forgotten.csv'
+  assert config_lib.num_stages(config, 8) == 7
+  assert config_lib.num_stages(config, 30) == 9
+
+
 @pytest.mark.parametrize('percent', [0.0, 1.0, -0.1, float('nan')])
 def test_merge_percent_out_of_range(percent):
   with pytest.raises(ValueError, match=r'cluster\.merge_percent: got .*\(0, 1'):

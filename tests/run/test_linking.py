@@ -73,7 +73,7 @@ def test_links_hold_in_every_cut_and_before_it(fields, distance):
       assert _hold(found, links)
       placed = np.unique(found[found >= 0])
       np.testing.assert_array_equal(placed, np.arange(len(placed)))
-    again = merger.again(x, found, 2, 3, None, links)
+    again = merger.again(x, found.max() + 1, 2, 3, None, links)
     assert _hold(again, links)
     assert _hold(merger.heed(x, labels, links), links)
 

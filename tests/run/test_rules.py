@@ -13,7 +13,7 @@ from dbc_jax.data import GroundTruth
 from dbc_jax.run import corrections, features_file, job, restore, rules
 from dbc_jax.run import merger as merger_lib
 from dbc_jax.run.corrections import Correction
-from dbc_jax.verbs import reclustering
+from dbc_jax.verbs import forgetting, reclustering
 
 NONE = np.zeros((0, 2), np.int64)
 
@@ -211,6 +211,17 @@ def test_a_run_heeds_its_rules(tmp_path, monkeypatch):
   apart = out.labels[ruled[:, 0]] != out.labels[ruled[:, 1]]
   assert apart.tolist() == [False] + [True] * (len(ruled) - 1)
   assert out.unknown == 0
+
+  # A run that forgets images knows the pairs of the others.
+  last = names[-1]
+  forgetting.forget(workdir, [last], root=str(root))
+  (root / last).unlink()
+  job.run(config, workdir, lambda *_: pytest.fail('a stage was trained'))
+  # Images as before, and one of another frame.
+  (root / names[0]).rename(root / names[0].replace('f0', 'f1'))
+  with pytest.raises(ValueError, match='a run under other rules') as caught:
+    job.run(config, workdir)
+  assert '\n' not in str(caught.value)
 
 
 @pytest.mark.slow

@@ -88,13 +88,15 @@ def test_a_person_is_nowhere_in_the_run_any_more(run, capsys):
   cache = run.parent / 'cache' / 'dbc_jax' / 'features'
   cache.mkdir(parents=True)
   (cache / 'x.npy').write_bytes(b'')
+  (workdir / 'moved.csv.17.tmp').write_text(gone[0])
 
   root = run / 'crops'
   command.main([f'--workdir={workdir}', str(number), f'--root={root}'])
   told = capsys.readouterr().out
-  assert f'{len(gone)} images are forgotten, {len(left)} are left' in told
-  assert '1 corrections and 1 files of the features cache' in told
+  assert f'images forgotten: {len(gone)}; left: {len(left)}.' in told
+  assert 'corrections: 1; files of the features cache: 1\n' in told
   assert 'the weights' in told
+  assert 'only training images can be forgotten' in told
 
   assert not (workdir / rules.VIOLATIONS).exists()
   after = restore.restore_run(workdir)
@@ -163,6 +165,44 @@ def test_a_run_goes_on_without_them(run):
 
 
 @pytest.mark.slow
+def test_a_tracklet_of_a_run_that_has_not_ended_goes_by_its_first_frame(
+  tmp_path, monkeypatch
+):
+  runs.one_device(monkeypatch)
+  monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
+  frames = [f't{i:02d}/{k}.png' for i in range(30) for k in range(2)]
+  runs.write_images(tmp_path / 'crops', frames, runs.make_images(60, 6))
+  config = runs.small_config('folder', tmp_path / 'crops')
+  config.data.tracklets = True
+  workdir = tmp_path / 'run'
+  runs.run_until(2, config, workdir)
+  said = Correction('t04', 't05', False), Correction('t06/0.png', 't05', False)
+  corrections.append_corrections(
+    workdir / corrections.NAME, [*said, Correction('t07', 't08', False)]
+  )
+  found = forget(workdir, ['t04/0.png', 't06'])
+  assert found.names == ['t04', 't06']
+  assert found.corrections == 2
+  kept = corrections.read_corrections(workdir / corrections.NAME)
+  assert [x.a for x in kept] == ['t07']
+  assert len(restore.restore_run(workdir).labels) == 28
+
+
+@pytest.mark.slow
+def test_of_few_images_a_run_ends_where_no_merges_are_left(run):
+  """Eight stages are done, and the images that are left have seven."""
+  workdir, config = run / 'many', _config(run)
+  config.cluster.merge_percent = 0.125
+  config.train.num_stages = 9
+  runs.run_until(8, config, workdir)
+  forget(workdir, NAMES[:22])
+  job.run(config, workdir, lambda *_: pytest.fail('a stage was trained'))
+  assert len(_cells(workdir / 'clusters.csv')) == 3 * 9
+  again = reclustering.recluster(workdir, restore.restore_run(workdir), [])
+  assert len(again.labels) == 8
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize('count', [2, 5])
 def test_a_finished_run_stays_finished(count, run):
   """30 images have four stages, 28 have five, and 25 four again."""
@@ -178,8 +218,9 @@ def test_a_finished_run_stays_finished(count, run):
 def test_what_a_kill_left_is_brought_to_its_end(run, monkeypatch):
   workdir = run / 'run'
   monkeypatch.setattr(forgetting, 'finish', lambda _: 1 / 0)
+  facts = {'digest': 'digest', 'ruled': ''}
   with pytest.raises(ZeroDivisionError):
-    forgetting.rewrite(workdir, np.arange(28), 'digest', ['a', 'b'])
+    forgetting.rewrite(workdir, np.arange(28), facts, ['a', 'b'])
   monkeypatch.undo()
   runs.one_device(monkeypatch)
   shutil.rmtree(workdir / 'checkpoints' / '0', ignore_errors=True)
@@ -200,7 +241,7 @@ def test_a_kill_leaves_the_clusters_of_a_later_clustering(run, monkeypatch):
   reclustering.recluster(workdir, before, [Correction(a, b, False)])
   gone = next(name for name in names if name not in (a, b))
   with monkeypatch.context() as patch:
-    patch.setattr(features_file, 'write', lambda *_: 1 / 0)
+    patch.setattr(features_file, 'write', lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):
       forget(workdir, [gone])
   forget(workdir, [gone])

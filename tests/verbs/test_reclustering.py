@@ -4,9 +4,13 @@ import itertools
 
 import numpy as np
 import pytest
+import reviews
+import runs
 
+from dbc_jax import cluster
 from dbc_jax.cluster.linked import Links
-from dbc_jax.run import restore, workdir
+from dbc_jax.run import job, restore, workdir
+from dbc_jax.run.corrections import Correction
 from dbc_jax.verbs import questions, reclustering
 
 NONE = Links(np.zeros((0, 2), np.int64), np.zeros((0, 2), np.int64))
@@ -136,6 +140,67 @@ def test_of_very_many_clusters_some_are_learned_from(monkeypatch):
   assert len(rows) == 40
   found = questions.least_certain_pairs(x, pids, NONE, 5)
   assert len(found.pairs) == 5
+
+
+def test_pairs_that_a_rule_answers_are_not_asked_and_teach_nothing():
+  x, pids = _clouds([6] * 8, spread=0.9)
+  before = questions.least_certain_pairs(x, pids, NONE, 400)
+  ruled = before.pairs[:7]
+  found = questions.least_certain_pairs(
+    x, pids, Links(NONE.must, ruled, ruled=7), 400
+  )
+  asked = {frozenset(pair) for pair in found.pairs.tolist()}
+  assert asked
+  assert not asked & {frozenset(pair) for pair in ruled.tolist()}
+  # As likely as before; answers would have made them less so.
+  was = dict(zip(map(tuple, before.pairs), before.probabilities, strict=True))
+  for pair, chance in zip(
+    map(tuple, found.pairs), found.probabilities, strict=True
+  ):
+    if pair in was:
+      assert chance == pytest.approx(was[pair], rel=1e-6)
+
+
+def test_answers_that_were_taken_back_leave_the_number_of_clusters(tmp_path):
+  made = reviews.make_run(tmp_path)
+  run, names = made.extractor.run, reviews.names()
+  before = reclustering.recluster(made.workdir, run, [])
+  assert before.labels.max() + 1 == reviews.PERSONS
+  # Eight images of eight persons are more than the clusters of the run.
+  said = [
+    Correction(a, b, False) for a, b in itertools.combinations(names[:8], 2)
+  ]
+  more = reclustering.recluster(made.workdir, run, said)
+  assert more.labels.max() + 1 == 8
+  after = reclustering.recluster(
+    made.workdir, run._replace(labels=more.labels), []
+  )
+  np.testing.assert_array_equal(after.labels, before.labels)
+
+
+@pytest.mark.slow
+def test_a_run_that_clusters_by_embeddings_computes_them_again(
+  tmp_path, monkeypatch
+):
+  runs.one_device(monkeypatch)
+  names = [f'{i:02d}.png' for i in range(30)]
+  runs.write_images(tmp_path / 'crops', names, runs.make_images(30, 6))
+  config = runs.small_config('folder', tmp_path / 'crops', 'average')
+  config.cluster.features = 'embedding'
+  job.run(config, tmp_path / 'run')
+  (tmp_path / 'crops').rename(tmp_path / 'moved')
+  run, root = restore.restore_run(tmp_path / 'run'), str(tmp_path / 'moved')
+  found = reclustering.recluster(tmp_path / 'run', run, [], root=root)
+  given = restore.data_config(run, None, {'root': root})
+  data = restore.load_data(given, run.digest, identities=False, cameras=False)
+  x = run.parts.extract(run.variables, data.train)[1]
+  count = int(run.labels.max()) + 1
+  expected = cluster.merge_clusters(
+    x, np.arange(30), 30 - count, cluster.Criterion('average', 0.1)
+  )
+  np.testing.assert_array_equal(found.labels, expected.labels)
+  with pytest.raises(ValueError, match='crops does not exist'):
+    reclustering.recluster(tmp_path / 'run', run, [])
 
 
 def test_the_demo_of_the_package_is_not_written():

@@ -13,7 +13,7 @@ class Papers:
   """Leaves int(N merge_percent) clusters fewer after each stage.
 
   Where merging starts from single samples each time, the merges of all stages
-  so far are done at once.
+  so far are done at once. Fewer are done where a single cluster is left before.
 
   Attributes:
     merge_percent: share of the samples.
@@ -29,7 +29,11 @@ class Papers:
 
   def __call__(self, task: Task) -> Placed:
     merges = floor_share(self.merge_percent, len(task.labels))
-    result = task.merge(merges * (task.number + 1) if self.anew else merges)
+    merges *= task.number + 1 if self.anew else 1
+    merges = min(merges, int(task.labels.max()))
+    if merges < 1:
+      return Placed(task.labels, np.zeros(0, np.float32))
+    result = task.merge(merges)
     return Placed(result.labels, np.asarray(result.scores))
 
 
