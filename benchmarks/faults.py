@@ -230,12 +230,14 @@ def run_trials() -> None:
     for module in _LOADED:
       importlib.import_module(module)
     write_images(folder / 'images')
-    # Twice, so that all is compiled in the one that is timed.
-    for _ in range(2):
+    # In the first all is compiled, and another program may disturb the others.
+    seconds = float('inf')
+    for _ in range(4):
       shutil.rmtree(folder / 'straight', ignore_errors=True)
-      status, output, seconds = _run(folder / 'straight')
+      status, output, taken = _run(folder / 'straight')
       if status:
         sys.exit(output)
+      seconds = min(seconds, taken)
     expected = outcome(folder / 'straight')
     print(f'undisturbed: {seconds:.1f} s', file=sys.stderr)
     trials = {signal.SIGKILL: args.trials, signal.SIGTERM: args.terms}
