@@ -31,7 +31,7 @@ DOCS = [name for name in NAMES if name.startswith('docs/')]
 # are those of test_extend.
 _STAND_INS = {'NAME': 'market1501', 'mine.campus': 'market1501', 'ARGS': 'best'}
 # Of other programs.
-_FOREIGN = {'logdir', 'local-dir', 'help', 'strict'}
+_FOREIGN = {'signal', 'logdir', 'local-dir', 'help', 'strict'}
 _TRAIN_FLAGS = {
   *('config', 'workdir', 'distributed', 'coordinator', 'num_processes'),
   *('process_id', 'compilation_cache', 'root', 'continue_from'),
