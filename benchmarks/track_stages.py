@@ -22,24 +22,22 @@ between whose cameras nobody walks in that time, too.
 import argparse
 import collections
 import itertools
-import pathlib
 import tempfile
 
 import jax
 import numpy as np
 
+from benchmarks import tracks
 from dbc_jax import FeatureExtractor, cluster
 from dbc_jax import data as data_lib
 from dbc_jax.cluster.hierarchy import labels_after
 from dbc_jax.configs import ecluster
 from dbc_jax.data import GroundTruth
-from dbc_jax.data.synthetic import clock
 from dbc_jax.devices.compilation_cache import use_compilation_cache
 from dbc_jax.evaluation import clustering_scores
 from dbc_jax.run import rules
 
 CRITERIA = (('ecluster', 0.9), ('average', 0.002), ('average', 0.0))
-_CAMERAS = range(5)
 _STAGES = 20
 _FIRST = 1000  # Drawings before it are others' trainings.
 _CHUNK = 25
@@ -132,14 +130,7 @@ def pairs_of_two(truth: GroundTruth) -> dict[str, np.ndarray]:
   config.cluster.frame_rule = 'hard'
   found = {'overlaps': rules.pairs(config, truth)}
   with tempfile.TemporaryDirectory() as folder:
-    walks = pathlib.Path(folder) / 'walks.csv'
-    walks.write_text(
-      ''.join(
-        f'{a},{b},{clock.WALK * (b - a):g}\n'
-        for a, b in itertools.combinations(_CAMERAS, 2)
-      )
-    )
-    config.data.walks = str(walks)
+    config.data.walks = str(tracks.write_walks(folder))
     found['walks'] = rules.pairs(config, truth)
   return found
 

@@ -61,13 +61,7 @@ def main(argv: list[str]) -> None:
   logging.set_verbosity(logging.WARNING)
   folder = pathlib.Path(flags.FLAGS.runs)
   with tempfile.TemporaryDirectory() as scratch:
-    walks = pathlib.Path(scratch) / 'walks.csv'
-    walks.write_text(
-      ''.join(
-        f'{a},{b},{clock.WALK * (b - a):g}\n'
-        for a, b in itertools.combinations(_CAMERAS, 2)
-      )
-    )
+    walks = write_walks(scratch)
     seeds, scores = [], []
     for seed in flags.FLAGS.seeds:
       run = _run(int(seed), folder / seed)
@@ -79,6 +73,18 @@ def main(argv: list[str]) -> None:
     print(_table(name, seeds))
   print(_table_of_rules(scores))
   print(f'jax {jax.__version__}, {jax.devices()[0].device_kind}')
+
+
+def write_walks(folder: str) -> pathlib.Path:
+  """Writes how long nobody walks from one camera of demo_video to another."""
+  path = pathlib.Path(folder) / 'walks.csv'
+  path.write_text(
+    ''.join(
+      f'{a},{b},{clock.WALK * (b - a):g}\n'
+      for a, b in itertools.combinations(_CAMERAS, 2)
+    )
+  )
+  return path
 
 
 def _run(seed: int, folder: pathlib.Path) -> restore.RestoredRun:
