@@ -1,11 +1,16 @@
 """Seconds and bytes; called by the other benchmarks."""
 
+import contextlib
 import pathlib
+import shutil
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import jax
+
+_BROWSERS = ('chromium', 'chromium-browser', 'google-chrome')
 
 
 def medians(
@@ -36,6 +41,29 @@ class Peak:
   def process(self) -> int:
     """Bytes of the whole process."""
     return _status('VmHWM')
+
+
+@contextlib.contextmanager
+def chromium() -> Iterator[Any]:
+  """A Chromium of Playwright, or None where there is none."""
+  try:
+    from playwright import sync_api
+  except ImportError:
+    print("no browser: pip install 'dbc_jax[browser]'")
+    yield None
+    return
+  own = next(filter(None, map(shutil.which, _BROWSERS)), None)
+  with sync_api.sync_playwright() as started:
+    try:
+      browser = started.chromium.launch(
+        executable_path=own, args=['--no-sandbox']
+      )
+    except sync_api.Error as error:
+      print(f'no browser: {str(error).splitlines()[0]}')
+      yield None
+      return
+    yield browser
+    browser.close()
 
 
 def _status(field: str) -> int:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from absl import app, flags
 
-from benchmarks.measuring import Peak
+from benchmarks.measuring import Peak, chromium
 from dbc_jax import cluster, reporting
 from dbc_jax.data import load_dataset, loading
 
@@ -108,6 +108,10 @@ def main(argv: list[str]) -> None:
       ),
     )
     wall, own = time.perf_counter() - start, time.process_time() - own
+    with chromium() as browser:
+      if browser is not None:
+        page = browser.new_page()
+        timed('the page in a Chromium', lambda: page.goto(path.as_uri()))
     print(
       f'in all: {wall:.1f} s, {own:.1f} s of CPU; '
       f'{path.stat().st_size / 1e6:.1f} MB'
