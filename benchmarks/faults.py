@@ -10,8 +10,9 @@ A trial by kind:
   removed, loses its second half, or has one bit turned over; then the same
   command. Each file in turn has one of the three, in the next run another.
 
-Counted are trials that end otherwise than the undisturbed run, in a result
-(silent) or with an error (losses); and those that print a traceback.
+All runs heed corrections. Counted are trials that end otherwise than the
+undisturbed run, in a result (silent) or with an error (losses); and those that
+print a traceback.
 """
 
 import argparse
@@ -46,6 +47,7 @@ _QUICK = [
 _LOADED = ('dbc_jax.main', 'sklearn.manifold', 'tensorboardX')
 _TIMEOUT_SECONDS = 600
 _SIGNALS = 5  # of a trial
+_SAID = 'said.csv'
 
 
 def outcome(workdir: pathlib.Path) -> dict[str, str]:
@@ -65,11 +67,16 @@ def outcome(workdir: pathlib.Path) -> dict[str, str]:
     'history': json.dumps(history),
     'features': features,
     'clusters': (workdir / 'clusters.csv').read_text(),
+    'corrections': (workdir / 'corrections.csv').read_text(),
   }
 
 
 def write_images(root: pathlib.Path) -> None:
-  """A small Market-1501: 150 images to train with, 30 queries, 90 others."""
+  """A small Market-1501: 150 images to train with, 30 queries, 90 others.
+
+  Beside it is what a person has said of some images.
+  """
+  names = []
   rng = np.random.default_rng(0)
   for folder, first, count in (
     ('bounding_box_train', 1, 150),
@@ -85,6 +92,10 @@ def write_images(root: pathlib.Path) -> None:
       camera = 1 if folder == 'query' else 2 + i // 30
       name = f'{person:04d}_c{camera}s1_{i:06d}_00.jpg'
       Image.fromarray(pixels.astype(np.uint8)).save(root / folder / name)
+      names.append(f'{folder}/{name}')
+  said = [f'{names[i]},{names[i + 30]},same' for i in range(15)]
+  said += [f'{names[i]},{names[i + 1]},different' for i in range(15, 29)]
+  (root.parent / _SAID).write_text('\n'.join(said) + '\n')
 
 
 def _run(
@@ -104,8 +115,12 @@ def _run(
     if not pid:
       for stream in (1, 2):
         os.dup2(output.fileno(), stream)
-      root = f'--config.data.root={workdir.parent}/images'
-      sys.argv = ['dbc', *_QUICK, root, f'--workdir={workdir}', *more]
+      own = [
+        f'--config.data.root={workdir.parent}/images',
+        f'--config.data.corrections={workdir.parent / _SAID}',
+        f'--workdir={workdir}',
+      ]
+      sys.argv = ['dbc', *_QUICK, *own, *more]
       _end_as_a_process()
     status, start = None, None
     while status is None:

@@ -22,6 +22,9 @@ def start(tmp_path_factory):
   folder = tmp_path_factory.mktemp('faults')
   names = [f'{i}.png' for i in range(24)]
   runs.write_images(folder / 'crops', names, runs.make_images(24, 6))
+  # Of the first six images each shows another person.
+  said = folder / 'said.csv'
+  said.write_text('0.png,6.png,same\n0.png,1.png,different\n')
   environment = os.environ | {
     'PYTHONPATH': f'{runs.ROOT}:{runs.ROOT / "tests"}',
     'JAX_COMPILATION_CACHE_DIR': str(folder / 'cache'),
@@ -31,6 +34,7 @@ def start(tmp_path_factory):
   command = [
     *(sys.executable, '-m', 'dbc_jax.main', '--config=ecluster:folder,small'),
     f'--config.data.root={folder / "crops"}',
+    f'--config.data.corrections={said}',
     '--config.data.image_size=(24,12)',
     '--config.data.stored_size=(24,12)',
     f'--config.model.name={small_networks.NAME}',
@@ -59,7 +63,10 @@ def straight(start, tmp_path_factory):
   process = start(workdir)
   output, _ = process.communicate(timeout=300)
   assert process.returncode == 0, output
-  return faults.outcome(workdir)
+  outcome = faults.outcome(workdir)
+  assert '0.png,6.png,same,' in outcome['corrections']
+  assert '"corrections": 2' in outcome['history']
+  return outcome
 
 
 def _wait_for(process, text):
