@@ -18,7 +18,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from concurrent import futures
 from typing import Any
 
 import cv2
@@ -73,15 +72,11 @@ def write_crops(folder: pathlib.Path, count: int) -> None:
   )
   splits[count + first[sizes > 1][:QUERIES]] = 'query'
 
-  def write(start: int) -> None:
-    (folder / names[start]).parent.mkdir(parents=True)
-    for i in range(start, min(start + 1000, total)):
-      picture = crop(int(people[i]), int(cameras[i]), i)
-      cv2.imwrite(str(folder / names[i]), picture)
-
-  with futures.ThreadPoolExecutor() as executor:
-    for _ in executor.map(write, range(0, total, 1000)):
-      pass
+  for i, name in enumerate(names):
+    if i % 1000 == 0:
+      (folder / name).parent.mkdir(parents=True)
+    picture = crop(int(people[i]), int(cameras[i]), i)
+    cv2.imwrite(str(folder / name), picture)
   # In no order, as names of a real folder are.
   order = np.random.default_rng(4).permutation(total).tolist()
   columns = (names, people.tolist(), cameras.tolist(), splits.tolist())
