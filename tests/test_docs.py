@@ -154,21 +154,30 @@ def sources():
   )
 
 
-@pytest.mark.parametrize('name', PRESENT)
-def test_flags_exist(name, sources):
+@pytest.fixture(scope='module')
+def flags(sources):
+  """Of commands and benchmarks, and of the few other programs."""
   known = {*re.findall(r"'--([a-z][\w-]*)'", sources)}
   known |= {*re.findall(r"DEFINE_\w+\(\s*'(\w+)'", sources)}
   known |= _TRAIN_FLAGS | _FOREIGN | {'nocompilation_cache'}
-  known |= {'json', 'csv', 'html'}  # A loop makes those of `dbc search`.
-  named = {*re.findall(r'(?<![\w-])--([a-z][\w-]*)(?![\w.])', _text(name))}
-  if name == 'docs/bad_input.md':
-    named -= {'wrokdir', 'seed'}
-  assert named <= known
+  return known | {'json', 'csv', 'html'}  # A loop makes those of `dbc search`.
+
+
+@pytest.fixture(scope='module')
+def words(sources):
+  return {*re.findall(r'\w+', sources)}
 
 
 @pytest.mark.parametrize('name', PRESENT)
-def test_names_exist(name, sources):
-  words = {*re.findall(r'\w+', sources)}
+def test_flags_exist(name, flags):
+  named = {*re.findall(r'(?<![\w-])--([a-z][\w-]*)(?![\w.])', _text(name))}
+  if name == 'docs/bad_input.md':
+    named -= {'wrokdir', 'seed'}
+  assert named <= flags
+
+
+@pytest.mark.parametrize('name', PRESENT)
+def test_names_exist(name, words):
   for quoted in _quoted(name):
     if re.fullmatch(r'dbc_jax(\.\w+)+(\(\))?', quoted):
       assert _is_there(quoted.removesuffix('()')), quoted

@@ -2,14 +2,10 @@
 
 import ast
 import importlib
-import os
 import pathlib
 import re
 import shutil
-import subprocess
-import sys
 
-import jax
 import nbclient
 import nbformat
 import numpy as np
@@ -17,68 +13,72 @@ import pytest
 import runs
 import test_docs
 
+from dbc_jax.run import job
+
 pytestmark = pytest.mark.slow
 
-_PAGES = ('README', *(f'docs/{x}' for x in ('first_hour', 'use', 'elsewhere')))
-_PAGES = (*_PAGES, 'docs/library', 'docs/corrections')
-# What is parsed alone, by `test_docs`, and where it is run.
+_PAGES = (
+  'README.md',
+  'docs/first_hour.md',
+  'docs/use.md',
+  'docs/elsewhere.md',
+  'docs/library.md',
+  'docs/corrections.md',
+)
+# What is parsed alone, by `test_docs`, and what runs such commands.
 _ELSEWHERE = {
-  'dbc train': 'tests/run; that of the first hour is run here, made small',
+  'dbc train': 'tests/run, and the run below',
   'dbc review': 'tests/review, in a process of its own',
   'dbc evaluate': 'tests/commands: it needs identities',
   'dbc check-data --dataset=market1501': 'tests/commands',
   'dbc reproduce': 'tests/reproduce',
   '-m dbc_jax.main': 'tests/test_main.py',
   'dbc export --workdir=W': 'tests/export: it needs a plain ResNet',
-}
-# Of the command of the first hour: a network and passes of seconds.
-_SMALL = {
-  'model.name': 'small_networks:one_block',
-  'model.parts': '1',
-  'data.image_size': '(24,12)',
-  'data.stored_size': '(24,12)',
-  'train.warmup_epochs': '1',
-  'train.num_stages': '2',
-  'train.stage_epochs': '1',
+  'dbc forget --workdir=runs/best': 'the page corrections.md',
 }
 
 
-def _blocks(name):
-  text = (runs.ROOT / name).read_text('utf-8')
+def _blocks(page):
+  text = (runs.ROOT / page).read_text('utf-8')
   return re.findall(r'^```python\n(.*?)^```', text, re.S | re.M)
+
+
+def _to_run(page):
+  """Commands of a page that no page before it has."""
+  before = _PAGES[: _PAGES.index(page)]
+  told = [' '.join(x) for each in before for x in test_docs.commands(each)]
+  return [
+    words
+    for words in test_docs.commands(page)
+    if ' '.join(words) not in told
+    and not ' '.join(words).startswith(tuple(_ELSEWHERE))
+  ]
 
 
 @pytest.fixture(scope='module')
 def home(tmp_path_factory):
-  """A folder in which the first hour was spent as far as its training."""
+  """A folder that has what the pages say that a reader has."""
   folder = tmp_path_factory.mktemp('home')
-  (script,) = _blocks('docs/first_hour.md')
-  (train,) = (
-    words
-    for words in test_docs.commands('docs/first_hour.md')
-    if words[1] == 'train'
-  )
-  small = [f'--config.{key}={value}' for key, value in _SMALL.items()]
-  environment = {k: v for k, v in os.environ.items() if k != 'XLA_FLAGS'}
-  places = (runs.ROOT, runs.ROOT / 'tests')
-  environment['PYTHONPATH'] = os.pathsep.join(map(str, places))
-
-  def run(*arguments):
-    command = [sys.executable, *arguments]
-    subprocess.run(command, cwd=folder, env=environment, check=True)
-
-  run('-c', script)
-  # Besides, what other pages say that a reader has.
+  names = [f'cam{i % 3}/{i:03d}.png' for i in range(108)]
+  names[1] = 'cam1/0003.jpg'
+  runs.write_images(folder / 'crops', names, runs.make_images(108, 6))
   shutil.copy(folder / 'crops/cam0/003.png', folder / 'her.jpg')
-  first = min((folder / 'crops/cam1').iterdir())
-  first.rename(first.with_name('0003.jpg'))
   for name in ('NEW', 'new_crops'):
     (folder / name).symlink_to('crops')
-  run('-m', 'dbc_jax', *train[1:], *small)
+  config = runs.small_config('folder', 'crops')
+  config.data.pattern = 'cam{camid}/*'
+  config.model.name = 'resnet_tiny'
+  config.cluster.merge_percent = 0.45  # Two stages.
   workdir = folder / 'runs' / 'best-folder-small'
+  with pytest.MonkeyPatch.context() as monkeypatch:
+    monkeypatch.chdir(folder)
+    runs.one_device(monkeypatch)
+    job.run(config, workdir)
   shutil.copytree(workdir, folder / 'runs' / 'one')
-  shutil.copy(workdir / 'features.npz', folder)
-  (folder / 'said.csv').write_text('cam0/003.png,cam1/0003.jpg,same\n')
+  features = np.random.default_rng(0).normal(size=(200, 8)).astype(np.float32)
+  paths = [f'{i:03d}.png' for i in range(200)]
+  np.savez(folder / 'features.npz', features=features, paths=paths)
+  (folder / 'said.csv').write_text('000.png,001.png,same\n')
   return folder
 
 
@@ -88,29 +88,21 @@ def test_what_a_page_shows_runs(page, home, tmp_path, monkeypatch):
   shutil.copytree(home, here, symlinks=True)
   monkeypatch.chdir(here)
   monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
-  told = test_docs.commands(f'{page}.md')
-  assert told
-  for words in told:
-    if ' '.join(words).startswith(tuple(_ELSEWHERE)):
-      continue
+  for words in _to_run(page):
     module, arguments = test_docs.module_of(words)
-    for argument in arguments:
-      if argument.startswith('--out='):
-        pathlib.Path(argument.removeprefix('--out=')).unlink(missing_ok=True)
     # A cluster that is there, for the one that a page takes as an example.
-    arguments = ['0' if x in ('12', '17') else x for x in arguments]
+    arguments = ['0' if x == '12' else x for x in arguments]
+    if '--out=features.npz' in arguments:
+      pathlib.Path('features.npz').unlink()
     importlib.import_module(module).main(arguments)
-  features = np.random.default_rng(0).normal(size=(200, 8)).astype(np.float32)
   given = {
-    'features': features,
+    'features': np.load(home / 'features.npz')['features'],
     'images': np.zeros((2, 24, 12, 3), np.uint8),
-    'jax': jax,
     'num_merges': 20,
   }
-  if page == 'docs/first_hour':
-    return  # Its script has made these crops.
-  for code in _blocks(f'{page}.md'):
-    exec(compile(code, page, 'exec'), given)
+  for code in _blocks(page):
+    # Of the 500 crops that a script draws, five.
+    exec(compile(code.replace('(500)', '(5)'), page, 'exec'), given)
 
 
 def test_the_walkthrough_runs_and_corrections_help(monkeypatch):
