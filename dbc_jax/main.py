@@ -131,6 +131,7 @@ def _run(
         'the last checkpoint',
         processes.count(),
       )
+    config_files.check_paths(config)
     job.run(config, _as_folder(workdir))
   except OSError as error:
     if error.errno not in _NO_ROOM:

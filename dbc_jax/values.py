@@ -143,3 +143,18 @@ def path(value: Any, name: str) -> Path:
     except RuntimeError as error:  # Of no user that is known.
       raise ValueError(f'{name}: got {text!r}, {error}') from error
   raise ValueError(f'{name}: got {value!r}, expected a path.')
+
+
+def cache_folder() -> Path:
+  """What this package may keep in the user's cache.
+
+  Raises:
+    OSError: the user has no home.
+  """
+  given = os.environ.get('XDG_CACHE_HOME')
+  try:
+    return Path(given or Path.home() / '.cache') / 'dbc_jax'
+  except RuntimeError as error:
+    raise OSError(
+      'there is no home folder; set HOME or XDG_CACHE_HOME'
+    ) from error

@@ -163,6 +163,14 @@ def test_a_misspelt_config_gets_the_nearest_name(tmp_path):
       "got 'a folder', expected flags alone; --help lists them",
     ),
     (
+      ['--config=dbc', '--config.data.root=~nobody-here/x'],
+      "data.root: got '~nobody-here/x', Could not determine home directory.",
+    ),
+    (
+      ['--config=~nobody-here/x.py'],
+      "--config: got '~nobody-here/x.py', Could not determine home directory.",
+    ),
+    (
       ['--workdir=a'],
       '--config: got none, expected such as --config=best:folder,small',
     ),

@@ -2,10 +2,11 @@
 
 import logging
 import os
-import pathlib
 import tempfile
 
 import jax
+
+from dbc_jax import values
 
 log = logging.getLogger('dbc_jax')
 
@@ -27,11 +28,10 @@ def use_compilation_cache() -> None:
   """
   if jax.config.values['jax_compilation_cache_dir']:
     return
-  cache = os.environ.get('XDG_CACHE_HOME') or pathlib.Path.home() / '.cache'
-  # Builds before kept theirs in dbc_jax/jax without a bound. In such a folder a
-  # bounded cache writes nothing: it misses the times of use.
-  folder = pathlib.Path(cache, 'dbc_jax', 'programs')
   try:
+    # Builds before kept theirs in dbc_jax/jax without a bound. In such a folder
+    # a bounded cache writes nothing: it misses the times of use.
+    folder = values.cache_folder() / 'programs'
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=folder):
       pass

@@ -9,10 +9,15 @@ import runpy
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from dbc_jax import values
 from dbc_jax.run.config import Config, flat
 
 # That come with the package; `configs` of a checkout is a link to it.
 _FOLDER = pathlib.Path(__file__).parents[1] / 'configs'
+_PATHS = (
+  *('data.root', 'data.csv', 'data.corrections', 'data.walks'),
+  *('train.init', 'train.continue_from'),
+)
 _NO_CONFIGS = ('__init__', 'common')
 _KINDS = {
   bool: 'True or False',
@@ -41,7 +46,7 @@ def find_config(text: str) -> str:
     ValueError: there is none; names the nearest.
   """
   file, colon, dataset = text.partition(':')
-  path = pathlib.Path(file).expanduser()
+  path = values.path(file or '.', '--config')
   if not path.is_file():
     given = path
     path = _FOLDER / f'{given.stem}.py'
@@ -114,7 +119,8 @@ def with_changes(config: Config, changes: Mapping[str, Any]) -> Config:
     changes: dotted names of fields, and their values.
 
   Raises:
-    ValueError: no such field, or a value of another type.
+    ValueError: no such field, a value of another type, or a path in a home
+      that is not there.
   """
   changed = config.copy_and_resolve_references()
   check_fields(config, changes)
@@ -128,4 +134,13 @@ def with_changes(config: Config, changes: Mapping[str, Any]) -> Config:
       raise ValueError(
         f'--config.{key}: got {value!r}, expected {kind(old)}'
       ) from error
+  check_paths(changed)
   return changed
+
+
+def check_paths(config: Config) -> None:
+  """Raises ValueError, naming the field, for ~ of a user that is not known."""
+  fields = flat(config.to_dict())
+  for key in _PATHS:
+    if fields.get(key):
+      values.path(fields[key], key)

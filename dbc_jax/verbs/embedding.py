@@ -10,6 +10,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+from dbc_jax import values
 from dbc_jax.run import features_file, identities, restore
 from dbc_jax.run.extractor import FeatureExtractor
 from dbc_jax.training import camera_statistics
@@ -18,6 +19,7 @@ from dbc_jax.verbs.sources import Sources
 # The least recently used files beyond it are deleted.
 MAX_BYTES = 2**30
 _SUFFIX = '.npy'
+_CACHE = 'features'
 
 
 class Embedded(NamedTuple):
@@ -68,10 +70,14 @@ def embed_cached(extractor: FeatureExtractor, sources: Sources) -> Embedded:
   What counts is the content of the files, their order and cameras, and the
   network; names do not.
   """
+  try:
+    folder = values.cache_folder() / _CACHE
+  except OSError:  # A user without a home has no cache.
+    return embed(extractor, sources)
   key = hashlib.blake2b(digest_size=16)
   for each in _bytes_of(extractor, sources):
     key.update(hashlib.blake2b(each, digest_size=16).digest())
-  path = _folder() / f'{key.hexdigest()}{_SUFFIX}'
+  path = folder / f'{key.hexdigest()}{_SUFFIX}'
   try:
     with path.open('rb') as file:
       features = np.load(file)
@@ -101,14 +107,9 @@ def _bytes_of(extractor: FeatureExtractor, sources: Sources) -> Iterable[bytes]:
         yield b''
 
 
-def _folder() -> pathlib.Path:
-  cache = os.environ.get('XDG_CACHE_HOME') or pathlib.Path.home() / '.cache'
-  return pathlib.Path(cache, 'dbc_jax', 'features')
-
-
 def clear_cache() -> int:
   """Deletes all kept features, of whatever images; returns how many files."""
-  found = [*_folder().glob(f'*{_SUFFIX}')]
+  found = [*(values.cache_folder() / _CACHE).glob(f'*{_SUFFIX}')]
   for each in found:
     each.unlink(missing_ok=True)
   return len(found)

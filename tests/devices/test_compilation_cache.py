@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import jax
+import pytest
 
 from dbc_jax.devices import compilation_cache
 
@@ -56,19 +57,39 @@ def test_a_folder_that_jax_was_told_comes_first(tmp_path):
   assert [*tmp_path.iterdir()] == [folder]
 
 
+@pytest.fixture
+def told_nothing():
+  """JAX has no folder, as in a new process."""
+  before = jax.config.values['jax_compilation_cache_dir']
+  jax.config.update('jax_compilation_cache_dir', None)
+  yield
+  jax.config.update('jax_compilation_cache_dir', before)
+
+
+@pytest.mark.usefixtures('told_nothing')
 def test_a_folder_that_cannot_be_written_is_one_line(
   tmp_path, monkeypatch, caplog
 ):
   (tmp_path / 'file').touch()
   monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'file'))
-  before = jax.config.values['jax_compilation_cache_dir']
-  jax.config.update('jax_compilation_cache_dir', None)
-  try:
-    compilation_cache.use_compilation_cache()
-    assert jax.config.values['jax_compilation_cache_dir'] is None
-  finally:
-    jax.config.update('jax_compilation_cache_dir', before)
+  compilation_cache.use_compilation_cache()
+  assert jax.config.values['jax_compilation_cache_dir'] is None
   (record,) = caplog.records
   assert 'not kept' in record.message
   assert str(tmp_path / 'file') in record.message
   assert '--nocompilation_cache' in record.message
+
+
+@pytest.mark.usefixtures('told_nothing')
+def test_a_user_without_a_home_is_one_line(monkeypatch, caplog):
+  # As in a container, by docker run -u 12345.
+  def nobody(uid):
+    raise KeyError(f'getpwuid(): uid not found: {uid}')
+
+  monkeypatch.delenv('HOME')
+  monkeypatch.delenv('XDG_CACHE_HOME', raising=False)
+  monkeypatch.setattr('pwd.getpwuid', nobody)
+  compilation_cache.use_compilation_cache()
+  assert jax.config.values['jax_compilation_cache_dir'] is None
+  (record,) = caplog.records
+  assert 'there is no home folder; set HOME or XDG_CACHE_HOME' in record.message

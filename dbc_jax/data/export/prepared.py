@@ -13,6 +13,7 @@ from pathlib import Path
 
 import tensorflow_datasets as tfds
 
+from dbc_jax import values
 from dbc_jax.data import load_dataset
 from dbc_jax.data.export.stored_frames import digest_files
 from dbc_jax.data.export.tfds_builders import BUILDERS
@@ -35,8 +36,7 @@ def default_data_dir(name: str, root: Path) -> Path:
     return beside
   # Roots may share a name, as the `DIR/images` of two projects do.
   code = hashlib.blake2b(os.fsencode(root), digest_size=4).hexdigest()
-  cache = os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache'
-  return Path(cache) / 'dbc_jax' / 'tfds' / f'{root.name}-{code}'
+  return values.cache_folder() / 'tfds' / f'{root.name}-{code}'
 
 
 def prepare(name: str, root: Path, data_dir: Path) -> tuple[Path, bool]:
