@@ -63,7 +63,7 @@ def test_the_default_budget_is_what_is_free(file, tmp_path, monkeypatch):
     (['--num_clusters=0'], 'got 0'),
     (
       ['--memory_budget_gb=0.0001'],
-      r'--memory_budget_gb: .*for 80 samples.*; --distance=euclidean',
+      r'--memory_budget_gb: .*on 80 samples.*; --distance=euclidean',
     ),
     (
       ['--memory_budget_gb=0.0001', '--distance=euclidean'],
