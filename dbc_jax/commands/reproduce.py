@@ -4,7 +4,6 @@ import argparse
 import os
 import shlex
 import sys
-from pathlib import Path
 
 from dbc_jax.commands import arguments
 from dbc_jax.data import load_configured
@@ -51,7 +50,9 @@ def _parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
     help='one or more, as after the colon of --config: demo, market1501,small; '
     'default: demo',
   )
-  parser.add_argument('--root', help='where the files of the data set are')
+  parser.add_argument(
+    '--root', type=arguments.path, help='where the files of the data set are'
+  )
   parser.add_argument(
     '--seeds', type=int, default=3, help='how many; default 3'
   )
@@ -94,15 +95,12 @@ def _reproduce(
 ) -> list[jobs.Job]:
   changes = parse_changes(given)
   rows = rows_of(args.experiment, changes)
-  if args.rows:
-    wanted = args.rows.split(',')
-    names = [row.name for row in rows]
-    if unknown := [name for name in wanted if name not in names]:
-      raise ValueError(
-        f'--rows: got {", ".join(unknown)}, expected some of {", ".join(names)}'
-      )
-  else:
-    wanted = [row.name for row in rows]
+  names = [row.name for row in rows]
+  wanted = args.rows.split(',') if args.rows else names
+  if unknown := [name for name in wanted if name not in names]:
+    raise ValueError(
+      f'--rows: got {", ".join(unknown)}, expected some of {", ".join(names)}'
+    )
   workers, fewer = grid.check_workers(args.workers)
   if fewer:
     print(f'{workers} runs side by side: {fewer}', file=sys.stderr)
@@ -114,7 +112,7 @@ def _reproduce(
       config, {k: v for k, v in changes.items() if k.startswith('data.')}
     )
     if args.root and not name.startswith('demo'):
-      config.data.root = str(Path(args.root).expanduser().absolute())
+      config.data.root = str(args.root.absolute())
     try:
       found[name] = (*load_configured(config.data), config.data.root)
     except (ValueError, OSError) as error:
@@ -143,13 +141,13 @@ def _reproduce(
       jobs.make_job(row, name, seed, args.workdir / 'runs', own, truth)
       for seed in range(args.seeds)
       for row in rows
+      if row.name in wanted or not jobs.taken_field(row, own)
     ]
-    # Those of other rows are shown where an earlier command has done them.
     chosen = [job for job in all_jobs if job.row.name in wanted]
     for job in chosen:
       mesh.check_batch_size(job.config.train.batch_size)
       config_lib.check_num_samples(job.config, len(dataset.train))
-    jobs.check_same([job for job in all_jobs if job in chosen or job.is_done()])
+    jobs.check_same(chosen)
     tests = [len(x) for x in (dataset.query, dataset.gallery) if x is not None]
     estimates = cost.estimates(chosen, len(dataset.train), sum(tests))
     if args.dry_run:
@@ -177,7 +175,11 @@ def _reproduce(
       keep_stages=args.keep_stages,
     )
     command = shlex.join(['python', '-m', 'dbc_jax.commands.reproduce', *argv])
-    outputs.write(args.workdir, args.experiment, name, all_jobs, command, truth)
+    # Other rows are shown where an earlier command has done them.
+    shown = [
+      job for job in all_jobs if job.row.name in wanted or not job.differences()
+    ]
+    outputs.write(args.workdir, args.experiment, name, shown, command, truth)
   return failed
 
 

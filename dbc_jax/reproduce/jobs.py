@@ -44,6 +44,12 @@ class Job(NamedTuple):
     """Whether nothing of it is left to do."""
     return (self.workdir / DONE).exists()
 
+  def differences(self) -> str:
+    """How a run that its folder holds was configured otherwise; '' if not."""
+    if not (self.workdir / workdir_lib.CONFIG).exists():
+      return ''
+    return workdir_lib.differences(self.workdir, self.config)
+
   def stages(self) -> list[pathlib.Path]:
     """The stages that it kept."""
     return [*(self.workdir / STAGES).glob('*.npz')]
@@ -58,6 +64,11 @@ class Job(NamedTuple):
   def done(self) -> dict[str, Any]:
     """What it ran on, and when; of one that is done."""
     return json.loads((self.workdir / DONE).read_text())
+
+
+def taken_field(row: Row, changes: Mapping[str, Any]) -> str:
+  """A field of `changes` that a row sets itself, or ''."""
+  return next((key for key in (*row.changes, 'seed') if key in changes), '')
 
 
 def make_job(
@@ -82,9 +93,9 @@ def make_job(
     ValueError: a field or a value that there is not, or a data set.
   """
   config = config_files.load_config(f'{row.config}:{dataset}')
-  if taken := [key for key in (*row.changes, 'seed') if key in changes]:
+  if taken := taken_field(row, changes):
     raise ValueError(
-      f'--config.{taken[0]}: the row {row.name} sets it itself; leave it out, '
+      f'--config.{taken}: the row {row.name} sets it itself; leave it out, '
       'or leave the row out by --rows'
     )
   own = {**changes, **row.changes, 'seed': seed}
@@ -100,10 +111,7 @@ def make_job(
 def check_same(jobs: Sequence[Job]) -> None:
   """Raises ValueError if a folder holds a run of another config."""
   for job in jobs:
-    if not (job.workdir / workdir_lib.CONFIG).exists():
-      continue
-    differences = workdir_lib.differences(job.workdir, job.config)
-    if differences:
+    if differences := job.differences():
       raise ValueError(
         f'--workdir: {job.workdir} holds a run of another config '
         f'({differences}); choose another --workdir, give the same '

@@ -184,6 +184,17 @@ def test_rows_alone_keep_the_others_in_the_table(
   assert rows == {'ecluster-0.9', 'supervised'}
 
 
+def test_rows_leave_out_what_sets_a_given_field(market, tmp_path, capsys):
+  # Another row of it sets cluster.merge_percent, which FIELDS give.
+  given = arguments(market, tmp_path, 'merge_percent', '--dry_run')
+  with pytest.raises(SystemExit, match='leave the row out by --rows'):
+    reproduce.main(given)
+  reproduce.main([*given, '--rows=ecluster-0.9'])
+  lines = capsys.readouterr().out.splitlines()
+  assert lines[1].startswith('market1501-small/ecluster-0.9-seed0 ')
+  assert '1 runs, about ' in lines[-1]
+
+
 def test_stages_that_were_not_kept_are_told(
   finished, market, tmp_path, monkeypatch, capsys
 ):
