@@ -15,6 +15,7 @@ from absl import app, flags
 from absl import logging as absl_logging
 from ml_collections import config_flags
 
+from dbc_jax import values
 from dbc_jax.devices import interrupts, mesh, peers, processes
 from dbc_jax.devices.compilation_cache import use_compilation_cache
 from dbc_jax.devices.host_memory import keep_freed_memory
@@ -171,10 +172,7 @@ def _as_folder(workdir: str) -> pathlib.Path:
     raise ValueError(
       f'workdir: got {workdir!r}, expected a folder of this machine'
     )
-  try:
-    return pathlib.Path(workdir).expanduser()
-  except RuntimeError as error:
-    raise ValueError(f'workdir: got {workdir!r}, {error}') from error
+  return values.path(workdir, 'workdir')
 
 
 def _with_config_found(argv: list[str]) -> list[str]:

@@ -2,7 +2,6 @@
 
 import argparse
 import time
-from pathlib import Path
 
 import tensorflow_datasets as tfds
 
@@ -20,11 +19,11 @@ Nothing is downloaded: --root has the release, as for a training.
 def main(argv: list[str] | None = None) -> None:
   """Prepares a data set, and prints how to read it."""
   args = _parse(argv)
-  root = Path(args.root).expanduser().absolute()
+  root = args.root.absolute()
   start = time.monotonic()
   with arguments.one_line('The same command begins anew.'):
     if args.data_dir:
-      data_dir = Path(args.data_dir).expanduser().absolute()
+      data_dir = args.data_dir.absolute()
     else:
       data_dir = default_data_dir(args.dataset, root)
     folder, is_new = prepare(args.dataset, root, data_dir)
@@ -49,9 +48,12 @@ To read it, with tensorflow-datasets, array_record and OpenCV alone:
 def _parse(argv: list[str] | None) -> argparse.Namespace:
   parser = arguments.parser('prepare_data', __doc__, _EXAMPLE)
   parser.add_argument('--dataset', required=True, choices=BUILDERS)
-  parser.add_argument('--root', required=True, help='where its files are')
+  parser.add_argument(
+    '--root', type=arguments.path, required=True, help='where its files are'
+  )
   parser.add_argument(
     '--data_dir',
+    type=arguments.path,
     help='what to write to; by default ROOT/tfds, or where that cannot be '
     'written a folder in ~/.cache/dbc_jax/tfds',
   )
