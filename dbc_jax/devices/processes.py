@@ -246,18 +246,21 @@ def gather(tree: Any) -> Any:
   return multihost_utils.process_allgather(tree, tiled=True)
 
 
-def gather_rows(rows: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-  """`gather` of so many rows of each process, bit for bit; [n, ...] here."""
+def gather_rows(
+  rows: np.ndarray, lengths: np.ndarray | None = None
+) -> np.ndarray:
+  """`gather` of several rows of each process, bit for bit; [n, ...] here.
+
+  Args:
+    rows: of this process.
+    lengths: how many each process has, if all of them know.
+  """
   if count() == 1:
     return rows
   width = rows.dtype.itemsize * math.prod(rows.shape[1:])
-  padded = np.zeros((int(lengths.max()), width), np.uint8)
-  padded[: len(rows)] = np.frombuffer(rows.tobytes(), np.uint8).reshape(
-    len(rows), width
-  )
-  parts = np.split(gather(padded), count())
-  chosen = [part[:n] for part, n in zip(parts, lengths, strict=True)]
-  together = np.concatenate(chosen).view(rows.dtype)
+  sizes = None if lengths is None else width * lengths
+  parts = gather_bytes(rows.tobytes(), sizes)
+  together = np.concatenate([np.frombuffer(x, rows.dtype) for x in parts])
   return together.reshape(-1, *rows.shape[1:])
 
 
@@ -270,19 +273,23 @@ def share_rows(
   """
   bounds = total * np.arange(count() + 1) // count()
   number = own_number()
-  rows = part(int(bounds[number]), int(bounds[number + 1]))
-  return gather_rows(rows, gather(np.array([len(rows)])))
+  return gather_rows(part(int(bounds[number]), int(bounds[number + 1])))
 
 
-def gather_bytes(own: bytes) -> list[bytes]:
-  """What each process says, in their order, in each of them."""
+def gather_bytes(own: bytes, sizes: np.ndarray | None = None) -> list[bytes]:
+  """What each process says, in their order, in each of them.
+
+  Args:
+    own: what this one says.
+    sizes: how many bytes each says, if all of them know.
+  """
   if count() == 1:
     return [own]
-  sizes = gather(np.array([len(own)]))
-  rows = np.zeros((1, max(1, sizes.max())), np.uint8)
+  counts = gather(np.array([len(own)])) if sizes is None else sizes
+  rows = np.zeros((1, max(1, counts.max())), np.uint8)
   rows[0, : len(own)] = np.frombuffer(own, np.uint8)
   return [
-    row[:size].tobytes() for row, size in zip(gather(rows), sizes, strict=True)
+    row[:size].tobytes() for row, size in zip(gather(rows), counts, strict=True)
   ]
 
 
