@@ -47,6 +47,8 @@ FIELDS: dict[str, Field] = {
   'identities_split': Field('identities split', 'quality', 'count'),
   'clusters_merged': Field('clusters merged', 'quality', 'count'),
   'asked_clusters': Field('clusters asked for', 'clusters', 'count'),
+  'pairs_inside': Field('pairs inside', 'clusters', 'count'),
+  'pairs_of_one': Field('of one person', 'clusters', 'count'),
   'silhouette': Field('silhouette', 'clusters'),
   'dispersion_validity': Field('dispersion validity', 'clusters'),
   'neighbour_f': Field('neighbour F', 'clusters'),

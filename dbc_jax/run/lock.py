@@ -185,15 +185,19 @@ class Lock:
         each.rmdir()
 
   def _open(self) -> int:
+    deadline = time.monotonic() + _LAG_SECONDS
     while True:
       file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666)
       try:
         locked = _lock(file)
         owner = _read(file)
-        if locked is False:
+        is_late = time.monotonic() >= deadline
+        if locked is False and (owner or is_late):
           raise ValueError(self._in_use(owner))
-        if not _is_same(file, self._path):  # Its holder has just removed it.
+        # Its holder has not yet said who it is, or has just removed it.
+        if locked is False or not _is_same(file, self._path):
           os.close(file)
+          time.sleep(0.02)
           continue
         self._take_over(file, owner, locked)
       except BaseException:

@@ -101,6 +101,28 @@ def measure(
   return measures
 
 
+def measure_pairs(labels: np.ndarray, of_two: np.ndarray) -> dict[str, float]:
+  """How many pairs inside clusters are of one person, by pairs that are not.
+
+  With q the share of those that lie inside clusters, and n all pairs inside
+  clusters, q N (N - 1) / 2 of the n are of two persons. This takes pairs that
+  are surely of two as a sample of all that are.
+
+  Args:
+    labels: [N] clusters; -1 for a sample in none.
+    of_two: [P, 2] rows of samples that are surely of two persons.
+
+  Returns:
+    pairs_inside, n, and pairs_of_one, the rest, which may be negative.
+  """
+  labels = apart(labels)
+  sizes = np.bincount(labels)
+  inside = float((sizes * (sizes - 1) / 2).sum())
+  wrong = float((labels[of_two[:, 0]] == labels[of_two[:, 1]]).mean())
+  pairs = len(labels) * (len(labels) - 1) / 2
+  return {'pairs_inside': inside, 'pairs_of_one': inside - wrong * pairs}
+
+
 def measure_merges(
   history: Sequence[Mapping[str, Any]],
   labels: np.ndarray,

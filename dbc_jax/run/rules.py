@@ -29,6 +29,11 @@ VIOLATIONS = 'violations.csv'
 _RATE = 1e-3
 _EQUAL = 1e-3  # Distance of features that differ by their rounding alone.
 _SHOWN = 3
+# Pairs of two persons that each sample is in, for them to tell of clusters.
+_FEWEST = 0.5
+# Share of them that may look like one, for the others to be believed.
+_DOUBLED = 0.05
+_DRAWN = 100_000  # Pairs that tell how far apart two usually are.
 _VALUES = 2**24  # Of features that are held at once, for either side of pairs.
 
 log = logging.getLogger('dbc_jax')
@@ -54,7 +59,7 @@ def check(config: Config, truth: GroundTruth) -> None:
         f'{field} {config.data.name} has no cameras, whose frames would be '
         "compared; give a single camera the camid 0, or set it to 'off'"
       )
-    if len(frames) > 1 and len(np.unique(frames[:, 0])) == 1:
+    if _counts_inside(frames):
       raise ValueError(
         f'{field} all {len(frames)} samples begin with frame {frames[0, 0]}: '
         'these count inside each tracklet, and not in the video of a camera; '
@@ -90,21 +95,73 @@ def pairs(config: Config, truth: GroundTruth) -> np.ndarray:
     ValueError: a bad file of walks.
   """
   found = [np.zeros((0, 2), np.int64)]
-  frames, times = truth.train_frames, truth.train_times
-  camids = truth.train_camids
+  times, camids = truth.train_times, truth.train_camids
   if camids is None:
     return found[0]
   of = {camid: np.flatnonzero(camids == camid) for camid in np.unique(camids)}
-  if config.cluster.frame_rule != 'off' and frames is not None:
-    for rows in of.values():
-      # Whole numbers that lie less than 1 apart are one.
-      near = _near(frames, rows, rows, 1)
-      found.append(near[near[:, 0] < near[:, 1]])
+  if config.cluster.frame_rule != 'off':
+    found.append(overlapping(truth))
   if config.data.walks and times is not None:
     for a, b, seconds in read_walks(Path(config.data.walks)):
       if a in of and b in of:
         found.append(np.sort(_near(times, of[a], of[b], seconds), axis=1))
   return np.concatenate(found)
+
+
+def overlapping(truth: GroundTruth) -> np.ndarray:
+  """Pairs [P, 2] int64 of training samples in one frame of one camera.
+
+  None where frames or cameras are not known, or frames count inside each
+  tracklet.
+  """
+  found = [np.zeros((0, 2), np.int64)]
+  frames, camids = truth.train_frames, truth.train_camids
+  if frames is None or camids is None or _counts_inside(frames):
+    return found[0]
+  for camid in np.unique(camids):
+    rows = np.flatnonzero(camids == camid)
+    # Whole numbers that lie less than 1 apart are one.
+    near = _near(frames, rows, rows, 1)
+    found.append(near[near[:, 0] < near[:, 1]])
+  return np.concatenate(found)
+
+
+def of_two(config: Config, truth: GroundTruth) -> np.ndarray:
+  """Pairs [P, 2] that are surely of two persons, to judge clusters by.
+
+  None where they are too few to tell anything, or where a rule keeps them out
+  of all clusters anyway.
+  """
+  found = overlapping(truth)
+  count = 0 if truth.train_camids is None else len(truth.train_camids)
+  if config.cluster.frame_rule != 'off' or len(found) < _FEWEST * count:
+    return found[:0]
+  return found
+
+
+def unlike(features: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+  """Pairs of two persons, without those that look like one.
+
+  A tracker that sees a person twice at once makes pairs of one person, which
+  would spoil what the others tell. They are nearer than one in a thousand of
+  pairs drawn at random. Where there are many, no pair is left: more of them
+  will have been missed.
+
+  Args:
+    features: [N, D].
+    pairs: [P, 2].
+  """
+  if not len(pairs):
+    return pairs
+  drawn = np.random.default_rng(0).integers(len(features), size=(_DRAWN, 2))
+  usual = _gaps(features, drawn[drawn[:, 0] != drawn[:, 1]])
+  kept = pairs[_gaps(features, pairs) >= np.quantile(usual, _RATE)]
+  return kept if len(kept) >= (1 - _DOUBLED) * len(pairs) else kept[:0]
+
+
+def _counts_inside(frames: np.ndarray) -> bool:
+  """Whether frames count inside each tracklet, and not in a camera's video."""
+  return len(frames) > 1 and len(np.unique(frames[:, 0])) == 1
 
 
 def _near(
@@ -268,16 +325,21 @@ def _nearest(
   """Places [V] of pairs that look like one, the nearest first; distances."""
   if not len(ruled):
     return np.zeros(0, int), np.zeros(0)
-  x = features.astype(np.float32)
-  x /= np.linalg.norm(x, axis=1, keepdims=True)
-  parts = np.array_split(ruled, 1 + ruled.shape[0] * x.shape[1] // _VALUES)
-  gaps = np.concatenate(
-    [np.linalg.norm(x[part[:, 0]] - x[part[:, 1]], axis=1) for part in parts]
-  )
+  gaps = _gaps(features, ruled)
   limit = _EQUAL
   # Clusters may be too few, or all of one image: then only equals are sure.
   with contextlib.suppress(ValueError):
-    limit = max(limit, calibrate_pairs(x, labels).threshold(_RATE))
+    limit = max(limit, calibrate_pairs(features, labels).threshold(_RATE))
   order = np.argsort(gaps, kind='stable')
   near = order[gaps[order] < limit]
   return near, gaps[near]
+
+
+def _gaps(features: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+  """Distances [P] of unit features."""
+  x = features.astype(np.float32)
+  x /= np.linalg.norm(x, axis=1, keepdims=True)
+  parts = np.array_split(pairs, 1 + pairs.shape[0] * x.shape[1] // _VALUES)
+  return np.concatenate(
+    [np.linalg.norm(x[part[:, 0]] - x[part[:, 1]], axis=1) for part in parts]
+  )

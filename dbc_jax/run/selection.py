@@ -62,7 +62,10 @@ def select(history: Sequence[Record]) -> Selection:
   if 'asked_clusters' in history[-1]:
     known, reason = [], 'the last, of the number of clusters that was given'
   if known:
-    position, reason = choose_clustering(known)
+    if all('pairs_of_one' in record for record in known):
+      position, reason = choose_by_pairs(known)
+    else:
+      position, reason = choose_clustering(known)
     chosen = known[position]
   warm = history[0]
   if warm['stage'] == WARMUP and known and chosen is not warm:
@@ -77,6 +80,32 @@ def select(history: Sequence[Record]) -> Selection:
     None if oracle is None else oracle['stage'],
     f'chosen without labels: {reason}',
   )
+
+
+def choose_by_pairs(known: Sequence[Record]) -> tuple[int, str]:
+  """The stage of the best pair F, estimated by pairs of two persons.
+
+  A pair F is twice the pairs of one person inside clusters, over all pairs
+  inside and all pairs of one person; for the latter stands the most of any
+  stage so far. A stage takes the place of the one chosen before it if its own
+  is no lower, so that the choice never goes back.
+
+  Args:
+    known: of stages in order, each with what `record.measure_pairs` returns.
+
+  Returns:
+    Its position, and why, in a few words.
+  """
+  best, most = 0, 1.0
+  for place, record in enumerate(known):
+    most = max(most, record['pairs_of_one'])
+    here, there = (
+      each['pairs_of_one'] / (each['pairs_inside'] + most)
+      for each in (record, known[best])
+    )
+    if here >= there:
+      best = place
+  return best, 'the best pair F, estimated by samples of one frame'
 
 
 def stages_to_keep(history: Sequence[Record]) -> set[int]:

@@ -19,7 +19,7 @@ from dbc_jax.data.pipeline import LoadedDataset
 from dbc_jax.data.split import Split
 from dbc_jax.devices import mesh, processes
 from dbc_jax.run import record as record_lib
-from dbc_jax.run import selection
+from dbc_jax.run import rules, selection
 from dbc_jax.run.fitting import Fitter, RunState, learnt
 from dbc_jax.run.within import Moment
 
@@ -30,6 +30,7 @@ class StageRunner(Fitter):
   """The stages of a run: what trains them, and all that follows."""
 
   _views: Split | None = None
+  _of_two: np.ndarray | None = None
 
   @property
   def _before(self) -> int:
@@ -92,7 +93,7 @@ class StageRunner(Fitter):
     labels = state.labels
     record = {'stage': selection.WARMUP, 'num_clusters': int(labels.max()) + 1}
     record |= self._evaluate(variables, labels, data)
-    record |= self._measure(variables, features, labels, data.train)
+    record |= self._measure(variables, features, labels, data)
     return state._replace(features=features, history=[record])
 
   def _evaluate(
@@ -110,16 +111,21 @@ class StageRunner(Fitter):
     variables: dict[str, Any],
     features: np.ndarray,
     labels: np.ndarray,
-    split: Split,
+    data: LoadedDataset,
   ) -> dict[str, float]:
-    """By features and clusters alone."""
+    """By features and clusters, and by pairs that are surely of two persons."""
     # Of some training images, the same in all stages and all runs.
-    self._views = self._views or self.parts.views(split)
+    self._views = self._views or self.parts.views(data.train)
     with reporting.busy('indices of the clusters'):
       views = np.split(self.parts.extract(variables, self._views)[0], 2)
       measures = record_lib.measure(features, labels, (views[0], views[1]))
     if self._config.cluster.cut == 'papers':
       del measures['placed']  # All of them, always.
+    if self._of_two is None:
+      self._of_two = rules.of_two(self._config, data.truth)
+    of_two = rules.unlike(features, self._of_two)
+    if len(of_two):
+      measures |= record_lib.measure_pairs(labels, of_two)
     return measures
 
   def heed(self, state: RunState, data: LoadedDataset) -> RunState:
@@ -226,7 +232,7 @@ class StageRunner(Fitter):
       seconds['evaluate'] = time.perf_counter() - clock
 
       clock = time.perf_counter()
-      measures = self._measure(variables, features, state.labels, data.train)
+      measures = self._measure(variables, features, state.labels, data)
       seconds['measure'] = time.perf_counter() - clock
       self._offer(stage, moment, state)
 

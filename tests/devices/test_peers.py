@@ -110,7 +110,7 @@ def test_a_signal_to_some_saves_and_ends_all(heard, start, tmp_path):
   _wait_for('stage 0 epoch 3/', pair[0], files[0])
   for i in heard:
     pair[i].send_signal(signal.SIGTERM)
-  codes, outputs = _ends(pair, files, 60)
+  codes, outputs = _ends(pair, files, 150)
   assert codes == [128 + signal.SIGTERM] * 2
   told = [re.findall(r'^Ended by SIGTERM.*$', x, re.M) for x in outputs]
   assert told[0] == told[1]
@@ -119,6 +119,8 @@ def test_a_signal_to_some_saves_and_ends_all(heard, start, tmp_path):
     return
   pair, files = start([tmp_path] * 2)
   _wait_for(f'resuming at {step} of stage 0', pair[0], files[0])
+  for process in pair:  # It would take the cores from the next test.
+    process.kill()
 
 
 @pytest.mark.parametrize('dead', [0, 1])

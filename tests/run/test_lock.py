@@ -68,6 +68,18 @@ def test_a_second_run_is_told_whose_the_workdir_is(holder, tmp_path):
   assert _owner(tmp_path / 'run') == owner
 
 
+def test_a_run_that_has_not_yet_said_who_it_is_is_waited_for(holder, tmp_path):
+  path = tmp_path / 'run' / lock.NAME
+  said = path.read_text()
+  path.write_text('')
+  later = threading.Timer(0.5, path.write_text, [said])
+  later.start()
+  message = f'in use by the run of process {holder.pid} on'
+  with pytest.raises(ValueError, match=message), lock.hold(tmp_path / 'run'):
+    pass
+  later.join()
+
+
 def test_after_a_kill_it_is_taken_over_with_a_line(holder, tmp_path, caplog):
   holder.kill()
   holder.wait()

@@ -1,5 +1,6 @@
 """What is measured of a stage, and what a real run writes of it."""
 
+import itertools
 import json
 
 import numpy as np
@@ -21,8 +22,10 @@ def test_a_run_with_identities_writes_every_key_and_no_other(
   job.run(config, tmp_path / 'work')
   lines = (tmp_path / 'work' / 'metrics.jsonl').read_text().splitlines()
   assert len(lines) == 3
-  # Only where a cut leaves some out, a number was asked for, or pairs told.
+  # Only where a cut leaves some out, a number was asked for, pairs told, or
+  # samples are known to be in one frame.
   keys = FIELDS.keys() - {'placed', 'asked_clusters', 'corrections'}
+  keys -= {'pairs_inside', 'pairs_of_one'}
   assert set().union(*map(json.loads, lines)) == keys
 
 
@@ -36,6 +39,26 @@ def test_measures_know_sizes_and_nothing_else():
   alone = record.measure(features, np.zeros(6, np.int32))
   assert alone['num_clusters'] == 1
   assert 'silhouette' not in alone
+
+
+def test_pairs_of_two_tell_how_many_inside_are_of_one_person():
+  rng = np.random.default_rng(0)
+  pids, labels = rng.integers(5, size=40), rng.integers(-1, 8, size=40)
+  inside = same = 0
+  of_two = []
+  for i, j in itertools.combinations(range(40), 2):
+    together = labels[i] == labels[j] != -1
+    inside += together
+    same += together and pids[i] == pids[j]
+    if pids[i] != pids[j]:
+      of_two.append((i, j))
+  found = record.measure_pairs(labels, np.array(of_two))
+  assert found['pairs_inside'] == inside
+  # All pairs stand for those of two persons.
+  wrong = (inside - same) / len(of_two) * (40 * 39 / 2)
+  assert found['pairs_of_one'] == pytest.approx(inside - wrong)
+  none = record.measure_pairs(np.arange(40), np.array(of_two))
+  assert none == {'pairs_inside': 0.0, 'pairs_of_one': 0.0}
 
 
 def test_merges_tell_how_much_they_change_and_how_far_scores_jump():

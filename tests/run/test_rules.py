@@ -171,6 +171,37 @@ def test_what_looks_like_one_person_is_listed(tmp_path, caplog):
   assert (tmp_path / rules.VIOLATIONS).exists()
 
 
+def test_clusters_are_judged_by_enough_pairs_that_no_rule_keeps_apart():
+  frames = np.repeat(np.arange(15), 2)[:, None] + [0, 0]
+  truth = GroundTruth(train_camids=np.zeros(30, int), train_frames=frames)
+  pairs = [[i, i + 1] for i in range(0, 30, 2)]
+  assert rules.of_two(_config(), truth).tolist() == pairs
+  hard = _config(**{'cluster.frame_rule': 'hard'})
+  assert not len(rules.of_two(hard, truth))
+  frames[-2:] += [[5], [7]]
+  assert len(rules.overlapping(truth)) == 14
+  assert not len(rules.of_two(_config(), truth))
+  inside = GroundTruth(
+    train_camids=np.zeros(30, int), train_frames=np.zeros((30, 2), int)
+  )
+  assert not len(rules.of_two(_config(), inside))
+  assert not len(rules.of_two(_config(), GroundTruth()))
+
+
+def test_pairs_of_a_person_seen_twice_at_once_are_left_out():
+  rng = np.random.default_rng(0)
+  x = rng.standard_normal((400, 8))
+  x[1] = x[0] * 3 + 1e-3  # Of any length.
+  pairs = np.stack([np.arange(0, 400, 2), np.arange(1, 400, 2)], axis=1)
+  kept = rules.unlike(x, pairs).tolist()
+  # One in a thousand of the others may look like one, too.
+  assert [0, 1] not in kept
+  assert len(kept) >= 197
+  x[2:40:2] = x[3:40:2]
+  assert not len(rules.unlike(x, pairs))
+  assert not len(rules.unlike(x, pairs[:0]))
+
+
 @pytest.mark.slow
 def test_a_run_heeds_its_rules(tmp_path, monkeypatch):
   """Images of a person in one frame: the rule takes the clusters apart."""

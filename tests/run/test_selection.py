@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from dbc_jax.run import selection
+from dbc_jax.evaluation import clustering_scores
+from dbc_jax.run import record, selection
 
 
 def make_history(silhouettes, maps=None, neighbours=None):
@@ -80,3 +81,40 @@ def test_the_choice_moves_to_the_newest_stage_alone(highest):
 def test_of_a_single_cluster_it_is_the_last_stage():
   stages = selection.select([{'stage': 0}, {'stage': 1}])
   assert stages[:3] == (1, 1, None)
+
+
+def test_samples_of_one_frame_choose_by_the_pair_f_that_they_estimate():
+  rng = np.random.default_rng(0)
+  pids = np.repeat(np.arange(20), 10)
+  rows = np.argwhere(np.triu(pids[:, None] != pids, 1))
+  # All pairs of two persons, so that the estimate is the very pair F.
+  labels = [np.arange(200)]
+  labels += [10 * pids + rng.integers(parts, size=200) for parts in (5, 2)]
+  labels += [pids // persons for persons in (1, 2, 5, 20)]
+  history = [
+    {'stage': stage, 'silhouette': 0.1, 'neighbour_f': 0.0}
+    | record.measure_pairs(np.unique(each, return_inverse=True)[1], rows)
+    for stage, each in enumerate(labels)
+  ]
+  scores = [clustering_scores(each, pids)['pair_f'] for each in labels]
+  for count in range(1, len(history) + 1):
+    stages = selection.select(history[:count])
+    assert stages.chosen == np.argmax(scores[:count])
+    assert 'samples of one frame' in stages.reason
+  del history[-1]['pairs_of_one']
+  assert 'samples of one frame' not in selection.select(history).reason
+
+
+@pytest.mark.parametrize('seed', range(20))
+def test_the_choice_by_pairs_stays_or_moves_to_the_newest(seed):
+  rng = np.random.default_rng(seed)
+  inside = np.sort(rng.integers(1, 1000, 12)).astype(float)
+  history = [
+    {'pairs_inside': n, 'pairs_of_one': n - rng.uniform(0, 1.1 * n)}
+    for n in inside
+  ]
+  before = 0
+  for count in range(1, len(history) + 1):
+    chosen, _ = selection.choose_by_pairs(history[:count])
+    assert chosen in (before, count - 1)
+    before = chosen
