@@ -264,13 +264,14 @@ def clicks(address: str, browser: Any) -> None:
   times: dict[str, list[float]] = {}
 
   def add(what: str, key: str, ready: str) -> None:
+    # A person looks before pressing the next key.
+    page.wait_for_function(f'() => {_DRAWN}')
     times.setdefault(what, []).append(press(key, ready))
 
   for _ in range(REPEATS):
     first = page.locator('[role=option]').first.text_content()
     add('the next page of clusters', ']', other % json.dumps(first))
     add('open a cluster', 'Enter', images)
-    page.wait_for_function(f'() => {_DRAWN}')
     add(
       'back',
       'Escape',
