@@ -13,8 +13,8 @@ loses what its pair F has less than the best of the 20:
 
 The pairs are tracklets of one camera that overlap, and with `walks` those
 between whose cameras nobody walks in that time, too. Shares of the overlaps
-tell what fewer would do, and pairs of one person beside them what a tracker that
-splits persons would.
+tell what fewer would do, and doubled tracklets what a tracker would that sees
+some persons twice at once.
 """
 
 import argparse
@@ -165,7 +165,11 @@ def doubled(
   drawn = rng.permutation(len(x))[:count]
   wrong = np.stack([drawn, len(x) + np.arange(count)], axis=1)
   rows = np.append(np.arange(len(x)), drawn)
-  return np.concatenate([x, halves[drawn]]), rows, np.concatenate([of_two, wrong])
+  return (
+    np.concatenate([x, halves[drawn]]),
+    rows,
+    np.concatenate([of_two, wrong]),
+  )
 
 
 def pairs_of_two(truth: GroundTruth) -> dict[str, np.ndarray]:

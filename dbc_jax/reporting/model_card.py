@@ -104,7 +104,8 @@ def _figures(kept: record.Record) -> list[str]:
   if 'map' not in kept:
     return ['Not scored: there were no identities of queries and gallery.']
   return [
-    'On the test identities of the same data set, of which training saw none:',
+    'Retrieval is of the test identities of the same data set, which training',
+    'never saw. Pair F and silhouette are of the clusters of the training images:',
     '',
     '| | |',
     '|---|---|',

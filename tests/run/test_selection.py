@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from dbc_jax.evaluation import clustering_scores
-from dbc_jax.run import record, selection
+from dbc_jax.run import record as record_lib
+from dbc_jax.run import selection
 
 
 def make_history(silhouettes, maps=None, neighbours=None):
@@ -93,7 +94,7 @@ def test_samples_of_one_frame_choose_by_the_pair_f_that_they_estimate():
   labels += [pids // persons for persons in (1, 2, 5, 20)]
   history = [
     {'stage': stage, 'silhouette': 0.1, 'neighbour_f': 0.0}
-    | record.measure_pairs(np.unique(each, return_inverse=True)[1], rows)
+    | record_lib.measure_pairs(np.unique(each, return_inverse=True)[1], rows)
     for stage, each in enumerate(labels)
   ]
   scores = [clustering_scores(each, pids)['pair_f'] for each in labels]
