@@ -1,6 +1,6 @@
 """Sets of synthetic images that differ from the demo in how many of whom.
 
-demo          as it is: 111 identities of 3 to 36 images
+demo          as it is: 111 identities of 5 to 36 images
 few, many     50 and 200 identities in as many images
 balanced      9 images of every identity
 skewed        their numbers spread twice as far as the demo's

@@ -104,8 +104,8 @@ def _figures(kept: record.Record) -> list[str]:
   if 'map' not in kept:
     return ['Not scored: there were no identities of queries and gallery.']
   return [
-    'Retrieval is of the test identities of the same data set, which training',
-    'never saw. Pair F and silhouette are of the clusters of the training images:',
+    'Retrieval is of identities of the same data set that training never saw.',
+    'Pair F and silhouette are of the clusters of the training images:',
     '',
     '| | |',
     '|---|---|',
