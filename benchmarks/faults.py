@@ -181,7 +181,8 @@ class _Counts:
       self.silent += outcome(workdir) != expected
     print(vars(self), file=sys.stderr)
     if status or 'Traceback' in ''.join(outputs):
-      print(outputs[-1][-2000:], file=sys.stderr)
+      told = [output for output in outputs if 'Traceback' in output]
+      print((told or outputs)[-1][-2000:], file=sys.stderr)
 
 
 def _signalled(

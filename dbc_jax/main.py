@@ -106,6 +106,12 @@ def main(argv: list[str]) -> None:
   watch = peers.Watch(_COORDINATOR.value)
   try:
     status = _run(config, workdir, watch)
+  except KeyboardInterrupt as error:
+    told = interrupts.Interrupted(signal.SIGINT)
+    if isinstance(error, interrupts.Interrupted):
+      told = error
+    sys.stderr.write(f'\n{told}\n')
+    status = 128 + told.number
   except BaseException:
     watch.leave(traceback.format_exc())
     raise
@@ -153,12 +159,8 @@ def _run(
     if first.startswith('RESOURCE_EXHAUSTED') and processes.count() == 1:
       return f'Error: {_NO_MEMORY} ({first})'
     raise
-  except KeyboardInterrupt as error:
-    told = interrupts.Interrupted(signal.SIGINT)
-    if isinstance(error, interrupts.Interrupted):
-      told = error
-    sys.stderr.write(f'\n{told}\n')
-    return 128 + told.number
+  finally:
+    interrupts.uninstall()
   return 0
 
 

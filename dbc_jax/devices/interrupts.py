@@ -58,6 +58,16 @@ def install() -> None:
   threading.Thread(target=_watch, args=(reader,), daemon=True).start()
 
 
+def uninstall() -> None:
+  """Gives the signals back: what comes now ends the process, without a word.
+
+  All is on disk, and nobody is left who would take an exception.
+  """
+  for number in _SIGNALS:
+    if signal.getsignal(number) is _handle:
+      signal.signal(number, signal.SIG_DFL)
+
+
 @contextlib.contextmanager
 def held() -> Iterator[None]:
   """Where a first signal is only noted, for `asked`.

@@ -65,6 +65,7 @@ def main(argv: list[str]) -> None:
   except interrupts.Interrupted as signalled:
     sys.stderr.write(f'{signalled}\n')
     sys.exit(128 + signalled.number)
+  interrupts.uninstall()
   devices = mesh.devices()
   about = {
     'device': f'{len(devices)} x {devices[0].device_kind}',

@@ -124,6 +124,38 @@ def test_a_signal_before_any_training_ends_at_once(start, tmp_path):
   assert 'Traceback' not in output
 
 
+AT_THE_END = """
+import os, signal, sys
+from dbc_jax import main
+from dbc_jax.devices import peers
+from dbc_jax.run import job
+
+def end(self, status):
+  print('the work is done', flush=True)
+  os.kill(os.getpid(), signal.SIGTERM)
+
+job.run = lambda *given: None
+peers.Watch.leave = end
+sys.argv = ['dbc', '--config=ecluster']
+main.run()
+"""
+
+
+def test_a_signal_after_all_is_done_ends_without_a_traceback(tmp_path):
+  done = subprocess.run(
+    [sys.executable, '-c', AT_THE_END],
+    env=os.environ | {'PYTHONPATH': str(runs.ROOT)},
+    cwd=tmp_path,
+    capture_output=True,
+    text=True,
+    check=False,
+    timeout=120,
+  )
+  assert 'the work is done' in done.stdout
+  assert done.returncode == -signal.SIGTERM
+  assert 'Traceback' not in done.stderr
+
+
 @pytest.mark.skipif(len(HEARD) < 2, reason='all signals but one are ignored')
 def test_a_second_signal_ends_at_once(start, tmp_path):
   process = start(tmp_path)
