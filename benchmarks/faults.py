@@ -181,8 +181,9 @@ class _Counts:
       self.silent += outcome(workdir) != expected
     print(vars(self), file=sys.stderr)
     if status or 'Traceback' in ''.join(outputs):
-      told = [output for output in outputs if 'Traceback' in output]
-      print((told or outputs)[-1][-2000:], file=sys.stderr)
+      told = [each for each in outputs if 'Traceback' in each] or outputs[-1:]
+      _, traceback_of, rest = told[0].partition('Traceback')
+      print(traceback_of + rest[:4000] or told[0][-2000:], file=sys.stderr)
 
 
 def _signalled(

@@ -6,11 +6,13 @@ where Python waits for compiled code.
 """
 
 import contextlib
+import functools
 import os
 import signal
+import sys
 import threading
-from collections.abc import Iterator
-from typing import NoReturn
+from collections.abc import Callable, Iterator
+from typing import Any, NoReturn
 
 from dbc_jax.devices import processes
 
@@ -41,6 +43,7 @@ class _State:
 
   is_held = False
   asked = 0
+  comes_again = False
 
 
 def install() -> None:
@@ -52,6 +55,7 @@ def install() -> None:
     # As nohup does, and shells for what they start in the background.
     if signal.getsignal(number) is not signal.SIG_IGN:
       signal.signal(number, _handle)
+  sys.unraisablehook = functools.partial(_unraisable, sys.unraisablehook)
   reader, writer = os.pipe()
   os.set_blocking(writer, False)
   signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
@@ -96,12 +100,29 @@ def _handle(number: int, frame: object) -> None:
   _State.asked = _State.asked or number
 
 
+def _unraisable(otherwise: Callable[[Any], object], found: Any) -> None:
+  """Lets a signal come again whose exception Python had to drop.
+
+  That is so where it comes within a destructor, or a callback of the collector
+  of garbage.
+  """
+  if not isinstance(found.exc_value, Interrupted):
+    otherwise(found)
+    return
+  _State.comes_again = True
+  number = found.exc_value.number
+  threading.Timer(0.02, signal.raise_signal, [number]).start()
+
+
 def _watch(reader: int) -> None:
   """Sees each signal as it comes; Python's own handlers may have to wait."""
   count = 0
   while True:
     for number in os.read(reader, 1):
       if number not in _SIGNALS:
+        continue
+      if _State.comes_again:
+        _State.comes_again = False
         continue
       count += 1
       if count > 1:

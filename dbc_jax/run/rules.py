@@ -29,8 +29,8 @@ VIOLATIONS = 'violations.csv'
 _RATE = 1e-3
 _EQUAL = 1e-3  # Distance of features that differ by their rounding alone.
 _SHOWN = 3
-# Pairs of two persons that each sample is in, for them to tell of clusters.
-_FEWEST = 0.5
+# Pairs of two persons for each sample, for them to tell of clusters.
+_FEWEST = 5
 # Share of them that may look like one, for the others to be believed.
 _DOUBLED = 0.05
 _DRAWN = 100_000  # Pairs that tell how far apart two usually are.

@@ -156,6 +156,40 @@ def test_a_signal_after_all_is_done_ends_without_a_traceback(tmp_path):
   assert 'Traceback' not in done.stderr
 
 
+IN_A_DESTRUCTOR = """
+import os, signal, time
+from dbc_jax.devices import interrupts
+
+class Dying:
+  def __del__(self):
+    os.kill(os.getpid(), signal.SIGTERM)
+    for _ in range(1000):
+      pass
+
+interrupts.install()
+try:
+  dying = Dying()
+  del dying
+  time.sleep(20)
+except interrupts.Interrupted as error:
+  print(error)
+"""
+
+
+def test_a_signal_whose_exception_python_drops_is_not_lost():
+  done = subprocess.run(
+    [sys.executable, '-c', IN_A_DESTRUCTOR],
+    env=os.environ | {'PYTHONPATH': str(runs.ROOT)},
+    capture_output=True,
+    text=True,
+    check=False,
+    timeout=60,
+  )
+  assert done.stdout.startswith('Ended by SIGTERM'), done
+  assert done.stderr == ''
+  assert done.returncode == 0
+
+
 @pytest.mark.skipif(len(HEARD) < 2, reason='all signals but one are ignored')
 def test_a_second_signal_ends_at_once(start, tmp_path):
   process = start(tmp_path)

@@ -2,6 +2,7 @@
 
 import csv
 import itertools
+import json
 import pathlib
 
 import numpy as np
@@ -10,7 +11,14 @@ import runs
 
 from dbc_jax.cluster.linked import Links
 from dbc_jax.data import GroundTruth
-from dbc_jax.run import corrections, features_file, job, restore, rules
+from dbc_jax.run import (
+  corrections,
+  features_file,
+  job,
+  restore,
+  rules,
+  selection,
+)
 from dbc_jax.run import merger as merger_lib
 from dbc_jax.run.corrections import Correction
 from dbc_jax.verbs import forgetting, reclustering
@@ -172,14 +180,20 @@ def test_what_looks_like_one_person_is_listed(tmp_path, caplog):
 
 
 def test_clusters_are_judged_by_enough_pairs_that_no_rule_keeps_apart():
-  frames = np.repeat(np.arange(15), 2)[:, None] + [0, 0]
+  frames = np.repeat(np.arange(2), 15)[:, None] + [0, 0]
   truth = GroundTruth(train_camids=np.zeros(30, int), train_frames=frames)
-  pairs = [[i, i + 1] for i in range(0, 30, 2)]
-  assert rules.of_two(_config(), truth).tolist() == pairs
+  pairs = [
+    [i, j]
+    for i, j in itertools.combinations(range(30), 2)
+    if (i < 15) == (j < 15)
+  ]
+  assert sorted(rules.of_two(_config(), truth).tolist()) == pairs
   hard = _config(**{'cluster.frame_rule': 'hard'})
   assert not len(rules.of_two(hard, truth))
-  frames[-2:] += [[5], [7]]
-  assert len(rules.overlapping(truth)) == 14
+  # Fewer than five a sample.
+  frames[20:] += 5
+  frames[8:15] += 9
+  assert len(rules.overlapping(truth)) == 28 + 21 + 10 + 45
   assert not len(rules.of_two(_config(), truth))
   inside = GroundTruth(
     train_camids=np.zeros(30, int), train_frames=np.zeros((30, 2), int)
@@ -200,6 +214,19 @@ def test_pairs_of_a_person_seen_twice_at_once_are_left_out():
   x[2:40:2] = x[3:40:2]
   assert not len(rules.unlike(x, pairs))
   assert not len(rules.unlike(x, pairs[:0]))
+
+
+@pytest.mark.slow
+def test_a_run_chooses_by_samples_of_one_frame(tmp_path, monkeypatch):
+  runs.one_device(monkeypatch)
+  names = [f'c0_f{i % 2}_{i}.png' for i in range(30)]
+  root = runs.write_images(tmp_path / 'crops', names, runs.make_images(30, 15))
+  config = _config(root, **{'data.pattern': 'c{camid}_f{frame}_*'})
+  job.run(config, tmp_path / 'run')
+  lines = (tmp_path / 'run' / 'metrics.jsonl').read_text().splitlines()
+  history = [json.loads(line) for line in lines]
+  assert all(r['pairs_of_one'] <= r['pairs_inside'] for r in history)
+  assert 'samples of one frame' in selection.select(history).reason
 
 
 @pytest.mark.slow
