@@ -5,7 +5,9 @@ import functools
 import os
 import signal
 import socket
+import socketserver
 import sys
+import threading
 import webbrowser
 from pathlib import Path
 
@@ -76,25 +78,39 @@ def _review(args: argparse.Namespace) -> None:
       lambda found: background.Background(workdir, found, load, args.root),
       check=held.check,
     )
-    for name in ('SIGTERM', 'SIGHUP'):
-      if number := getattr(signal, name, None):
-        signal.signal(number, signal.default_int_handler)
     with PageServer(args.port, look.gets(), look.posts()) as server:
+      _end_at_signals(server)
       port, host = server.server_port, socket.gethostname()
-      try:
-        print(
-          f'Open in a browser: {server.address}\n'
-          f'From another machine: ssh -L {port}:127.0.0.1:{port} {host}, then '
-          'open it there.\nCtrl-C ends it.',
-          flush=True,
-        )
-        if args.open and not webbrowser.open(server.address):
-          print('--open: there is no browser here; open the address by hand')
-        server.serve_forever()
-      except KeyboardInterrupt:
-        count = len(look.answers.all())
-        told = f'{count:,} answers are in {workdir / "corrections.csv"}.'
-        print(f'\nEnded. {told if count else "There are no answers."}')
+      print(
+        f'Open in a browser: {server.address}\n'
+        f'From another machine: ssh -L {port}:127.0.0.1:{port} {host}, then '
+        'open it there.\nCtrl-C ends it.',
+        flush=True,
+      )
+      if args.open and not webbrowser.open(server.address):
+        print('--open: there is no browser here; open the address by hand')
+      server.serve_forever()
+      count = len(look.answers.all())
+      told = f'{count:,} answers are in {workdir / "corrections.csv"}.'
+      print(f'\nEnded. {told if count else "There are no answers."}')
+
+
+def _end_at_signals(server: socketserver.BaseServer) -> None:
+  """Lets Ctrl-C and the like end what the server does.
+
+  Without an exception: Python drops one that comes within a callback, such as
+  those of JAX at each collection of garbage.
+  """
+
+  def end(number: int, frame: object) -> None:
+    del number, frame
+    # It waits for the end of the server's loop, in which this may be.
+    threading.Thread(target=server.shutdown, daemon=True).start()
+
+  for name in ('SIGINT', 'SIGTERM', 'SIGHUP'):
+    number = getattr(signal, name, None)
+    if number and signal.getsignal(number) is not signal.SIG_IGN:
+      signal.signal(number, end)
 
 
 if __name__ == '__main__':

@@ -110,8 +110,8 @@ def _unraisable(otherwise: Callable[[Any], object], found: Any) -> None:
     otherwise(found)
     return
   _State.comes_again = True
-  number = found.exc_value.number
-  threading.Timer(0.02, signal.raise_signal, [number]).start()
+  given = threading.main_thread().ident, found.exc_value.number
+  threading.Timer(0.02, signal.pthread_kill, given).start()
 
 
 def _watch(reader: int) -> None:

@@ -170,7 +170,7 @@ interrupts.install()
 try:
   dying = Dying()
   del dying
-  time.sleep(20)
+  time.sleep(300)
 except interrupts.Interrupted as error:
   print(error)
 """

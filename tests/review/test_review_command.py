@@ -73,7 +73,10 @@ class Started:
   def end(self, number=signal.SIGINT):
     """Its status and the rest of what it said."""
     self.process.send_signal(number)
-    rest, _ = self.process.communicate(timeout=60)
+    try:
+      rest, _ = self.process.communicate(timeout=60)
+    finally:
+      self.process.kill()  # The next test wants the workdir.
     return self.process.returncode, rest
 
 
@@ -120,6 +123,36 @@ def test_a_signal_ends_it_as_ctrl_c_does(workdir, number):
   code, rest = started.end(number)
   assert code == 0
   assert 'Ended.' in rest
+
+
+IN_A_DESTRUCTOR = """
+import os, signal, socketserver
+from dbc_jax.commands import review
+
+class Dying:
+  def __del__(self):
+    os.kill(os.getpid(), signal.SIGINT)
+    for _ in range(1000):
+      pass
+
+with socketserver.TCPServer(('127.0.0.1', 0), None) as server:
+  review._end_at_signals(server)
+  dying = Dying()
+  del dying
+  server.serve_forever()
+"""
+
+
+def test_no_signal_is_dropped():
+  done = subprocess.run(
+    [sys.executable, '-c', IN_A_DESTRUCTOR],
+    env=os.environ | {'PYTHONPATH': str(runs.ROOT)},
+    capture_output=True,
+    timeout=60,
+    check=False,
+  )
+  assert done.returncode == 0
+  assert done.stderr == b''
 
 
 def test_a_workdir_in_use_is_one_line(workdir, capsys):
