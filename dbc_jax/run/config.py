@@ -304,7 +304,9 @@ def check_config(config: Config) -> None:
     raise ValueError(f'seed: got {config.seed}, expected 0 <= seed < 2**31')
   for field in ('stored_size', 'image_size'):
     size = tuple(data[field])
-    if len(size) != 2 or any(int(x) != x or x < 1 for x in size):
+    if len(size) != 2 or any(
+      isinstance(x, bool) or int(x) != x or x < 1 for x in size
+    ):
       raise ValueError(
         f'data.{field}: got {size}, expected (height, width) in whole pixels'
       )

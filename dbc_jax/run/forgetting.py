@@ -136,8 +136,14 @@ def with_forgotten(config: Config, workdir: Path) -> Config:
   was in the middle of is brought to its end.
 
   Raises:
-    ValueError: a file that cannot be read.
+    ValueError: a file that cannot be read, or one that the field names by hand.
   """
+  given = config.data.forgotten
+  if given and Path(given).name != forgotten.NAME:
+    raise ValueError(
+      f'data.forgotten: got {given!r}, but a run sets it by itself, after '
+      '`dbc forget`; leave it out'
+    )
   path = workdir / forgotten.NAME
   if processes.is_first():
     finish(workdir)

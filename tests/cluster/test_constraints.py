@@ -170,6 +170,7 @@ def ranked_by_brute_force(trial, criterion):
   return labels, scores, gaps.min()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   'criterion', oracles.with_slow_marks(oracles.CRITERIA), ids=oracles.name_of
 )

@@ -203,6 +203,7 @@ def test_dense_is_below_the_threshold_and_whatever_is_near(scale):
   assert (threshold < 0.6) == (scale == 1.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('cut', [dense.Dense(3), core.Core((0.4, 0.4), 3)])
 def test_similarities_place_as_the_distances_they_stand_for(cut):
   features = cluster_oracles.unit_features(120, 6, seed=3)

@@ -60,6 +60,7 @@ def test_a_budget_is_checked_before_any_distance(metric, monkeypatch):
     BottomUpClustering(metric=metric, memory_budget_gb=1e-4).fit(X)
 
 
+@pytest.mark.slow
 def test_a_small_budget_gives_the_same_clusters_without_a_matrix():
   features, _ = blobs(np.random.default_rng(2), each=60)
   found = [

@@ -47,6 +47,7 @@ def pretend(monkeypatch):
   return start
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('count', [2, 5])
 @pytest.mark.parametrize('few', [True, False])
 def test_merges_without_a_matrix(count, few, pretend):

@@ -30,6 +30,7 @@ def write(folder, run, camera=None, thresholds=None):
   )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ('name', 'options'),
   [
@@ -169,6 +170,7 @@ def export_demo(out, *more):
   command.main(['--workdir=demo', '--format=hub', f'--out={out}', *more])
 
 
+@pytest.mark.slow
 def test_the_command_writes_it_and_a_run_it_is_not(tmp_path, capsys):
   folder = tmp_path / 'hub'
   export_demo(folder)
@@ -192,6 +194,7 @@ def test_the_command_writes_it_and_a_run_it_is_not(tmp_path, capsys):
   assert 'Error: ' in str(error.value)
 
 
+@pytest.mark.slow
 def test_a_push_is_asked_for_and_takes_a_package(tmp_path, monkeypatch, capsys):
   monkeypatch.setitem(sys.modules, 'huggingface_hub', None)
   with pytest.raises(SystemExit, match=r'--push needs .*dbc_jax\[hub\]'):

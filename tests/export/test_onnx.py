@@ -32,6 +32,7 @@ def pixels(count, height, width, seed=0):
   return np.stack(large)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ('name', 'options'),
   [

@@ -48,6 +48,7 @@ def test_torch_gives_the_features_of_jax(name, last_stride, tmp_path):
   np.testing.assert_allclose(found, features(jnp.asarray(x)), atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ('name', 'options', 'message'),
   [

@@ -31,6 +31,7 @@ def pixels(*shape):
 SHAPES = ((3, 64, 32), (1, 64, 32), (5, 51, 37), (2, 130, 64))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ('name', 'options'),
   [
@@ -40,7 +41,7 @@ SHAPES = ((3, 64, 32), (1, 64, 32), (5, 51, 37), (2, 130, 64))
     ('resnet_tiny', {'parts': 2, 'parts_and_global': True, 'pooling': 'gem'}),
     ('basic-1-1-1-1', {'neck': True}),
     ('small_networks:one_block', {}),
-    pytest.param('resnet50', {'last_stride': 1}, marks=pytest.mark.slow),
+    ('resnet50', {'last_stride': 1}),
   ],
 )
 def test_features_are_those_of_jax(name, options, tmp_path):
@@ -95,6 +96,7 @@ def test_the_forms_of_a_cpu_come_back():
   assert layers.is_cpu()
 
 
+@pytest.mark.slow
 def test_the_command_writes_two_files_that_say_what_they_are(tmp_path, capsys):
   path = tmp_path / 'reid.stablehlo'
   command.main(['--workdir=demo', '--format=stablehlo', f'--out={path}'])

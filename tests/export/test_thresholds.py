@@ -118,6 +118,7 @@ def test_whole_clusters_are_drawn_of_many(run, monkeypatch):
   assert (np.bincount(labels)[np.unique(labels)] == 4).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   'options', [['--format=onnx', '--for=own'], ['--format=hub']]
 )
@@ -128,6 +129,7 @@ def test_of_one_camera_its_images_alone_count(options, tmp_path, capsys):
   assert f"of {count} of the run's images resized" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_runs_own_way_is_that_of_its_features(run):
   extract = FeatureExtractor(run[0])
   found, _ = thresholds.embed_resized(

@@ -87,6 +87,11 @@ def test_too_few_samples_for_one_merge(num_samples):
     ('data.image_size', (0, 12), r'data\.image_size: got \(0, 12\)'),
     ('data.image_size', (64,), r'data\.image_size: got \(64,\), .*width'),
     ('data.stored_size', (), r'data\.stored_size: got \(\)'),
+    (
+      'data.stored_size',
+      (True, True),
+      r'data\.stored_size: got \(True, True\)',
+    ),
     ('seed', -1, r'seed: got -1'),
     ('cluster.merge_percent', 1.5, r'cluster\.merge_percent: got 1\.5'),
     ('cluster.ssd', 'printed', r"cluster\.ssd: got 'printed' for 'dbc'"),

@@ -52,6 +52,7 @@ CUTS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('fields', CUTS, ids=lambda x: '-'.join(map(str, x)))
 @pytest.mark.parametrize('distance', ['euclidean', 'jaccard'])
 def test_links_hold_in_every_cut_and_before_it(fields, distance):

@@ -107,6 +107,7 @@ def test_a_lock_whose_writer_was_killed_is_nobodys(content, tmp_path):
     assert _owner(tmp_path)['pid'] == os.getpid()
 
 
+@pytest.mark.slow
 def test_another_machine_without_a_sign_of_life(tmp_path, monkeypatch, caplog):
   monkeypatch.setattr(lock, 'TIMEOUT_SECONDS', 3.0)
   _write(tmp_path, machine='elsewhere', host='gpu7')

@@ -286,6 +286,14 @@ def test_a_file_that_lost_its_lines_brings_nobody_back(text, tmp_path):
     forgotten.read(path)
 
 
+@pytest.mark.parametrize('given', ['a.b', '{camid', 'none'])
+def test_nobody_sets_what_is_forgotten_by_hand(given, tmp_path):
+  config = runs.small_config('folder', tmp_path)
+  config.data.forgotten = given
+  with pytest.raises(ValueError, match=r'data\.forgotten: got .* leave it out'):
+    job.run(config, tmp_path / 'run')
+
+
 def test_tracklets_and_identities_are_left_out_together(tmp_path):
   frames = [np.full((k + 1, 2, 2, 3), k, np.uint8) for k in range(4)]
   samples = in_memory_tracklets(['t0', 't1', 't2', 't3'], frames)
