@@ -6,12 +6,7 @@ from pathlib import Path
 
 import pytest
 
-# Before JAX starts. A core each: threads of several workers that share all
-# cores wait for each other.
-_WORKER = os.environ.get('PYTEST_XDIST_WORKER', '').removeprefix('gw')
-if _WORKER and hasattr(os, 'sched_setaffinity'):
-  _cores = sorted(os.sched_getaffinity(0))
-  os.sched_setaffinity(0, {_cores[int(_WORKER) % len(_cores)]})
+# Before JAX starts.
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
 # Programs run for moments here; most of the time would go into their code.
 _FLAGS = [
