@@ -62,7 +62,8 @@ def select(history: Sequence[Record]) -> Selection:
   if 'asked_clusters' in history[-1]:
     known, reason = [], 'the last, of the number of clusters that was given'
   if known:
-    if all('pairs_of_one' in record for record in known):
+    # The first says by what, for all: stages that are gone cannot be chosen.
+    if 'pairs_of_one' in known[0]:
       position, reason = choose_by_pairs(known)
     else:
       position, reason = choose_clustering(known)
@@ -91,13 +92,16 @@ def choose_by_pairs(known: Sequence[Record]) -> tuple[int, str]:
   is no lower, so that the choice never goes back.
 
   Args:
-    known: of stages in order, each with what `record.measure_pairs` returns.
+    known: of stages in order, the first with what `record.measure_pairs`
+      returns; one without takes no place.
 
   Returns:
     Its position, and why, in a few words.
   """
   best, most = 0, 1.0
   for place, record in enumerate(known):
+    if 'pairs_of_one' not in record:
+      continue
     most = max(most, record['pairs_of_one'])
     here, there = (
       each['pairs_of_one'] / (each['pairs_inside'] + most)

@@ -102,7 +102,11 @@ def test_samples_of_one_frame_choose_by_the_pair_f_that_they_estimate():
     stages = selection.select(history[:count])
     assert stages.chosen == np.argmax(scores[:count])
     assert 'samples of one frame' in stages.reason
+  # A stage that cannot tell brings back none whose checkpoint is gone.
+  chosen = selection.select(history).chosen
   del history[-1]['pairs_of_one']
+  assert selection.select(history).chosen == chosen
+  del history[0]['pairs_of_one']
   assert 'samples of one frame' not in selection.select(history).reason
 
 
